@@ -1,0 +1,35 @@
+// LoRA factors of one immutable adapter version: y += scale (x At) Bt for the target layers. Inside engine/ only.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/engine.hpp"
+
+namespace collm::engine {
+
+enum class target : std::uint8_t { q, k, v, o, gate, up, down };
+inline constexpr std::size_t targets_count = 7;
+inline constexpr std::array<const char*, targets_count> target_names = {"q", "k", "v", "o", "gate", "up", "down"};
+
+/// One target matrix. A: [rank, in], B: [out, rank], f32, row-major. rank 0: this layer is not adapted.
+struct lora_pair {
+  std::uint32_t rank = 0, in = 0, out = 0;
+  float scale = 0;            ///< alpha/rank, or alpha/sqrt(rank) with rsLoRA
+  std::vector<float> a, b;
+};
+
+class adapter {
+ public:
+  std::vector<std::array<lora_pair, targets_count>> layers;  ///< [layer][target]
+  std::string digest;                                        ///< sha256 hex over config and tensors
+  std::uint32_t rank_max = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// [out, in] of target `t` in a model of this shape.
+std::pair<std::uint32_t, std::uint32_t> target_shape(const model_shape& shape, target t);
+
+}  // namespace collm::engine

@@ -1,0 +1,42 @@
+// Byte-level BPE, token for token equal to Hugging Face `tokenizers`. Immutable after construction: any thread may use it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "messages/result.hpp"
+#include "text/vocabulary.hpp"
+
+namespace collm::text {
+
+class tokenizer {
+ public:
+  /// Refuses, by name, a model or pre-tokenizer that is not built, and a vocabulary that contradicts itself.
+  static result<std::shared_ptr<const tokenizer>> make(vocabulary vocab);
+  ~tokenizer();
+
+  /// Text to token ids. `parse_special`: spellings of control tokens ("<|im_start|>") become those tokens, as Hugging Face
+  /// does; false keeps them as plain text (for text that users typed into a chat message). Invalid UTF-8 is encoded byte by byte.
+  std::vector<std::int32_t> encode(std::string_view text, bool parse_special) const;
+
+  /// Raw bytes of one token; control tokens give their spelling. Empty view for an id out of range.
+  std::string_view token_bytes(std::int32_t id) const;
+
+  /// Concatenated bytes; `skip_special` leaves control tokens out. May end inside a UTF-8 sequence.
+  std::string decode(std::span<const std::int32_t> ids, bool skip_special) const;
+
+  bool is_control(std::int32_t id) const;
+  std::int32_t size() const;  ///< number of ids
+  const vocabulary& vocab() const;
+
+ private:
+  struct impl;
+  explicit tokenizer(std::unique_ptr<impl> state);
+  std::unique_ptr<impl> impl_;
+};
+
+}  // namespace collm::text
