@@ -1,0 +1,65 @@
+@0x93125707310803d0;
+# Link: the RPC interfaces. Two ports speak Cap'n Proto RPC, both two-party:
+#
+#   link port (head, mutual TLS): bootstrap = Head. A node connects outwards, calls join with its own Node capability and gets
+#     a Session; it beats as Welcome says. Either side treats a lost connection, or beats that stop, as the other being away.
+#   native port (gateways; plain on loopback): bootstrap = Gateway, for clients such as pycapnp.
+#
+# Tokens are plain calls with at most 16 unanswered (credits), not "-> stream": the stream window counts bytes, so thousands
+# of small tokens would run ahead of a slow reader. generate is cancelled by dropping the call.
+using Cxx = import "/capnp/c++.capnp";
+using Inference = import "inference.capnp";
+using Registry = import "registry.capnp";
+using Cluster = import "cluster.capnp";
+using Events = import "events.capnp";
+$Cxx.namespace("collm::schema");
+
+interface TokenSink {
+  accepted @0 (accepted :Inference.Accepted) -> ();
+  put @1 (chunk :Inference.TokenChunk) -> ();
+}
+
+struct ModelInfo {
+  id @0 :Text;                  # "smollm2-135m-instruct", "assistant", "assistant@3"
+  root @1 :Text;
+  parent @2 :Text;              # empty: a base
+  created @3 :Int64;            # Unix time, s
+}
+
+interface Gateway {
+  ping @0 (echo :UInt64) -> (echo :UInt64);
+  generate @1 (request :Inference.TextRequest, sink :TokenSink) -> (finish :Inference.Finish);
+  # Errors are exceptions whose text starts with the code of messages/result.hpp: "overloaded: ...; retry after 1200 ms".
+  models @2 () -> (models :List(ModelInfo));
+}
+
+interface Node {
+  # What a node lets its head do. One capability a joined node.
+  generate @0 (request :Inference.Request, sink :TokenSink) -> (result :GenerateResult);
+  load @1 (adapter :Text, folder :Text) -> (result :LoadResult);
+  unload @2 (adapter :Text) -> (result :LoadResult);
+  drain @3 (deadlineMs :UInt32) -> ();
+  status @4 () -> (snapshot :Events.Snapshot);
+}
+
+struct GenerateResult {
+  union { finish @0 :Inference.Finish; reject @1 :Inference.Reject; }
+}
+
+struct Failure { code @0 :Text; message @1 :Text; retryAfterMs @2 :UInt32; }
+
+struct LoadResult {
+  union { record @0 :Registry.VersionRecord; failure @1 :Failure; }
+}
+
+interface Head {
+  join @0 (hello :Cluster.Hello, node :Node) -> (session :Session, welcome :Cluster.Welcome);
+}
+
+interface Session {
+  # One a connection; dropped with it.
+  beat @0 (snapshot :Events.Snapshot) -> ();
+  register @1 (register :Registry.Register) -> (result :LoadResult);
+  versions @2 () -> (list :Registry.VersionList);
+  event @3 (event :Events.Event) -> ();
+}

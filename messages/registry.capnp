@@ -1,0 +1,36 @@
+@0x9e33bc208f188c1e;
+# Registry: immutable adapter versions and their lineage.
+#
+# The registry actor (head) is the only one that gives version numbers; a number is never reused. A node that loaded factors
+# sends Register; the answer is the VersionRecord under which they are served. The same digest under the same name gets the
+# same number again, so a retried Register is harmless. Promote and rollback are one transaction each; every node hears of the
+# outcome as a VersionRecord and routes new requests accordingly; running requests keep the version they started with.
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("collm::schema");
+
+enum VersionState { candidate @0; canary @1; serving @2; draining @3; retired @4; rejected @5; rolledBack @6; }
+
+struct VersionRecord {
+  adapter @0 :Text;
+  number @1 :UInt32;
+  digest @2 :Text;              # sha256 over config and tensors, hex
+  parent @3 :Int32 = -1;        # number of the version it came from; -1: none
+  state @4 :VersionState;
+  rank @5 :UInt32;
+  bytes @6 :UInt64;
+  source @7 :Text;              # "initial", "peft:<folder name>", later "round:<n>"
+  ageMs @8 :UInt64;             # since it was registered
+}
+
+struct Register {
+  adapter @0 :Text;
+  digest @1 :Text;
+  parent @2 :Int32 = -1;
+  rank @3 :UInt32;
+  bytes @4 :UInt64;
+  source @5 :Text;
+  node @6 :Text;
+  baseDigest @7 :Text;          # refused unless it is the cluster's base
+}
+
+struct VersionList { versions @0 :List(VersionRecord); }
