@@ -1,0 +1,46 @@
+// Starts what a spawn plan says and stops it in order. With cli/'s flags the only place where actors, engine, gateway and link
+// are wired together. Not here: parsing (manifest), checking (plan).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "deploy/plan.hpp"
+#include "messages/result.hpp"
+
+namespace collm::deploy {
+
+struct start_options {
+  std::filesystem::path executable;  ///< this binary: node processes are started from it as `collm node`
+  std::filesystem::path cache_dir;   ///< packed bases
+  std::string log_level = "info";    ///< spdlog's name
+};
+
+/// The head process of a cluster, with the nodes that it placed in threads or spawned as processes.
+class cluster {
+ public:
+  /// Opens ports, loads the base where needed, spawns nodes. Refuses with the port, file or process that is at fault.
+  static result<std::unique_ptr<cluster>> start(const spawn_plan& plan, start_options options);
+  ~cluster();
+  /// Until every planned node serves; error: which did not, and why.
+  result<void> wait_ready(std::chrono::milliseconds at_most);
+  /// True once an admin asked for shutdown (collm down).
+  bool stop_requested() const;
+  /// Drains, stops nodes, then itself; a watchdog ends the process if that takes longer than `at_most`.
+  void stop(std::chrono::milliseconds at_most);
+
+ private:
+  struct impl;
+  explicit cluster(std::unique_ptr<impl> state);
+  std::unique_ptr<impl> impl_;
+};
+
+/// The body of a node process: serves until its head or a signal tells it to drain. Blocks.
+result<void> run_node(const spawn_plan& plan, const std::string& node, std::uint64_t incarnation,
+                      start_options options);
+
+}  // namespace collm::deploy
