@@ -1,0 +1,145 @@
+// The manifest: the YAML file that describes a cluster, as plain values, every field checked with its line and column. Pure:
+// reads no files and knows no machine; whether it fits one is plan.hpp's question.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "messages/limits.hpp"
+
+namespace collm::deploy {
+
+/// Where a field stands in the manifest's text, both from 1. line 0: nowhere (the text is at fault as a whole).
+struct place {
+  std::uint32_t line = 0, column = 0;
+  friend auto operator<=>(const place&, const place&) = default;
+};
+
+/// One thing that is wrong and what would be right.
+struct problem {
+  place where;
+  std::string field;    ///< "spec.nodes[0].threads"; empty: the whole text
+  std::string message;
+};
+
+/// "cluster.yaml:12:7: spec.nodes[0].threads: ..."
+std::string to_string(const problem& p, std::string_view file);
+
+struct address {
+  std::string host;          ///< an IP address, or localhost
+  std::uint16_t port = 0;
+  friend bool operator==(const address&, const address&) = default;
+};
+std::string to_string(const address& a);
+
+/// thread: in the head's process (residency does not hold). process: spawned and supervised by the head.
+enum class placement : std::uint8_t { thread, process };
+std::string_view to_string(placement p);
+
+struct model_spec {
+  std::string source;        ///< catalogue name or .gguf path, as written
+  engine::precision precision = engine::precision::int8;
+};
+
+struct adapter_spec {
+  std::string name;
+  std::uint32_t rank = 8;
+  float alpha = 16;
+  std::vector<std::string> targets = {"q", "k", "v", "o", "gate", "up", "down"};
+  bool spill = false;        ///< true: requests may leave their site
+  std::string path;          ///< PEFT folder of the first version; empty: A random, B = 0
+};
+
+struct head_spec {
+  std::string state_dir = "./state";
+  address http{"127.0.0.1", 8080};
+  std::optional<address> capnp;
+  address link{"127.0.0.1", 8099};
+};
+
+struct node_spec {
+  std::string name, site;    ///< site: the node's name unless given
+  placement where = placement::process;
+  std::uint32_t replicas = 1;
+  std::uint32_t threads = 1;               ///< engine threads of each replica
+  std::uint64_t kv_bytes = 512ull << 20;   ///< KV cache of each replica
+  std::string data;                        ///< "builtin:kitchen", or a JSONL file; empty: none
+  address http;
+  std::optional<address> capnp;
+};
+
+struct slo_spec {
+  std::uint32_t ttft_ms = 2000, tpot_ms = 120;
+};
+
+struct training_spec {
+  std::uint32_t batch_tokens = 1024, warmup_steps = 10, max_unit_ms = 20;
+  double learning_rate = 1e-3, clip = 1.0;
+};
+
+struct strategy_spec {
+  std::string aggregate = "fedavg";        ///< fedavg, ffa, rolora, stack_svd
+  double prox = 0;
+  bool fedbuff = false;                    ///< async: fedbuff
+  std::string robust = "none";             ///< none, trimmed_mean, median
+};
+
+struct federation_spec {
+  std::string adapter;
+  strategy_spec strategy;
+  std::uint32_t deadline_ms = 60000, quorum = 2, steps = 6;
+  std::vector<std::uint32_t> looks = {16, 32, 64};
+  double margin = 0.005, worst_site = 0.02, guard = 0.02;
+  double canary_share = 0.5;
+  std::uint32_t canary_completions = 20, canary_max_time_ms = 15000;
+};
+
+struct coordinator_spec {
+  std::string policy = "inference_only";
+  std::uint32_t slow_period_ms = 10000;
+};
+
+struct tenant_spec {
+  std::string name, key_sha256, site;
+  bool interactive = true;                 ///< class; false: batch
+  double requests_per_s = 0;               ///< 0: not bounded apart
+};
+
+struct manifest {
+  std::string name;
+  std::map<std::string, std::string> labels, annotations;
+  model_spec model;
+  std::uint64_t budget_bytes = 3ull << 30; ///< memory of the whole cluster on this machine
+  std::vector<adapter_spec> adapters;
+  head_spec head;
+  std::vector<node_spec> nodes;
+  slo_spec slo;
+  std::optional<training_spec> training;
+  std::vector<federation_spec> federation;
+  coordinator_spec coordinator;
+  std::vector<tenant_spec> tenants;
+  limits bounds;
+  std::map<std::string, place> places;     ///< of every field that was written, by its path
+
+  /// Of that field, or of the nearest parent that was written.
+  place where(std::string field) const;
+};
+
+/// `value` is there exactly if `problems` is empty.
+struct manifest_check {
+  std::optional<manifest> value;
+  std::vector<problem> problems;           ///< all of them, in the order of the text
+};
+
+/// Reads one Cluster document. Never throws; the text may come from anywhere.
+manifest_check parse_manifest(std::string_view yaml);
+
+/// The manifest that `collm up` starts without -f; embedded in the binary.
+std::string_view builtin_manifest();
+
+}  // namespace collm::deploy
