@@ -1,0 +1,16 @@
+// The table of the path that includes it. Included last by kernels_<path>.cpp.
+#pragma once
+
+#include "engine/kernels/attention_body.hpp"
+#include "engine/kernels/rows_body.hpp"
+
+namespace collm::engine {
+namespace {
+
+constexpr kernel_table table_named(const char* name) {
+  return {name,   quantise, gemm,      dequantise_row, rms_norm, rotate,
+          swiglu, add,      lora_down, lora_up,        attend,   exponential_row};
+}
+
+}  // namespace
+}  // namespace collm::engine
