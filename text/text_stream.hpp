@@ -7,13 +7,15 @@
 #include <string_view>
 #include <vector>
 
+#include "text/stop_matcher.hpp"
 #include "text/tokenizer.hpp"
 
 namespace collm::text {
 
 class text_stream {
  public:
-  /// `stops`: non-empty strings, checked by the gateway. The tokenizer outlives the stream.
+  /// `stops`: non-empty UTF-8, checked by the gateway; others are ignored, since no text can contain them whole. The
+  /// tokenizer outlives the stream.
   text_stream(const tokenizer& tokens, std::vector<std::string> stops);
 
   struct piece {
@@ -21,16 +23,23 @@ class text_stream {
     bool stopped = false;  ///< a stop string was completed; `text` ends before it
   };
 
-  /// Appends one token. Text that may be the start of a stop string, or an incomplete UTF-8 sequence, is held back.
+  /// Appends one token; control tokens say nothing. Text that may be the start of a stop string, or an incomplete UTF-8
+  /// sequence, is held back, and no more than that. The stop string that is completed first wins; of several completed by
+  /// the same byte, the longest. After a stop every piece is empty and stopped.
   piece push(std::int32_t token);
 
-  /// End without stop string: what was held back; bytes that never became UTF-8 are U+FFFD.
+  /// End without stop string: what was held back; bytes that never became UTF-8 are U+FFFD. Empty after a stop.
   std::string flush();
 
  private:
+  std::string take_whole();
+  void scan(std::string_view text);
+
   const tokenizer* tokens_;
-  std::vector<std::string> stops_;
-  std::string held_;
+  std::vector<stop_matcher> stops_;
+  std::string partial_;  ///< bytes not yet UTF-8
+  std::string held_;     ///< UTF-8 not yet shown
+  bool stopped_ = false;
 };
 
 }  // namespace collm::text

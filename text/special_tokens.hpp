@@ -1,0 +1,39 @@
+// Finds tokens that are matched as whole spellings before anything is cut: control tokens and those a user added.
+// Leftmost, then longest. Immutable after construction, any thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "text/vocabulary.hpp"
+
+namespace collm::text {
+
+/// Taken literally, never cut or merged.
+bool is_special(token_type type);
+
+class special_tokens {
+ public:
+  struct match {
+    std::size_t begin = 0, end = 0;
+    std::int32_t token = -1;  ///< -1: none, and `begin` is the text's end
+  };
+
+  /// Copies what it needs of `vocab`.
+  explicit special_tokens(const vocabulary& vocab);
+
+  /// The first match at or after `from`. Without `control`, only user-defined tokens count.
+  match find(std::string_view text, std::size_t from, bool control) const;
+
+ private:
+  struct entry {
+    std::string spelling;
+    std::int32_t token;
+    bool control;
+  };
+  std::array<std::vector<entry>, 256> by_first_byte_;  ///< longest first
+};
+
+}  // namespace collm::text
