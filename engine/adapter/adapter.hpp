@@ -19,6 +19,13 @@ struct lora_pair {
   std::uint32_t rank = 0, in = 0, out = 0;
   float scale = 0;            ///< alpha/rank, or alpha/sqrt(rank) with rsLoRA
   std::vector<float> a, b;
+  std::vector<float> bt;      ///< [rank, out]: b transposed, the order that serving reads; made by prepare(), which every
+                              ///< maker of factors calls last (the forward pass asserts it)
+  void prepare() {
+    bt.resize(b.size());
+    for (std::size_t o = 0; o < out; ++o)
+      for (std::size_t j = 0; j < rank; ++j) bt[j * out + o] = b[o * rank + j];
+  }
 };
 
 class adapter {

@@ -11,7 +11,9 @@
 
 namespace collm::engine {
 
-/// Paged keys and values. Layout: [layer][block][k or v][kv_head][block_tokens][head_dim], f32. Storage of one engine.
+/// Paged keys and values, f32. Storage of one engine. Layout: [layer][block][k or v][kv_head], then values
+/// [block_tokens][head_dim] but keys [head_dim][block_tokens]: a block's scores are vectors over its positions.
+/// block_tokens is 16, one lane each. Values of positions never written must be finite (zero the storage once).
 struct kv_pages {
   float* data = nullptr;
   std::uint32_t layers = 0, blocks = 0, kv_heads = 0, block_tokens = 16, head_dim = 0;
