@@ -1,0 +1,65 @@
+# The verbs beside build, run and test. Sourced by ./dev.
+cpp_files() { find . \( -name 'build*' -o -name node_modules -o -name .git \) -prune -o \( -name '*.cpp' -o -name '*.hpp' \) -print | sort; }
+
+fmt() {
+  need fmt
+  say "formatting $(cpp_files | wc -l) C++ files"
+  cpp_files | xargs -r clang-format-14 -i
+}
+
+# clang-tidy is slow (seconds a file), so a file whose text passed once with this configuration is not looked at again, and
+# without --all it stops looking after TIDY_SECONDS (600); what is left over is said, and is done the next time.
+tidy() {
+  need tidy
+  configure release build
+  run_tests build -R '^(tidy|include_matrix)' || die "the style tests name what to mend above"
+  say "clang-format"
+  cpp_files | xargs -r clang-format-14 --dry-run -Werror 2>&1 | grep -m 20 'error:' && die "run ./dev fmt"
+  say "clang-tidy"
+  local file stamp seconds=${TIDY_SECONDS:-600} left=0 bad=0
+  [ "${1:-}" != --all ] || seconds=100000
+  mkdir -p build/tidy
+  for file in $(cpp_files | grep '\.cpp$'); do
+    grep -qF "\"file\": \"$PWD/${file#./}\"" build/compile_commands.json || continue
+    stamp=build/tidy/$(cat .clang-tidy "$file" | sha256sum | cut -c1-32)
+    [ ! -e "$stamp" ] || continue
+    if [ "$SECONDS" -gt "$seconds" ]; then left=$((left + 1)); continue; fi
+    echo "    $file"
+    if clang-tidy-14 -p build --quiet "$file" 2>/dev/null; then touch "$stamp"; else bad=$((bad + 1)); fi
+  done
+  [ "$left" = 0 ] || say "$left files are left for the next ./dev tidy (or ./dev tidy --all)"
+  [ "$bad" = 0 ] || die "$bad files have findings, shown above: mend them, or say why not with NOLINT(check)"
+}
+
+bench() {
+  if [ $# = 0 ]; then
+    say "benchmarks: $(find . -path ./build -prune -o -name '*_bench.cpp' -print | sed 's|.*/||; s|\.cpp||' | sort | xargs) \
+$(find bench -maxdepth 1 -name '*.py' -o -maxdepth 1 -name '*.sh' | sed 's|.*/||; s|\.[a-z]*$||' | sort | xargs)"
+    return
+  fi
+  local name=$1
+  shift
+  if [ -e "bench/$name.py" ]; then
+    build
+    exec python3 "bench/$name.py" "$@"
+  fi
+  find . -path ./build -prune -o -name "${name%_bench}_bench.cpp" -print | grep -q . ||
+    die "there is no benchmark $name: ./dev bench lists them"
+  build release build "${name%_bench}_bench"
+  say "$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2), $(nproc) cores, commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+  exec "build/bin/${name%_bench}_bench" "$@"
+}
+
+interop() {
+  need interop
+  venv interop tests/interop/requirements.txt 40
+  build
+  exec "$COLLM_CACHE/interop/bin/python" tests/interop/run.py "$@"
+}
+
+golden() {
+  need golden
+  venv oracle tests/golden/requirements.txt 3500
+  build
+  exec "$COLLM_CACHE/oracle/bin/python" tests/golden/golden.py "$@"
+}
