@@ -1,5 +1,5 @@
-// The memory ledger: every large allocation of a cluster by name, estimated before anything starts. Pure arithmetic; what is
-// really held comes later from engine::memory_view under the same names.
+// The memory ledger: every large allocation of a cluster by name, estimated before anything starts.
+// Pure arithmetic; what is really held comes later from engine::memory_view under the same names.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,10 @@
 namespace collm::deploy {
 
 struct ledger_row {
-  std::string name;            ///< "base", "kv", "versions", "activations", "buffers"
+  std::string name;  ///< "base", "kv", "versions", "activations", "buffers"
   std::uint64_t bytes = 0;
-  std::uint64_t budget = 0;    ///< 0: not bounded apart
-  bool shared = false;         ///< one copy a machine
+  std::uint64_t budget = 0;  ///< 0: not bounded apart
+  bool shared = false;       ///< one copy a machine
 };
 
 /// One replica, as the ledger sees it.
@@ -27,7 +27,7 @@ struct ledger_replica {
 /// One adapter, as the ledger sees it.
 struct ledger_adapter {
   std::uint32_t rank = 0;
-  std::vector<std::string> targets;   ///< of q, k, v, o, gate, up, down
+  std::vector<std::string> targets;  ///< of q, k, v, o, gate, up, down
 };
 
 struct ledger_input {
@@ -35,8 +35,9 @@ struct ledger_input {
   engine::precision precision = engine::precision::int8;
   std::vector<ledger_replica> replicas;
   std::vector<ledger_adapter> adapters;
-  std::uint32_t processes = 1;        ///< head and node processes
-  std::uint32_t node_processes = 0;   ///< of these: processes that hold engines
+  std::uint32_t processes = 1;  ///< head and node processes
+  std::uint32_t engine_processes =
+      1;  ///< of these: processes that hold engines, and so every version
   std::uint32_t gateways = 1;
   std::uint32_t step_tokens_max = 512;
   limits bounds;
@@ -44,10 +45,13 @@ struct ledger_input {
 
 std::uint64_t base_bytes(const engine::model_shape& shape, engine::precision p);
 std::uint64_t version_bytes(const engine::model_shape& shape, const ledger_adapter& a);
-std::uint64_t activation_bytes(const engine::model_shape& shape, std::uint32_t rows, std::uint32_t threads);
+/// `rows` of one step, `outputs` of them with logits.
+std::uint64_t activation_bytes(const engine::model_shape& shape, std::uint32_t rows,
+                               std::uint32_t outputs, std::uint32_t threads);
 std::uint64_t buffer_bytes(const ledger_input& in);
 
-/// Versions of one adapter that are resident at once: the one that serves, and the one being loaded in its place.
+/// Versions of one adapter that are resident at once: the one that serves, and the one being loaded
+/// in its place.
 inline constexpr std::uint32_t resident_versions_max = 2;
 
 /// All rows, always the same five, in this order.

@@ -1,5 +1,6 @@
-// The manifest: the YAML file that describes a cluster, as plain values, every field checked with its line and column. Pure:
-// reads no files and knows no machine; whether it fits one is plan.hpp's question.
+// The manifest: the YAML file that describes a cluster, as plain values, every field checked with
+// its line and column. Pure: reads no files and knows no machine; whether it fits one is plan.hpp's
+// question.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,8 @@
 
 namespace collm::deploy {
 
-/// Where a field stands in the manifest's text, both from 1. line 0: nowhere (the text is at fault as a whole).
+/// Where a field stands in the manifest's text, both from 1. line 0: nowhere (the text is at fault
+/// as a whole).
 struct place {
   std::uint32_t line = 0, column = 0;
   friend auto operator<=>(const place&, const place&) = default;
@@ -23,7 +25,7 @@ struct place {
 /// One thing that is wrong and what would be right.
 struct problem {
   place where;
-  std::string field;    ///< "spec.nodes[0].threads"; empty: the whole text
+  std::string field;  ///< "spec.nodes[0].threads"; empty: the whole text
   std::string message;
 };
 
@@ -31,18 +33,19 @@ struct problem {
 std::string to_string(const problem& p, std::string_view file);
 
 struct address {
-  std::string host;          ///< an IP address, or localhost
+  std::string host;  ///< an IP address, or localhost
   std::uint16_t port = 0;
   friend bool operator==(const address&, const address&) = default;
 };
 std::string to_string(const address& a);
 
-/// thread: in the head's process (residency does not hold). process: spawned and supervised by the head.
+/// thread: in the head's process (residency does not hold). process: spawned and supervised by the
+/// head.
 enum class placement : std::uint8_t { thread, process };
 std::string_view to_string(placement p);
 
 struct model_spec {
-  std::string source;        ///< catalogue name or .gguf path, as written
+  std::string source;  ///< catalogue name or .gguf path, as written
   engine::precision precision = engine::precision::int8;
 };
 
@@ -51,8 +54,8 @@ struct adapter_spec {
   std::uint32_t rank = 8;
   float alpha = 16;
   std::vector<std::string> targets = {"q", "k", "v", "o", "gate", "up", "down"};
-  bool spill = false;        ///< true: requests may leave their site
-  std::string path;          ///< PEFT folder of the first version; empty: A random, B = 0
+  bool spill = false;  ///< true: requests may leave their site
+  std::string path;    ///< PEFT folder of the first version; empty: A random, B = 0
 };
 
 struct head_spec {
@@ -63,12 +66,12 @@ struct head_spec {
 };
 
 struct node_spec {
-  std::string name, site;    ///< site: the node's name unless given
+  std::string name, site;  ///< site: the node's name unless given
   placement where = placement::process;
   std::uint32_t replicas = 1;
-  std::uint32_t threads = 1;               ///< engine threads of each replica
-  std::uint64_t kv_bytes = 512ull << 20;   ///< KV cache of each replica
-  std::string data;                        ///< "builtin:kitchen", or a JSONL file; empty: none
+  std::uint32_t threads = 1;              ///< engine threads of each replica
+  std::uint64_t kv_bytes = 512ull << 20;  ///< KV cache of each replica
+  std::string data;                       ///< "builtin:kitchen", or a JSONL file; empty: none
   address http;
   std::optional<address> capnp;
 };
@@ -83,10 +86,10 @@ struct training_spec {
 };
 
 struct strategy_spec {
-  std::string aggregate = "fedavg";        ///< fedavg, ffa, rolora, stack_svd
+  std::string aggregate = "fedavg";  ///< fedavg, ffa, rolora, stack_svd
   double prox = 0;
-  bool fedbuff = false;                    ///< async: fedbuff
-  std::string robust = "none";             ///< none, trimmed_mean, median
+  bool fedbuff = false;         ///< async: fedbuff
+  std::string robust = "none";  ///< none, trimmed_mean, median
 };
 
 struct federation_spec {
@@ -106,15 +109,15 @@ struct coordinator_spec {
 
 struct tenant_spec {
   std::string name, key_sha256, site;
-  bool interactive = true;                 ///< class; false: batch
-  double requests_per_s = 0;               ///< 0: not bounded apart
+  bool interactive = true;    ///< class; false: batch
+  double requests_per_s = 0;  ///< 0: not bounded apart
 };
 
 struct manifest {
   std::string name;
   std::map<std::string, std::string> labels, annotations;
   model_spec model;
-  std::uint64_t budget_bytes = 3ull << 30; ///< memory of the whole cluster on this machine
+  std::uint64_t budget_bytes = 3ull << 30;  ///< memory of the whole cluster on this machine
   std::vector<adapter_spec> adapters;
   head_spec head;
   std::vector<node_spec> nodes;
@@ -124,7 +127,7 @@ struct manifest {
   coordinator_spec coordinator;
   std::vector<tenant_spec> tenants;
   limits bounds;
-  std::map<std::string, place> places;     ///< of every field that was written, by its path
+  std::map<std::string, place> places;  ///< of every field that was written, by its path
 
   /// Of that field, or of the nearest parent that was written.
   place where(std::string field) const;
@@ -133,11 +136,15 @@ struct manifest {
 /// `value` is there exactly if `problems` is empty.
 struct manifest_check {
   std::optional<manifest> value;
-  std::vector<problem> problems;           ///< all of them, in the order of the text
+  std::vector<problem> problems;  ///< all of them, in the order of the text
 };
 
 /// Reads one Cluster document. Never throws; the text may come from anywhere.
 manifest_check parse_manifest(std::string_view yaml);
+
+/// Patterns of all fields that a manifest may hold ("spec.nodes[].threads"), sorted: what the
+/// editor's schema must list.
+std::vector<std::string> manifest_fields();
 
 /// The manifest that `collm up` starts without -f; embedded in the binary.
 std::string_view builtin_manifest();

@@ -1,5 +1,6 @@
-// The spawn plan: a manifest that was found to fit this machine, as a value: what is spawned where, with which memory. What
-// cluster.hpp starts and `collm plan` prints. Makes nothing and opens no port.
+// The spawn plan: a manifest that was found to fit this machine, as a value: what is spawned where,
+// with which memory. What cluster.hpp starts and `collm plan` prints. Makes nothing and opens no
+// port.
 #pragma once
 
 #include <cstdint>
@@ -17,18 +18,18 @@
 namespace collm::deploy {
 
 struct model_plan {
-  std::string name;                ///< what clients call it: "smollm2-135m-instruct"
-  std::filesystem::path file;      ///< absolute, a .gguf
+  std::string name;            ///< what clients call it: "smollm2-135m-instruct"
+  std::filesystem::path file;  ///< absolute, a .gguf
   std::uint64_t file_bytes = 0;
   engine::precision precision = engine::precision::int8;
-  engine::model_shape shape;       ///< from the file's header
+  engine::model_shape shape;  ///< from the file's header
 };
 
 struct head_plan {
-  std::filesystem::path state_dir; ///< absolute; may not exist yet
+  std::filesystem::path state_dir;  ///< absolute; may not exist yet
   address http;
   std::optional<address> capnp;
-  address link;                    ///< mutual TLS; certificates under state_dir
+  address link;  ///< mutual TLS; certificates under state_dir
 };
 
 /// Hosts are IP addresses. All bytes and threads are of each of the `replicas`.
@@ -36,7 +37,8 @@ using node_plan = node_spec;
 
 struct spawn_plan {
   std::string cluster;
-  std::string manifest_text;       ///< what nodes parse again, so that an edited file cannot split the cluster
+  std::string
+      manifest_text;  ///< what nodes parse again, so that an edited file cannot split the cluster
   std::filesystem::path base_dir;  ///< absolute; what the manifest's relative paths start from
   model_plan model;
   std::vector<adapter_spec> adapters;  ///< path: absolute or empty
@@ -45,12 +47,12 @@ struct spawn_plan {
   slo_spec slo;
   limits bounds;
   std::vector<tenant_spec> tenants;
-  std::vector<std::string> inactive;   ///< parts that are validated and not active yet, with why
-  std::vector<std::string> notes;      ///< what the reader of `collm plan` should know
+  std::vector<std::string> inactive;  ///< parts that are validated and not active yet, with why
+  std::vector<std::string> notes;     ///< what the reader of `collm plan` should know
   std::vector<ledger_row> ledger;
   std::uint64_t budget_bytes = 0;
 
-  std::uint64_t planned_bytes() const;           ///< sum of the ledger
+  std::uint64_t planned_bytes() const;  ///< sum of the ledger
   const node_plan* node(const std::string& name) const;
 };
 
@@ -58,8 +60,9 @@ struct spawn_plan {
 struct machine {
   std::uint32_t cores = 0;
   std::uint64_t memory_bytes = 0;
-  std::filesystem::path cache_dir;     ///< models/<catalogue name>.gguf lie here
-  static machine here();               ///< cores this process may use, memory of the system or its control group, COLLM_CACHE
+  std::filesystem::path cache_dir;  ///< models/<catalogue name>.gguf lie here
+  static machine
+  here();  ///< cores this process may use, memory of the system or its control group, COLLM_CACHE
 };
 
 /// `plan` is there exactly if `problems` is empty.
@@ -68,18 +71,27 @@ struct plan_check {
   std::vector<problem> problems;
 };
 
-/// Parses and checks `yaml` against this machine: files there, threads within cores, ledger within budget.
-plan_check make_plan(std::string_view yaml, const std::filesystem::path& base_dir, const machine& on);
+/// Parses and checks `yaml` against this machine: files there, threads within cores, ledger within
+/// budget.
+plan_check make_plan(std::string_view yaml, const std::filesystem::path& base_dir,
+                     const machine& on);
+
+/// The same without touching a file: does `m` fit `on` with that model?
+plan_check fit_plan(const manifest& m, const model_plan& model, const machine& on);
 
 /// Catalogue names that `model.source` may hold.
 std::vector<std::string> catalogue();
 
-// -- how the head tells a node process what to be -----------------------------------------------------------------------------
+// -- how the head tells a node process what to be
+// -----------------------------------------------------------------------------
 
-/// Writes the plan's manifest to state_dir/cluster.yaml (atomically, making the folder) and returns that path.
+/// Writes the plan's manifest to state_dir/cluster.yaml (atomically, making the folder) and returns
+/// that path.
 result<std::filesystem::path> keep_manifest(const spawn_plan& plan);
 
-/// argv[1..] of a node process of this plan: `collm node NAME --file ... --base-dir ... --incarnation N`.
-std::vector<std::string> node_arguments(const spawn_plan& plan, const std::string& node, std::uint64_t incarnation);
+/// argv[1..] of a node process of this plan: `collm node NAME --file ... --base-dir ...
+/// --incarnation N`.
+std::vector<std::string> node_arguments(const spawn_plan& plan, const std::string& node,
+                                        std::uint64_t incarnation);
 
 }  // namespace collm::deploy

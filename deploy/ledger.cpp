@@ -1,0 +1,91 @@
+#include "deploy/ledger.hpp"
+
+#include <algorithm>
+
+#include "deploy/memory_rates.hpp"
+
+namespace collm::deploy {
+namespace {
+
+struct matrix {
+  const char* target;
+  std::uint64_t in = 0, out = 0;
+};
+
+/// The seven matrices of one layer.
+std::vector<matrix> layer_matrices(const engine::model_shape& s) {
+  const std::uint64_t queries = std::uint64_t{s.heads} * s.head_dim;
+  const std::uint64_t keys = std::uint64_t{s.kv_heads} * s.head_dim;
+  return {{"q", s.hidden, queries}, {"k", s.hidden, keys},     {"v", s.hidden, keys},
+          {"o", queries, s.hidden}, {"gate", s.hidden, s.ffn}, {"up", s.hidden, s.ffn},
+          {"down", s.ffn, s.hidden}};
+}
+
+std::uint64_t matrix_bytes(const matrix& m, engine::precision p) {
+  if (p == engine::precision::f32) return m.in * m.out * sizeof(float);
+  const std::uint64_t outliers = std::max<std::uint64_t>(1, m.in / rates::outlier_share);
+  return m.out * (m.in + outliers + rates::row_constants);
+}
+
+}  // namespace
+
+std::uint64_t base_bytes(const engine::model_shape& s, engine::precision p) {
+  std::uint64_t bytes = (2ull * s.layers + 1) * s.hidden * sizeof(float);  // norms
+  for (const matrix& m : layer_matrices(s)) bytes += s.layers * matrix_bytes(m, p);
+  const std::uint64_t vocabulary = matrix_bytes({"", s.hidden, s.vocab}, p);
+  return bytes + vocabulary * (s.tied_embeddings ? 1 : 2);
+}
+
+std::uint64_t version_bytes(const engine::model_shape& s, const ledger_adapter& a) {
+  std::uint64_t floats = 0;
+  for (const matrix& m : layer_matrices(s)) {
+    if (std::find(a.targets.begin(), a.targets.end(), m.target) == a.targets.end()) continue;
+    floats += std::uint64_t{s.layers} * a.rank * (m.in + m.out);
+  }
+  return floats * sizeof(float);
+}
+
+std::uint64_t activation_bytes(const engine::model_shape& s, std::uint32_t rows,
+                               std::uint32_t outputs, std::uint32_t threads) {
+  const std::uint64_t queries = std::uint64_t{s.heads} * s.head_dim;
+  const std::uint64_t keys = std::uint64_t{s.kv_heads} * s.head_dim;
+  const std::uint64_t a_row = 3ull * s.hidden + 2 * queries + 2 * keys + 2ull * s.ffn;
+  const std::uint64_t logits = std::uint64_t{outputs} * s.vocab;
+  const std::uint64_t scores = std::uint64_t{threads} * s.context * rates::attention_queries;
+  return (rows * a_row + logits + scores) * sizeof(float);
+}
+
+std::uint64_t buffer_bytes(const ledger_input& in) {
+  const std::uint64_t connection = in.bounds.header_bytes_max + rates::socket_bytes;
+  const std::uint64_t queued = std::uint64_t{in.bounds.queued_requests_max} *
+                               in.bounds.prompt_tokens_max * sizeof(std::int32_t);
+  const std::uint64_t unsent = std::uint64_t{in.bounds.running_requests_max} *
+                               in.bounds.stream_unsent_tokens_max * rates::token_bytes;
+  return in.processes * rates::process_bytes +
+         in.gateways * in.bounds.connections_max * connection +
+         in.replicas.size() * (queued + unsent);
+}
+
+std::vector<ledger_row> make_ledger(const ledger_input& in) {
+  std::uint64_t kv = 0, versions = 0, activations = 0;
+  for (const ledger_replica& r : in.replicas) {
+    kv += r.kv_bytes;
+    activations +=
+        activation_bytes(in.shape, in.step_tokens_max, in.bounds.running_requests_max, r.threads);
+  }
+  for (const ledger_adapter& a : in.adapters) versions += version_bytes(in.shape, a);
+  versions *= std::uint64_t{resident_versions_max} * in.engine_processes;
+  return {{"base", base_bytes(in.shape, in.precision), 0, true},
+          {"kv", kv, kv, false},
+          {"versions", versions, 0, false},
+          {"activations", activations, 0, false},
+          {"buffers", buffer_bytes(in), 0, false}};
+}
+
+std::uint64_t sum(const std::vector<ledger_row>& rows) {
+  std::uint64_t bytes = 0;
+  for (const ledger_row& row : rows) bytes += row.bytes;
+  return bytes;
+}
+
+}  // namespace collm::deploy

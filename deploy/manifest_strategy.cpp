@@ -1,0 +1,80 @@
+#include "deploy/manifest_strategy.hpp"
+
+#include <algorithm>
+#include <iterator>
+
+namespace collm::deploy {
+namespace {
+
+const std::vector<std::string> modes = {"fedavg", "ffa", "rolora", "stack_svd"};
+const std::vector<std::string> robust_rules = {"none", "trimmed_mean", "median"};
+
+/// A name of Flower's and what it says in ours.
+struct flower_name {
+  const char* name;
+  const char* robust;
+  bool fedbuff;
+  bool needs_prox;
+};
+constexpr flower_name flower_names[] = {{"FedAvg", "none", false, false},
+                                        {"FedProx", "none", false, true},
+                                        {"FedTrimmedAvg", "trimmed_mean", false, false},
+                                        {"FedMedian", "median", false, false},
+                                        {"FedBuff", "none", true, false}};
+
+const flower_name* find_flower(const std::string& name) {
+  const auto found = std::find_if(std::begin(flower_names), std::end(flower_names),
+                                  [&](const flower_name& f) { return f.name == name; });
+  return found == std::end(flower_names) ? nullptr : found;
+}
+
+std::vector<std::string> all_names() {
+  std::vector<std::string> names = modes;
+  for (const flower_name& f : flower_names) names.push_back(f.name);
+  return names;
+}
+
+void apply(const flower_name& alias, strategy_spec& out) {
+  out.aggregate = "fedavg";
+  out.robust = alias.robust;
+  out.fedbuff = alias.fedbuff;
+}
+
+/// `strategy: FedAvg`
+void read_name(section& item, strategy_spec& out) {
+  std::string name;
+  item.read("strategy", name, word_of("strategy", all_names()));
+  if (name.empty()) return;
+  const flower_name* alias = find_flower(name);
+  if (!alias) {
+    out.aggregate = name;
+  } else if (alias->needs_prox) {
+    item.blame("strategy", name + " needs its prox; write {aggregate: FedProx, prox: 0.1}");
+  } else {
+    apply(*alias, out);
+  }
+}
+
+}  // namespace
+
+void read_strategy(section& item, strategy_spec& out) {
+  if (item.is_scalar("strategy")) return read_name(item, out);
+  section strategy = item.child("strategy");
+  std::string mode, async;
+  strategy.read("aggregate", mode, word_of("strategy", all_names()), presence::required);
+  const flower_name* alias = find_flower(mode);
+  if (alias)
+    apply(*alias, out);
+  else if (!mode.empty())
+    out.aggregate = mode;
+  strategy.read("prox", out.prox, real_between(0, 1000));
+  strategy.read("async", async, word_of("asynchronous mode", {"fedbuff"}));
+  strategy.read("robust", out.robust, word_of("robust rule", robust_rules));
+  if (alias && alias->needs_prox && out.prox == 0) {
+    strategy.blame("aggregate", "FedProx needs a prox over 0, such as prox: 0.1");
+  }
+  out.fedbuff = out.fedbuff || async == "fedbuff";
+  strategy.close();
+}
+
+}  // namespace collm::deploy

@@ -1,0 +1,291 @@
+#include "deploy/plan.hpp"
+
+#include <fstream>
+#include <numeric>
+#include <set>
+
+#include "deploy/manifest_values.hpp"
+#include "deploy/plan_model.hpp"
+
+namespace collm::deploy {
+namespace fs = std::filesystem;
+namespace {
+
+/// Below this a KV cache cannot hold a prompt with its answer.
+constexpr std::uint64_t kv_tokens_min = 256;
+
+std::uint64_t kv_token_bytes(const engine::model_shape& s) {
+  return 2ull * s.layers * s.kv_heads * s.head_dim * sizeof(float);
+}
+
+std::string node_field(std::size_t index, const char* name) {
+  return "spec.nodes[" + std::to_string(index) + "]." + name;
+}
+
+/// One manifest against one machine: each check adds its problems.
+class fitting {
+ public:
+  fitting(const manifest& m, const model_plan& model, const machine& on)
+      : m_(m), model_(model), on_(on) {}
+
+  std::vector<problem> check(const std::vector<ledger_row>& ledger) {
+    check_cores();
+    check_caches();
+    check_ranks();
+    check_context();
+    check_memory(ledger);
+    return std::move(problems_);
+  }
+
+ private:
+  void blame(const std::string& field, std::string message) {
+    problems_.push_back({m_.where(field), field, std::move(message)});
+  }
+
+  void check_cores() {
+    std::uint32_t threads = 0;
+    for (std::size_t i = 0; i < m_.nodes.size(); ++i) {
+      const std::uint32_t before = threads;
+      threads += m_.nodes[i].threads * m_.nodes[i].replicas;
+      if (before > on_.cores || threads <= on_.cores) continue;
+      blame(node_field(i, "threads"), "the engines up to this node ask for " +
+                                          std::to_string(threads) + " threads, this machine has " +
+                                          std::to_string(on_.cores) +
+                                          " cores; lower threads or replicas");
+    }
+  }
+
+  void check_caches() {
+    for (std::size_t i = 0; i < m_.nodes.size(); ++i) {
+      const std::uint64_t tokens = m_.nodes[i].kv_bytes / kv_token_bytes(model_.shape);
+      if (tokens >= kv_tokens_min) continue;
+      blame(node_field(i, "kvCache"), bytes_text(m_.nodes[i].kv_bytes) + " holds " +
+                                          std::to_string(tokens) +
+                                          " tokens of this model; at least " +
+                                          bytes_text(kv_tokens_min * kv_token_bytes(model_.shape)) +
+                                          " (" + std::to_string(kv_tokens_min) + " tokens)");
+    }
+  }
+
+  void check_ranks() {
+    const std::uint32_t most =
+        std::min(model_.shape.hidden, model_.shape.kv_heads * model_.shape.head_dim);
+    for (std::size_t i = 0; i < m_.adapters.size(); ++i) {
+      if (m_.adapters[i].rank <= most) continue;
+      blame("spec.adapters[" + std::to_string(i) + "].rank",
+            "rank " + std::to_string(m_.adapters[i].rank) +
+                " is over the model's narrowest matrix; at most " + std::to_string(most));
+    }
+  }
+
+  void check_context() {
+    const std::string field = "spec.limits.promptTokens";
+    if (!m_.places.contains(field) || m_.bounds.prompt_tokens_max <= model_.shape.context) return;
+    blame(field, std::to_string(m_.bounds.prompt_tokens_max) + " is over the model's context of " +
+                     std::to_string(model_.shape.context) + " tokens");
+  }
+
+  void check_memory(const std::vector<ledger_row>& ledger) {
+    const std::string field = "spec.memory.budget";
+    if (m_.budget_bytes > on_.memory_bytes) {
+      blame(field, bytes_text(m_.budget_bytes) + " is over this machine's memory of " +
+                       bytes_text(on_.memory_bytes));
+    }
+    if (sum(ledger) <= m_.budget_bytes) return;
+    std::string rows;
+    for (const ledger_row& row : ledger)
+      rows += (rows.empty() ? "" : ", ") + row.name + " " + bytes_text(row.bytes);
+    blame(field, "the cluster needs " + bytes_text(sum(ledger)) + " (" + rows +
+                     "), the budget is " + bytes_text(m_.budget_bytes) +
+                     "; raise it, or lower kvCache or replicas");
+  }
+
+  const manifest& m_;
+  const model_plan& model_;
+  const machine& on_;
+  std::vector<problem> problems_;
+};
+
+ledger_input ledger_of(const manifest& m, const model_plan& model) {
+  ledger_input in;
+  in.shape = model.shape;
+  in.precision = model.precision;
+  in.step_tokens_max = engine::executor_options{}.step_tokens_max;
+  in.bounds = m.bounds;
+  in.engine_processes = 0;
+  bool engines_in_head = false;
+  for (const node_spec& n : m.nodes) {
+    for (std::uint32_t r = 0; r < n.replicas; ++r) in.replicas.push_back({n.kv_bytes, n.threads});
+    if (n.where == placement::process)
+      ++in.engine_processes;
+    else
+      engines_in_head = true;
+  }
+  in.processes = 1 + in.engine_processes;
+  if (engines_in_head) ++in.engine_processes;
+  in.gateways = static_cast<std::uint32_t>(1 + m.nodes.size());
+  for (const adapter_spec& a : m.adapters) in.adapters.push_back({a.rank, a.targets});
+  return in;
+}
+
+std::vector<std::string> inactive_parts(const manifest& m) {
+  const std::string why =
+      ": validated, not active: adapters do not learn in this release (policy inference_only)";
+  std::vector<std::string> parts;
+  if (m.training) parts.push_back("training" + why);
+  for (const federation_spec& f : m.federation) parts.push_back("federation of " + f.adapter + why);
+  std::set<std::string> with_data;
+  for (const node_spec& n : m.nodes) {
+    if (!n.data.empty()) with_data.insert(n.name);
+  }
+  if (!with_data.empty())
+    parts.push_back("data of " + joined({with_data.begin(), with_data.end()}) + why);
+  if (m.places.contains("spec.coordinator.slowPeriod"))
+    parts.push_back("coordinator.slowPeriod" + why);
+  if (!m.tenants.empty()) {
+    parts.push_back(
+        "tenants: validated, not active: gateways listen on loopback only and ask for no key in "
+        "this release");
+  }
+  return parts;
+}
+
+std::vector<std::string> notes_of(const manifest& m, const model_plan& model) {
+  std::vector<std::string> notes;
+  for (const node_spec& n : m.nodes) {
+    if (n.where == placement::thread) {
+      notes.push_back(n.name + " runs in the head's process: residency of site " + n.site +
+                      " does not hold");
+    }
+    const std::uint64_t tokens = n.kv_bytes / kv_token_bytes(model.shape);
+    if (tokens < m.bounds.prompt_tokens_max) {
+      notes.push_back(n.name + "'s KV cache holds " + std::to_string(tokens) +
+                      " tokens: longer requests are refused");
+    }
+  }
+  for (const adapter_spec& a : m.adapters) {
+    if (a.spill) notes.push_back("requests for " + a.name + " may leave their site (spill)");
+  }
+  return notes;
+}
+
+void check_paths(const manifest& m, const fs::path& base_dir, std::vector<problem>& problems) {
+  std::error_code ignored;  // a path that cannot be read counts as not there
+  const auto blame = [&](const std::string& field, std::string message) {
+    problems.push_back({m.where(field), field, std::move(message)});
+  };
+  for (std::size_t i = 0; i < m.adapters.size(); ++i) {
+    const std::string& path = m.adapters[i].path;
+    const fs::path folder = resolve(path, base_dir);
+    if (path.empty() || fs::is_regular_file(folder / "adapter_config.json", ignored)) continue;
+    blame("spec.adapters[" + std::to_string(i) + "].path",
+          "no PEFT adapter in " + folder.string() +
+              " (adapter_config.json and adapter_model.safetensors)");
+  }
+  for (std::size_t i = 0; i < m.nodes.size(); ++i) {
+    const std::string& data = m.nodes[i].data;
+    if (data.empty() || data.starts_with("builtin:")) continue;
+    const fs::path file = resolve(data, base_dir);
+    if (!fs::is_regular_file(file, ignored))
+      blame(node_field(i, "data"), "no file " + file.string());
+  }
+  const fs::path state = resolve(m.head.state_dir, base_dir);
+  if (fs::exists(state, ignored) && !fs::is_directory(state, ignored)) {
+    blame("spec.head.stateDir", state.string() + " is not a folder");
+  }
+}
+
+spawn_plan plan_of(const manifest& m, const model_plan& model, std::vector<ledger_row> ledger) {
+  spawn_plan p;
+  p.cluster = m.name;
+  p.model = model;
+  p.adapters = m.adapters;
+  p.head = {m.head.state_dir, m.head.http, m.head.capnp, m.head.link};
+  p.nodes = m.nodes;
+  p.slo = m.slo;
+  p.bounds = m.bounds;
+  p.bounds.prompt_tokens_max = std::min(p.bounds.prompt_tokens_max, model.shape.context);
+  p.tenants = m.tenants;
+  p.inactive = inactive_parts(m);
+  p.notes = notes_of(m, model);
+  p.ledger = std::move(ledger);
+  p.budget_bytes = m.budget_bytes;
+  return p;
+}
+
+void resolve_paths(spawn_plan& p, const fs::path& base_dir) {
+  p.base_dir = base_dir;
+  p.head.state_dir = resolve(p.head.state_dir.string(), base_dir);
+  for (adapter_spec& a : p.adapters) {
+    if (!a.path.empty()) a.path = resolve(a.path, base_dir).string();
+  }
+  for (node_plan& n : p.nodes) {
+    if (!n.data.empty() && !n.data.starts_with("builtin:"))
+      n.data = resolve(n.data, base_dir).string();
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> catalogue() { return {"smollm2-135m-instruct"}; }
+
+plan_check fit_plan(const manifest& m, const model_plan& model, const machine& on) {
+  std::vector<ledger_row> ledger = make_ledger(ledger_of(m, model));
+  std::vector<problem> problems = fitting(m, model, on).check(ledger);
+  if (!problems.empty()) return {std::nullopt, std::move(problems)};
+  return {plan_of(m, model, std::move(ledger)), {}};
+}
+
+plan_check make_plan(std::string_view yaml, const fs::path& base_dir, const machine& on) {
+  manifest_check parsed = parse_manifest(yaml);
+  if (!parsed.value) return {std::nullopt, std::move(parsed.problems)};
+  const fs::path from = fs::absolute(base_dir);
+  std::vector<problem> problems;
+  check_paths(*parsed.value, from, problems);
+  auto model = find_model(parsed.value->model, from, on.cache_dir);
+  if (!model) {
+    const std::string field = "spec.model.source";
+    problems.push_back({parsed.value->where(field), field, model.failure().message});
+    return {std::nullopt, std::move(problems)};
+  }
+  plan_check fitted = fit_plan(*parsed.value, *model, on);
+  fitted.problems.insert(fitted.problems.end(), problems.begin(), problems.end());
+  if (!fitted.problems.empty()) return {std::nullopt, std::move(fitted.problems)};
+  fitted.plan->manifest_text = std::string(yaml);
+  resolve_paths(*fitted.plan, from);
+  return fitted;
+}
+
+std::uint64_t spawn_plan::planned_bytes() const { return sum(ledger); }
+
+const node_plan* spawn_plan::node(const std::string& name) const {
+  for (const node_plan& n : nodes) {
+    if (n.name == name) return &n;
+  }
+  return nullptr;
+}
+
+result<fs::path> keep_manifest(const spawn_plan& plan) {
+  const fs::path file = plan.head.state_dir / "cluster.yaml",
+                 fresh = plan.head.state_dir / "cluster.yaml.new";
+  std::error_code failed;
+  fs::create_directories(plan.head.state_dir, failed);
+  if (failed)
+    return error{errc::io, "cannot make " + plan.head.state_dir.string() + ": " + failed.message()};
+  std::ofstream out(fresh, std::ios::binary | std::ios::trunc);
+  out << plan.manifest_text << std::flush;
+  if (!out) return error{errc::io, "cannot write " + fresh.string()};
+  fs::rename(fresh, file, failed);
+  if (failed) return error{errc::io, "cannot write " + file.string() + ": " + failed.message()};
+  return file;
+}
+
+std::vector<std::string> node_arguments(const spawn_plan& plan, const std::string& node,
+                                        std::uint64_t incarnation) {
+  return {"node",          node,
+          "--file",        (plan.head.state_dir / "cluster.yaml").string(),
+          "--base-dir",    plan.base_dir.string(),
+          "--incarnation", std::to_string(incarnation)};
+}
+
+}  // namespace collm::deploy
