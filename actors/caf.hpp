@@ -1,4 +1,5 @@
-// The only include of CAF in the tree, with the few spellings of ours that keep a later port cheap. CAF 0.17.6 exactly.
+// The only include of CAF in the tree, with the few spellings of ours that keep a later port cheap.
+// CAF 0.17.6 exactly.
 #pragma once
 
 #include <caf/actor_system.hpp>
@@ -17,8 +18,8 @@
 
 static_assert(CAF_VERSION / 100 == 17, "CoLLM supports CAF 0.17 only");
 
-// Messages stay inside one process (the link carries what leaves it), so CAF never serialises a payload of ours. A type that
-// actors exchange opts in by specialising collm::local_message.
+// Messages stay inside one process (the link carries what leaves it), so CAF never serialises a
+// payload of ours. A type that actors exchange opts in by specialising collm::local_message.
 namespace collm {
 template <class T>
 struct local_message : std::false_type {};
@@ -28,6 +29,6 @@ struct local_message<msg<T>> : std::true_type {};
 
 namespace caf {
 template <class T>
-  requires(collm::local_message<T>::value)
-struct allowed_unsafe_message_type<T> : std::true_type {};
+requires(collm::local_message<T>::value) struct allowed_unsafe_message_type<T> : std::true_type {
+};
 }  // namespace caf

@@ -7,7 +7,8 @@ std::shared_ptr<const word_buffer> flatten(capnp::MessageBuilder& builder) {
   auto segments = builder.getSegmentsForOutput();
   flat->count = capnp::computeSerializedSizeInWords(segments);
   flat->words = std::make_unique_for_overwrite<capnp::word[]>(flat->count);
-  // Stream framing: segment count - 1, then each size in words, 32-bit little-endian, padded to a word.
+  // Stream framing: segment count - 1, then each size in words, 32-bit little-endian, padded to a
+  // word.
   auto* table = reinterpret_cast<std::uint32_t*>(flat->words.get());
   std::size_t entry = 0;
   table[entry++] = static_cast<std::uint32_t>(segments.size() - 1);
@@ -24,8 +25,9 @@ std::shared_ptr<const word_buffer> flatten(capnp::MessageBuilder& builder) {
 result<std::shared_ptr<const word_buffer>> take_bytes(std::span<const std::byte> bytes,
                                                       const limits& bounds) {
   if (bytes.size() > bounds.frame_bytes_max) {
-    return error{errc::too_large, "message of " + std::to_string(bytes.size()) + " bytes; at most " +
-                                      std::to_string(bounds.frame_bytes_max) + " are accepted"};
+    return error{errc::too_large, "message of " + std::to_string(bytes.size()) +
+                                      " bytes; at most " + std::to_string(bounds.frame_bytes_max) +
+                                      " are accepted"};
   }
   if (bytes.empty() || bytes.size() % sizeof(capnp::word) != 0) {
     return error{errc::corrupt, "a Cap'n Proto message is a whole number of 8-byte words, not " +

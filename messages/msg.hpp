@@ -1,6 +1,7 @@
-// msg<T>: the one carrier. An immutable, reference-counted flat Cap'n Proto message with a typed reader. Passed by reference
-// count inside a process, never copied; bytes from outside are checked once, when they enter. Any thread may hold one; each
-// reader belongs to the thread that called read().
+// msg<T>: the one carrier. An immutable, reference-counted flat Cap'n Proto message with a typed
+// reader. Passed by reference count inside a process, never copied; bytes from outside are checked
+// once, when they enter. Any thread may hold one; each reader belongs to the thread that called
+// read().
 #pragma once
 
 #include <capnp/message.h>
@@ -27,11 +28,13 @@ struct word_buffer {
 /// Copies a builder's segments into one flat buffer.
 std::shared_ptr<const word_buffer> flatten(capnp::MessageBuilder& builder);
 
-/// Copies and checks bytes from outside: whole words, segment table inside the bytes, size and nesting limits. The root is
-/// checked by msg<T>::from_bytes.
-result<std::shared_ptr<const word_buffer>> take_bytes(std::span<const std::byte> bytes, const limits& bounds);
+/// Copies and checks bytes from outside: whole words, segment table inside the bytes, size and
+/// nesting limits. The root is checked by msg<T>::from_bytes.
+result<std::shared_ptr<const word_buffer>> take_bytes(std::span<const std::byte> bytes,
+                                                      const limits& bounds);
 
-/// Runs `f`, turning what a reader throws on malformed remote data into an error: every handler of remote data runs under it.
+/// Runs `f`, turning what a reader throws on malformed remote data into an error: every handler of
+/// remote data runs under it.
 template <class F>
 auto guard(F&& f) -> result<decltype(f())> {
   try {
@@ -98,7 +101,8 @@ class msg {
    private:
     static capnp::ReaderOptions options() {
       capnp::ReaderOptions o;
-      o.traversalLimitInWords = ~std::uint64_t{0} >> 4;  // checked on entry: repeated reads must not use it up
+      o.traversalLimitInWords =
+          ~std::uint64_t{0} >> 4;  // checked on entry: repeated reads must not use it up
       return o;
     }
     std::shared_ptr<const word_buffer> words_;

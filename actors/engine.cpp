@@ -1,0 +1,421 @@
+#include "actors/engine.hpp"
+
+#include <algorithm>
+
+#include "actors/replies.hpp"
+#include "engine/adapter/adapter.hpp"
+#include "messages/assert.hpp"
+
+namespace collm::actors {
+
+namespace {
+
+using self_ptr = engine_actor::stateful_pointer<engine_state>;
+using running_request = engine_state::running_request;
+
+// After so many failed steps in a row the state of the executor is not to be trusted: the actor
+// ends and is started again.
+constexpr std::uint32_t failed_steps_max = 3;
+constexpr std::size_t iteration_samples_max = 1024;
+
+schema::FinishReason wire(engine::finish_reason r) {
+  switch (r) {
+    case engine::finish_reason::stop:
+      return schema::FinishReason::STOP;
+    case engine::finish_reason::length:
+      return schema::FinishReason::LENGTH;
+    case engine::finish_reason::none:
+      break;
+  }
+  return schema::FinishReason::NONE;
+}
+
+engine::sequence_spec spec_of(const schema::Request::Reader& r, const version_id& version) {
+  engine::sequence_spec spec;
+  spec.version = version;
+  spec.prompt.reserve(r.getPrompt().size());
+  for (auto t : r.getPrompt()) spec.prompt.push_back(static_cast<std::int32_t>(t));
+  const auto s = r.getSampling();
+  spec.how = {.temperature = s.getTemperature(),
+              .top_k = static_cast<std::int32_t>(s.getTopK()),
+              .top_p = s.getTopP(),
+              .min_p = s.getMinP(),
+              .repetition_penalty = s.getRepetitionPenalty(),
+              .presence_penalty = s.getPresencePenalty(),
+              .frequency_penalty = s.getFrequencyPenalty(),
+              .seed = s.getSeed(),
+              .logprobs = s.getLogprobs()};
+  spec.max_tokens = r.getMaxTokens();
+  for (auto stop : r.getStops()) spec.stops.emplace_back(stop.cStr(), stop.size());
+  spec.ignore_eos = r.getIgnoreEos();
+  spec.cache_salt = r.getCacheSalt();
+  return spec;
+}
+
+/// The actor's behavior: one object a actor, shared by its handlers.
+class driver {
+ public:
+  driver(self_ptr self, engine_deps deps, replica_actor owner)
+      : self_(self), state_(self->state), deps_(std::move(deps)), owner_(std::move(owner)) {
+    state_.model = std::make_unique<coordinator::latency_model>(initial_latency_options());
+    state_.planner = std::make_unique<coordinator::step_planner>(deps_.promises);
+    state_.report.replica = deps_.name;
+    state_.slot_begun_ms = now_ms(self_);
+  }
+
+  void admit(const msg<schema::Request>& request, const version_id& version,
+             const sink_actor& sink) {
+    const auto r = request.read();
+    running_request run;
+    run.id = r->getId();
+    run.sink = sink;
+    run.version = version;
+    run.prompt_tokens = r->getPrompt().size();
+    run.admitted_ms = now_ms(self_);
+    run.wants_logprobs = r->getSampling().getLogprobs() >= 0;
+    auto spec = spec_of(*r, version);
+    const double arrival = run.admitted_ms - static_cast<double>(r->getAgeUs()) / 1000;
+    for (std::uint16_t i = 0; i < std::max<std::uint16_t>(r->getChoices(), 1); ++i) {
+      auto one = spec;
+      one.id = state_.next_sequence++;
+      one.how.seed = spec.how.seed + i;
+      const auto id = one.id;
+      if (auto added = deps_.steps->add(std::move(one)); !added) {
+        for (auto earlier : run.sequences) drop_sequence(earlier);
+        self_->send(sink, reject_message(run.id, added.failure()));
+        give_back(run.id, sink);
+        return;
+      }
+      run.sequences.push_back(id);
+      state_.choices[id] = {sink->id(), i, arrival, -1};
+    }
+    run.choices_left = static_cast<std::uint32_t>(run.sequences.size());
+    ++state_.pins[version];
+    self_->monitor(sink);
+    self_->send(sink, accepted(run));
+    state_.requests.emplace(sink->id(), std::move(run));
+    kick();
+  }
+
+  void cancel(const sink_actor& sink) {
+    if (auto at = state_.requests.find(sink->id()); at != state_.requests.end()) {
+      end(at, schema::FinishReason::CANCELLED, "");
+    }
+  }
+
+  void sink_down(caf::actor_id id) {
+    if (auto at = state_.requests.find(id); at != state_.requests.end()) {
+      end(at, schema::FinishReason::CANCELLED, "");
+    }
+  }
+
+  reply<void> load(const version_id& version, const engine::adapter_ptr& weights) {
+    auto loaded = deps_.steps->load(version, weights);
+    if (loaded) state_.loaded[version] = {weights->digest, weights->bytes};
+    return make_reply(std::move(loaded));
+  }
+
+  caf::result<reply<void>> unload(const version_id& version) {
+    auto promise = self_->make_response_promise<reply<void>>();
+    if (state_.pins.contains(version)) {
+      state_.leaving[version].push_back(promise);
+    } else {
+      promise.deliver(leave(version));
+    }
+    return promise;
+  }
+
+  void step() {
+    state_.stepping = false;
+    touch();
+    const auto sequences = planned();
+    const auto plan =
+        state_.planner->plan(sequences, *state_.model, planner_limits(), now_ms(self_));
+    for (auto id : plan.preempt) {
+      deps_.steps->preempt(id);
+      ++state_.report.preemptions;
+    }
+    if (!plan.work.empty()) {
+      run(plan);
+    }
+    if (!state_.choices.empty()) kick();
+  }
+
+  void slot() {
+    touch();
+    report();
+    self_->delayed_send(self_, deps_.slot, slot_tick_);
+  }
+
+ private:
+  using request_at = std::unordered_map<std::uint64_t, running_request>::iterator;
+
+  void touch() {
+    deps_.beat->store(std::chrono::steady_clock::now().time_since_epoch().count(),
+                      std::memory_order_relaxed);
+  }
+
+  void kick() {
+    if (state_.stepping) return;
+    state_.stepping = true;
+    self_->send(self_, step_atom::value);
+  }
+
+  msg<schema::Accepted> accepted(const running_request& run) const {
+    return msg<schema::Accepted>::build([&](schema::Accepted::Builder b) {
+      b.setRequest(run.id);
+      b.setAdapter(run.version.name);
+      b.setVersion(run.version.number);
+      if (auto at = state_.loaded.find(run.version); at != state_.loaded.end())
+        b.setDigest(at->second.digest);
+      b.setReplica(deps_.name);
+      b.setPromptTokens(run.prompt_tokens);
+    });
+  }
+
+  coordinator::planner_limits planner_limits() const {
+    const auto cache = deps_.steps->cache();
+    return {.step_tokens_max = deps_.step_tokens_max,
+            .block_tokens = cache.block_tokens,
+            .blocks_free = cache.blocks_free};
+  }
+
+  std::vector<coordinator::planned_sequence> planned() const {
+    std::vector<coordinator::planned_sequence> out;
+    for (const auto& v : deps_.steps->sequences()) {
+      const auto& c = state_.choices.at(v.id);
+      out.push_back({.id = v.id,
+                     .arrival_ms = c.arrival_ms,
+                     .first_token_ms = c.first_token_ms,
+                     .length = v.length,
+                     .computed = v.computed,
+                     .produced = v.produced,
+                     .max_tokens = v.max_tokens,
+                     .blocks = v.blocks});
+    }
+    return out;
+  }
+
+  void run(const coordinator::step_plan& plan) {
+    std::vector<engine::step_work> work;
+    std::uint32_t rows = 0;
+    const double begun = now_ms(self_);
+    for (const auto& item : plan.work) {
+      work.push_back({item.id, item.tokens});
+      rows += item.tokens;
+      auto& request = state_.requests.at(state_.choices.at(item.id).request);
+      if (request.scheduled_ms < 0) request.scheduled_ms = begun;
+    }
+    if (plan.features.prefill_tokens > 0) note_cached(work);
+    auto emitted = deps_.steps->step(work);
+    const double ended = now_ms(self_);
+    if (!emitted) {
+      fail_step(work, emitted.failure());
+      return;
+    }
+    state_.failures_in_a_row = 0;
+    state_.model->observe(plan.features, ended - begun);
+    count_step(plan, rows, ended - begun);
+    for (const auto& e : *emitted) emit(e, ended);
+  }
+
+  void note_cached(const std::vector<engine::step_work>& work) {
+    for (const auto& v : deps_.steps->sequences()) {
+      const bool now = std::any_of(work.begin(), work.end(), [&](auto& w) { return w.id == v.id; });
+      auto& request = state_.requests.at(state_.choices.at(v.id).request);
+      if (now && v.produced == 0)
+        request.cached_tokens = std::max(request.cached_tokens, v.cached_tokens);
+    }
+  }
+
+  void count_step(const coordinator::step_plan& plan, std::uint32_t rows, double took_ms) {
+    ++state_.slot_steps;
+    ++state_.report.steps;
+    state_.slot_step_ms += took_ms;
+    const auto prefill = static_cast<std::uint64_t>(plan.features.prefill_tokens);
+    state_.slot_prompt += prefill;
+    state_.report.prompt_tokens += prefill;
+    if (prefill >= 16) {
+      const double rate = static_cast<double>(prefill) / std::max(0.01, took_ms);
+      auto& known = state_.report.prefill_tokens_per_ms;
+      known = known <= 0 ? rate : known + 0.1 * (rate - known);
+    }
+    auto& samples = state_.report.iteration_tokens;
+    if (samples.size() < iteration_samples_max) samples.push_back(rows);
+  }
+
+  void emit(const engine::emission& e, double at_ms) {
+    const auto found = state_.choices.find(e.id);
+    COLLM_ASSERT(found != state_.choices.end());
+    auto& c = found->second;
+    const auto at = state_.requests.find(c.request);
+    auto& run = at->second;
+    if (c.first_token_ms < 0) c.first_token_ms = at_ms;
+    if (run.first_token_ms < 0) run.first_token_ms = at_ms;
+    ++run.completion_tokens;
+    ++state_.slot_generated;
+    ++state_.report.generated_tokens;
+    self_->send(run.sink, chunk(e, run, c.index));
+    if (e.finish == engine::finish_reason::none) return;
+    run.cut_by_length |= e.finish == engine::finish_reason::length;
+    std::erase(run.sequences, e.id);
+    state_.choices.erase(found);
+    if (--run.choices_left == 0) {
+      end(at, run.cut_by_length ? schema::FinishReason::LENGTH : schema::FinishReason::STOP, "");
+    }
+  }
+
+  static msg<schema::TokenChunk> chunk(const engine::emission& e, running_request& run,
+                                       std::uint16_t choice) {
+    return msg<schema::TokenChunk>::build([&](schema::TokenChunk::Builder b) {
+      b.setRequest(run.id);
+      b.setSeq(run.next_seq++);
+      b.setChoice(choice);
+      b.setText(e.text);
+      b.setFinish(wire(e.finish));
+      auto t = b.initTokens(1)[0];
+      t.setId(static_cast<std::uint32_t>(e.token));
+      if (!run.wants_logprobs) return;
+      t.setLogprob(e.logprob);
+      auto top = t.initTop(static_cast<std::uint32_t>(e.top.size()));
+      for (std::uint32_t i = 0; i < e.top.size(); ++i) {
+        top[i].setToken(static_cast<std::uint32_t>(e.top[i].token));
+        top[i].setLogprob(e.top[i].logprob);
+      }
+    });
+  }
+
+  void drop_sequence(engine::sequence_id id) {
+    deps_.steps->remove(id);
+    state_.choices.erase(id);
+  }
+
+  void give_back(request_id id, const sink_actor& sink) {
+    self_->send(owner_, done_atom::value, id, sink);
+  }
+
+  void end(request_at at, schema::FinishReason reason, const std::string& message) {
+    auto run = std::move(at->second);
+    state_.requests.erase(at);
+    for (auto id : run.sequences) drop_sequence(id);
+    self_->demonitor(run.sink.address());
+    const double now = now_ms(self_);
+    self_->send(run.sink, msg<schema::Finish>::build([&](schema::Finish::Builder b) {
+                  const auto us = [](double ms) {
+                    return static_cast<std::uint64_t>(std::max(0.0, ms) * 1000);
+                  };
+                  const double scheduled = run.scheduled_ms < 0 ? now : run.scheduled_ms;
+                  const double first = run.first_token_ms < 0 ? now : run.first_token_ms;
+                  b.setRequest(run.id);
+                  b.setReason(reason);
+                  b.setPromptTokens(run.prompt_tokens);
+                  b.setCachedTokens(run.cached_tokens);
+                  b.setCompletionTokens(run.completion_tokens);
+                  b.setQueueUs(us(scheduled - run.admitted_ms));
+                  b.setPrefillUs(us(first - scheduled));
+                  b.setDecodeUs(us(now - first));
+                  b.setMessage(message);
+                }));
+    give_back(run.id, run.sink);
+    unpin(run.version);
+  }
+
+  void unpin(const version_id& version) {
+    const auto pin = state_.pins.find(version);
+    COLLM_ASSERT(pin != state_.pins.end() && pin->second > 0);
+    if (--pin->second > 0) return;
+    state_.pins.erase(pin);
+    if (auto waiting = state_.leaving.find(version); waiting != state_.leaving.end()) {
+      auto outcome = leave(version);
+      for (auto& promise : waiting->second) promise.deliver(outcome);
+      state_.leaving.erase(waiting);
+    }
+  }
+
+  reply<void> leave(const version_id& version) {
+    auto unloaded = deps_.steps->unload(version);
+    if (unloaded) state_.loaded.erase(version);
+    return make_reply(std::move(unloaded));
+  }
+
+  void fail_step(const std::vector<engine::step_work>& work, const error& why) {
+    deps_.counts->failed();
+    for (const auto& w : work) {
+      const auto c = state_.choices.find(w.id);
+      if (c == state_.choices.end()) continue;  // ended with another choice of its request
+      end(state_.requests.find(c->second.request), schema::FinishReason::ERROR, why.message);
+    }
+    if (++state_.failures_in_a_row >= failed_steps_max) {
+      self_->quit(caf::make_error(caf::sec::runtime_error, why.message));
+    }
+  }
+
+  void report() {
+    auto& r = state_.report;
+    const double now = now_ms(self_);
+    const double seconds = std::max(1e-3, (now - state_.slot_begun_ms) / 1000);
+    const auto cache = deps_.steps->cache();
+    r.running = static_cast<std::uint32_t>(state_.requests.size());
+    r.kv_free = cache.blocks_free;
+    r.kv_total = cache.blocks_total;
+    r.prefix_queries = cache.prefix_queries;
+    r.prefix_hits = cache.prefix_hits;
+    r.step_ms_mean =
+        state_.slot_steps == 0 ? 0 : state_.slot_step_ms / static_cast<double>(state_.slot_steps);
+    r.tokens_per_s = static_cast<double>(state_.slot_generated) / seconds;
+    r.prompt_tokens_per_s = static_cast<double>(state_.slot_prompt) / seconds;
+    r.backlog_tokens = 0;
+    for (const auto& v : deps_.steps->sequences()) {
+      if (v.produced == 0) r.backlog_tokens += v.length - v.computed;
+    }
+    r.memory = deps_.steps->memory();
+    r.versions.clear();
+    for (const auto& [id, weights] : state_.loaded) {
+      const auto pin = state_.pins.find(id);
+      const auto pins = pin == state_.pins.end() ? 0 : pin->second;
+      r.versions.push_back({id, pins, weights.bytes, weights.digest});
+    }
+    self_->send(owner_, std::make_shared<const replica_report>(r));
+    r.iteration_tokens.clear();
+    state_.slot_begun_ms = now;
+    state_.slot_step_ms = 0;
+    state_.slot_steps = state_.slot_prompt = state_.slot_generated = 0;
+  }
+
+  self_ptr self_;
+  engine_state& state_;
+  engine_deps deps_;
+  replica_actor owner_;
+  slot_atom slot_tick_ = slot_atom::value;
+};
+
+}  // namespace
+
+coordinator::latency_model::options initial_latency_options() {
+  return {.theta = {2.0, 1.0, 1e-4, 2.0, 1e-3}, .scale = {1, 512, 512.0 * 2048, 64, 64.0 * 2048}};
+}
+
+engine_actor::behavior_type engine_behavior(self_ptr self, engine_deps deps, replica_actor owner) {
+  auto counts = deps.counts;
+  watch(self, counts);
+  auto d = std::make_shared<driver>(self, std::move(deps), std::move(owner));
+  self->set_down_handler(
+      [d](caf::scheduled_actor*, caf::down_msg& down) { d->sink_down(down.source.id()); });
+  const auto m = metered(self, counts);
+  d->slot();
+  return {
+      m([d](const msg<schema::Request>& r, const version_id& v, const sink_actor& s) {
+        d->admit(r, v, s);
+      }),
+      m([d](cancel_atom, request_id, const sink_actor& s) { d->cancel(s); }),
+      m([d](load_atom, const version_id& v, const engine::adapter_ptr& w) {
+        return d->load(v, w);
+      }),
+      m([d](unload_atom, const version_id& v) { return d->unload(v); }),
+      m([d](step_atom) { d->step(); }),
+      m([d](slot_atom) { d->slot(); }),
+      m([counts](status_atom) { return counts->status(); }),
+  };
+}
+
+}  // namespace collm::actors

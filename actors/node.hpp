@@ -1,0 +1,64 @@
+// The node actor, one a process that serves: loads and unloads adapter versions on its replicas,
+// watches the engines' heart-beats, drains. Detached, because it reads adapter folders.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "actors/engine.hpp"
+#include "actors/interfaces.hpp"
+#include "actors/meter.hpp"
+
+namespace collm::actors {
+
+struct node_deps {
+  std::string node;
+  std::string base_digest;
+  /// Reads a PEFT folder for this process's base. deploy/ binds the engine's loader; tests bind
+  /// their own.
+  std::function<result<engine::adapter_ptr>(const std::string& folder)> read_adapter;
+  std::vector<replica_actor> replicas;
+  router_actor router;
+  registry_actor registry;
+  telemetry_actor telemetry;
+  std::vector<heartbeat> beats;                   ///< one an engine
+  std::chrono::milliseconds wedged_after{10000};  ///< a loop silent for so long is wedged
+  std::function<void(const std::string&)>
+      wedged;  ///< last resort: ends the process so that its supervisor replaces it
+  std::function<std::uint32_t()> requests_in_flight;
+  meter_ptr counts;
+  std::chrono::milliseconds slot{1000};
+  std::uint32_t resident_max = 3;  ///< versions of one adapter, draining ones included
+};
+
+/// What a node starts with: the manifest's adapters. Served at once as @0, so that a site starts
+/// without its head.
+struct initial_version {
+  std::string name;
+  engine::adapter_ptr weights;
+  std::string source;  ///< "initial" or "peft:<folder>"
+};
+
+struct node_state {
+  static inline const char* name = "node";
+  struct resident {
+    engine::adapter_ptr weights;
+    schema::VersionState state = schema::VersionState::SERVING;
+  };
+  std::map<version_id, resident> versions;
+  std::map<std::string, std::string> sources;
+  std::vector<initial_version>
+      unregistered;  ///< initial versions that the registry has not confirmed yet
+  struct waiting_drain {
+    caf::typed_response_promise<reply<void>> promise;
+    double until_ms = 0;
+  };
+  std::vector<waiting_drain> drains;
+};
+
+node_actor::behavior_type node_behavior(node_actor::stateful_pointer<node_state> self,
+                                        node_deps deps, std::vector<initial_version> initial);
+
+}  // namespace collm::actors

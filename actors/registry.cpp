@@ -1,0 +1,114 @@
+#include "actors/registry.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+#include "actors/replies.hpp"
+
+namespace collm::actors {
+
+namespace {
+
+using self_ptr = registry_actor::stateful_pointer<registry_state>;
+using record_reply = reply<msg<schema::VersionRecord>>;
+
+void write(schema::VersionRecord::Builder b, const store::version_row& row) {
+  using namespace std::chrono;
+  const auto now = duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+  b.setAdapter(row.id.name);
+  b.setNumber(row.id.number);
+  b.setDigest(row.digest);
+  b.setParent(row.parent);
+  b.setState(static_cast<schema::VersionState>(row.state));
+  b.setRank(row.rank);
+  b.setBytes(row.bytes);
+  b.setSource(row.source);
+  b.setAgeMs(static_cast<std::uint64_t>(std::max<std::int64_t>(0, now - row.created_unix_ms)));
+}
+
+record_reply answer(const result<store::version_row>& row) {
+  if (!row) return make_reply<msg<schema::VersionRecord>>(row.failure());
+  return make_reply<msg<schema::VersionRecord>>(record_message(*row));
+}
+
+/// A new version is stored as a candidate and, as an operator's load passes no gate, promoted at
+/// once.
+result<store::version_row> add_and_promote(const registry_deps& deps,
+                                           const schema::Register::Reader& r) {
+  if (r.getBaseDigest() != deps.base_digest.c_str()) {
+    return error{errc::conflict, std::string("adapter '") + r.getAdapter().cStr() +
+                                     "' was made for base " +
+                                     std::string(r.getBaseDigest().cStr()).substr(0, 12) +
+                                     ", this cluster serves " + deps.base_digest.substr(0, 12)};
+  }
+  store::version_row row;
+  row.id.name = r.getAdapter().cStr();
+  row.digest = r.getDigest().cStr();
+  row.parent = r.getParent();
+  row.rank = r.getRank();
+  row.bytes = r.getBytes();
+  row.source = r.getSource().cStr();
+  auto added = deps.versions->add(row);
+  if (!added) return added.failure();
+  // The initial version comes again with every start of a node: it must not push a later one aside.
+  const bool again = row.source == "initial" && added->state != store::version_state::candidate;
+  if (again) return added;
+  return deps.versions->promote(added->id);
+}
+
+reply<msg<schema::VersionList>> listed(const registry_deps& deps) {
+  auto rows = deps.versions->list();
+  if (!rows) return make_reply<msg<schema::VersionList>>(rows.failure());
+  return make_reply<msg<schema::VersionList>>(
+      msg<schema::VersionList>::build([&](schema::VersionList::Builder b) {
+        auto out = b.initVersions(static_cast<std::uint32_t>(rows->size()));
+        for (std::uint32_t i = 0; i < rows->size(); ++i) write(out[i], (*rows)[i]);
+      }));
+}
+
+}  // namespace
+
+msg<schema::VersionRecord> record_message(const store::version_row& row) {
+  return msg<schema::VersionRecord>::build(
+      [&](schema::VersionRecord::Builder b) { write(b, row); });
+}
+
+registry_actor::behavior_type registry_behavior(self_ptr self, registry_deps deps) {
+  watch(self, deps.counts);
+  const auto m = metered(self, deps.counts);
+  auto d = std::make_shared<registry_deps>(std::move(deps));
+  const auto tell = [self, d](const char* kind, const record_reply& r) {
+    if (!*r) return;
+    const auto v = (**r).read();
+    const version_id id{v->getAdapter().cStr(), v->getNumber()};
+    self->send(d->telemetry, event_message(schema::EventLevel::INFO, d->node, kind,
+                                           to_string(id) + " (" + v->getSource().cStr() + ")"));
+  };
+  return {
+      m([d, tell](const msg<schema::Register>& request) {
+        auto r = guard([&] { return add_and_promote(*d, *request.read()); });
+        auto out = r ? answer(*r) : make_reply<msg<schema::VersionRecord>>(r.failure());
+        tell("version_registered", out);
+        return out;
+      }),
+      m([d](list_atom) { return listed(*d); }),
+      m([d, tell](promote_atom, const version_id& id) {
+        auto out = answer(d->versions->promote(id));
+        tell("version_promoted", out);
+        return out;
+      }),
+      m([d, tell](rollback_atom, const std::string& name) {
+        auto out = answer(d->versions->rollback(name));
+        tell("version_rolled_back_to", out);
+        return out;
+      }),
+      m([d, tell](unload_atom, const version_id& id) {
+        auto out = answer(d->versions->retire(id));
+        tell("version_retired", out);
+        return out;
+      }),
+      m([counts = d->counts](status_atom) { return counts->status(); }),
+  };
+}
+
+}  // namespace collm::actors

@@ -1,0 +1,263 @@
+#include "actors/replica.hpp"
+
+#include <algorithm>
+
+#include "actors/replies.hpp"
+
+namespace collm::actors {
+
+namespace {
+
+using self_ptr = replica_actor::stateful_pointer<replica_state>;
+
+class desk {
+ public:
+  desk(self_ptr self, replica_deps deps, engine_maker make_engine)
+      : self_(self),
+        state_(self->state),
+        deps_(std::move(deps)),
+        make_engine_(std::move(make_engine)) {
+    start_engine();
+  }
+
+  void admit(const msg<schema::Request>& request, const version_id& version,
+             const sink_actor& sink) {
+    const auto r = request.read();
+    if (!state_.engine) {
+      refuse(*r, sink,
+             {errc::unavailable, "the engine of " + deps_.name + " is starting again", 1000});
+      return;
+    }
+    if (!version.is_base() && !state_.versions.contains(version)) {
+      refuse(*r, sink, {errc::not_found, to_string(version) + " is not loaded at " + deps_.name});
+      return;
+    }
+    const auto decision = coordinator::admit(load(), r->getPrompt().size(), deps_.ttft_ms,
+                                             deps_.queued_max, coordinator::hash01(r->getId()));
+    if (!decision.admit) {
+      refuse(*r, sink,
+             {errc::overloaded,
+              deps_.name + " is at capacity: first token predicted after " +
+                  std::to_string(static_cast<int>(decision.predicted_ttft_ms)) +
+                  " ms, promised within " + std::to_string(static_cast<int>(deps_.ttft_ms)) + " ms",
+              decision.retry_after_ms});
+      return;
+    }
+    state_.admitted_slot += r->getPrompt().size();
+    replica_state::held h{request,
+                          version,
+                          sink,
+                          std::max<std::uint32_t>(r->getChoices(), 1),
+                          r->getPrompt().size(),
+                          r->getInteractive(),
+                          now_ms(self_)};
+    self_->monitor(sink);
+    if (h.interactive) {  // before batch, behind other interactive ones
+      auto at = std::find_if(state_.waiting.begin(), state_.waiting.end(),
+                             [](auto& w) { return !w.interactive; });
+      state_.waiting.insert(at, std::move(h));
+    } else {
+      state_.waiting.push_back(std::move(h));
+    }
+    pump();
+  }
+
+  void cancel(request_id id, const sink_actor& sink) {
+    if (drop_waiting(sink.id())) {
+      self_->demonitor(sink.address());
+      self_->send(sink, finish_message(id, schema::FinishReason::CANCELLED, ""));
+    } else if (state_.engine && state_.in_engine.contains(sink.id())) {
+      self_->send<caf::message_priority::high>(state_.engine, cancel_atom::value, id, sink);
+    }
+  }
+
+  void done(const sink_actor& sink) {
+    const auto at = state_.in_engine.find(sink.id());
+    if (at == state_.in_engine.end()) return;  // the engine died and it was accounted for
+    state_.choices_in_engine -= at->second.choices;
+    self_->demonitor(sink.address());
+    state_.in_engine.erase(at);
+    pump();
+  }
+
+  void report(const replica_report_ptr& r) {
+    const double now = now_ms(self_);
+    const double seconds = (now - state_.last_report_ms) / 1000;
+    if (state_.last_report_ms > 0 && seconds > 0) {
+      state_.admitted_per_s += 0.3 * (state_.admitted_slot / seconds - state_.admitted_per_s);
+    }
+    state_.admitted_slot = 0;
+    state_.last_report_ms = now;
+    auto mine = std::make_shared<replica_report>(*r);
+    mine->queued = static_cast<std::uint32_t>(state_.waiting.size());
+    for (const auto& w : state_.waiting) mine->backlog_tokens += w.prompt_tokens;
+    state_.last = mine;
+    for (const auto& router : deps_.routers) self_->send(router, state_.last);
+    self_->send(deps_.telemetry, state_.last);
+  }
+
+  caf::result<reply<void>> load_version(const version_id& v, const engine::adapter_ptr& weights) {
+    auto promise = self_->make_response_promise<reply<void>>();
+    if (!state_.engine) {
+      promise.deliver(
+          make_reply<void>(error{errc::unavailable, deps_.name + " is starting again", 1000}));
+      return promise;
+    }
+    self_->request(state_.engine, caf::infinite, load_atom::value, v, weights)
+        .then(
+            [this, promise, v, weights](const reply<void>& r) mutable {
+              if (*r) state_.versions[v] = weights;
+              promise.deliver(r);
+            },
+            [promise](const caf::error&) mutable { promise.deliver(engine_gone()); });
+    return promise;
+  }
+
+  caf::result<reply<void>> unload_version(const version_id& v) {
+    auto promise = self_->make_response_promise<reply<void>>();
+    state_.versions.erase(
+        v);  // no new request may name it; the engine frees it when its last pin ends
+    if (!state_.engine) {
+      promise.deliver(make_reply<void>(result<void>()));
+      return promise;
+    }
+    self_->request(state_.engine, caf::infinite, unload_atom::value, v)
+        .then([promise](const reply<void>& r) mutable { promise.deliver(r); },
+              [promise](const caf::error&) mutable { promise.deliver(engine_gone()); });
+    return promise;
+  }
+
+  void down(const caf::down_msg& message) {
+    if (state_.engine && message.source == state_.engine.address()) {
+      engine_died(message.reason);
+    } else {
+      sink_died(message.source.id());
+    }
+  }
+
+ private:
+  static reply<void> engine_gone() {
+    return make_reply<void>(error{errc::unavailable, "the engine ended before it answered", 1000});
+  }
+
+  void start_engine() {
+    auto made = make_engine_(replica_actor(self_));
+    if (!made) {
+      self_->send(deps_.telemetry, event_message(schema::EventLevel::ERROR, deps_.name,
+                                                 "engine_failed", made.failure().message));
+      return;
+    }
+    state_.engine = *made;
+    self_->monitor(state_.engine);
+    for (const auto& [id, weights] : state_.versions) {
+      caf::anon_send(state_.engine, load_atom::value, id, weights);
+    }
+  }
+
+  void engine_died(const caf::error& why) {
+    state_.engine = nullptr;
+    deps_.counts->restarted();
+    const auto text = "engine of " + deps_.name + " ended: " + to_string(why);
+    self_->send(deps_.telemetry,
+                event_message(schema::EventLevel::ERROR, deps_.name, "engine_restarted", text));
+    // A sink that was accepted already treats this as the end of a broken answer; one that was not
+    // may go elsewhere.
+    for (const auto& [id, h] : state_.in_engine) {
+      self_->demonitor(h.sink.address());
+      self_->send(h.sink,
+                  reject_message(h.request.read()->getId(), {errc::unavailable, text, 1000}));
+    }
+    state_.in_engine.clear();
+    state_.choices_in_engine = 0;
+    start_engine();
+    pump();
+  }
+
+  void sink_died(caf::actor_id id) {
+    if (drop_waiting(id)) return;
+    const auto at = state_.in_engine.find(id);
+    if (at == state_.in_engine.end()) return;
+    // The engine monitors the sink as well and will say done.
+  }
+
+  bool drop_waiting(caf::actor_id id) {
+    const auto at = std::find_if(state_.waiting.begin(), state_.waiting.end(),
+                                 [&](const auto& h) { return h.sink.id() == id; });
+    if (at == state_.waiting.end()) return false;
+    state_.waiting.erase(at);
+    return true;
+  }
+
+  void refuse(const schema::Request::Reader& r, const sink_actor& sink, const error& why) {
+    self_->send(sink, reject_message(r.getId(), why));
+  }
+
+  coordinator::replica_load load() const {
+    coordinator::replica_load l;
+    l.queued = static_cast<std::uint32_t>(state_.waiting.size());
+    // What was admitted since the last report is not in it: count the prompts held here and those
+    // handed over later.
+    for (const auto& w : state_.waiting) l.backlog_tokens += w.prompt_tokens;
+    for (const auto& [id, h] : state_.in_engine) {
+      if (h.since_ms > state_.last_report_ms) l.backlog_tokens += h.prompt_tokens;
+    }
+    if (!state_.last) return l;
+    l.backlog_tokens += engine_backlog();
+    l.prefill_tokens_per_ms = state_.last->prefill_tokens_per_ms;
+    l.iteration_ms = state_.last->step_ms_mean;
+    l.admitted_tokens_per_s = state_.admitted_per_s;
+    return l;
+  }
+
+  std::uint32_t engine_backlog() const {
+    // The report is up to one slot old; what the engine computed since is estimated by its rate.
+    const double age = now_ms(self_) - state_.last_report_ms;
+    const double computed = age * state_.last->prefill_tokens_per_ms;
+    return static_cast<std::uint32_t>(std::max(0.0, state_.last->backlog_tokens - computed));
+  }
+
+  void pump() {
+    while (state_.engine && !state_.waiting.empty()) {
+      auto& next = state_.waiting.front();
+      const bool fits = state_.choices_in_engine == 0 ||
+                        state_.choices_in_engine + next.choices <= deps_.running_max;
+      if (!fits) return;
+      state_.choices_in_engine += next.choices;
+      self_->send(state_.engine, next.request, next.version, next.sink);
+      const auto id = next.sink.id();
+      state_.in_engine.emplace(id, std::move(next));
+      state_.waiting.pop_front();
+    }
+  }
+
+  self_ptr self_;
+  replica_state& state_;
+  replica_deps deps_;
+  engine_maker make_engine_;
+};
+
+}  // namespace
+
+replica_actor::behavior_type replica_behavior(self_ptr self, replica_deps deps,
+                                              engine_maker make_engine) {
+  auto counts = deps.counts;
+  watch(self, counts);
+  auto d = std::make_shared<desk>(self, std::move(deps), std::move(make_engine));
+  self->set_down_handler([d](caf::scheduled_actor*, caf::down_msg& m) { d->down(m); });
+  const auto m = metered(self, counts);
+  return {
+      m([d](const msg<schema::Request>& r, const version_id& v, const sink_actor& s) {
+        d->admit(r, v, s);
+      }),
+      m([d](cancel_atom, request_id id, const sink_actor& s) { d->cancel(id, s); }),
+      m([d](done_atom, request_id, const sink_actor& s) { d->done(s); }),
+      m([d](const replica_report_ptr& r) { d->report(r); }),
+      m([d](load_atom, const version_id& v, const engine::adapter_ptr& w) {
+        return d->load_version(v, w);
+      }),
+      m([d](unload_atom, const version_id& v) { return d->unload_version(v); }),
+      m([counts](status_atom) { return counts->status(); }),
+  };
+}
+
+}  // namespace collm::actors

@@ -1,0 +1,174 @@
+#include "actors/router.hpp"
+
+#include <charconv>
+#include <limits>
+
+#include "actors/replies.hpp"
+#include "coordinator/admission.hpp"
+
+namespace collm::actors {
+
+namespace {
+
+using self_ptr = node_router_actor::stateful_pointer<router_state>;
+
+class switchboard {
+ public:
+  switchboard(self_ptr self, router_deps deps)
+      : self_(self), state_(self->state), deps_(std::move(deps)) {}
+
+  void route(const msg<schema::Request>& request, const sink_actor& sink) {
+    const auto r = request.read();
+    if (state_.draining) {
+      refuse(*r, sink, {errc::draining, deps_.node + " is draining; ask another node", 5000});
+      return;
+    }
+    const auto version = resolve(std::string(r->getModel().cStr(), r->getModel().size()));
+    if (!version) {
+      refuse(*r, sink, version.failure());
+      return;
+    }
+    auto* best = choose(r->getPrompt().size());
+    if (best == nullptr) {
+      refuse(*r, sink, {errc::unavailable, deps_.node + " has no replica yet", 1000});
+      return;
+    }
+    best->sent_tokens += r->getPrompt().size();
+    self_->send(best->actor, request, *version, sink);
+  }
+
+  void cancel(request_id id, const sink_actor& sink) {
+    for (const auto& t : state_.replicas) self_->send(t.actor, cancel_atom::value, id, sink);
+  }
+
+  void version_changed(const msg<schema::VersionRecord>& record) {
+    const auto r = record.read();
+    const version_id id{r->getAdapter().cStr(), r->getNumber()};
+    switch (r->getState()) {
+      case schema::VersionState::SERVING:
+        state_.serving[id.name] = id.number;
+        state_.versions[id] = record;
+        break;
+      case schema::VersionState::CANARY:
+      case schema::VersionState::DRAINING:
+        state_.versions[id] = record;
+        if (!state_.serving.contains(id.name)) state_.serving[id.name] = id.number;
+        break;
+      default:
+        state_.versions.erase(id);
+        if (auto at = state_.serving.find(id.name);
+            at != state_.serving.end() && at->second == id.number) {
+          state_.serving.erase(at);
+        }
+    }
+  }
+
+  void report(const replica_report_ptr& r) {
+    for (auto& t : state_.replicas) {
+      if (t.name != r->replica) continue;
+      t.last = r;
+      t.sent_tokens = 0;
+    }
+  }
+
+  void add(const add_replica& r) { state_.replicas.push_back({r.name, r.actor, nullptr, 0}); }
+  void drain() { state_.draining = true; }
+
+  msg<schema::VersionList> list() const {
+    return msg<schema::VersionList>::build([&](schema::VersionList::Builder b) {
+      auto rows = b.initVersions(static_cast<std::uint32_t>(state_.versions.size()));
+      std::uint32_t i = 0;
+      for (const auto& [id, record] : state_.versions) rows.setWithCaveats(i++, *record.read());
+    });
+  }
+
+ private:
+  result<version_id> resolve(const std::string& model) const {
+    if (model.empty() || model == deps_.base_name) {
+      if (model.empty() && state_.serving.size() == 1) {
+        const auto& [name, number] = *state_.serving.begin();
+        return version_id{name, number};
+      }
+      return version_id{};
+    }
+    auto parsed = parse_model_name(model);
+    if (!parsed) return parsed.failure();
+    version_id id{parsed->adapter, parsed->number};
+    if (id.number == model_name::none) {
+      const auto at = state_.serving.find(id.name);
+      if (at == state_.serving.end()) return unknown(model);
+      id.number = at->second;
+    }
+    if (!state_.versions.contains(id)) return unknown(model);
+    return id;
+  }
+
+  error unknown(const std::string& model) const {
+    std::string known = deps_.base_name;
+    for (const auto& [name, number] : state_.serving)
+      known += ", " + name + " (= " + to_string(version_id{name, number}) + ")";
+    return {errc::not_found, "model '" + model + "' does not exist here; known: " + known};
+  }
+
+  router_state::target* choose(std::uint32_t prompt_tokens) {
+    router_state::target* best = nullptr;
+    double least = std::numeric_limits<double>::infinity();
+    for (auto& t : state_.replicas) {
+      coordinator::replica_load load;
+      load.backlog_tokens = t.sent_tokens;
+      if (t.last) {
+        load.backlog_tokens += t.last->backlog_tokens;
+        load.prefill_tokens_per_ms = t.last->prefill_tokens_per_ms;
+        load.iteration_ms = t.last->step_ms_mean;
+      }
+      const double ttft = coordinator::predicted_ttft_ms(load, prompt_tokens) +
+                          (load.prefill_tokens_per_ms > 0 ? 0 : load.backlog_tokens);
+      if (ttft < least) {
+        least = ttft;
+        best = &t;
+      }
+    }
+    return best;
+  }
+
+  void refuse(const schema::Request::Reader& r, const sink_actor& sink, const error& why) {
+    self_->send(sink, reject_message(r.getId(), why));
+  }
+
+  self_ptr self_;
+  router_state& state_;
+  router_deps deps_;
+};
+
+}  // namespace
+
+result<model_name> parse_model_name(const std::string& text) {
+  const auto at = text.rfind('@');
+  if (at == std::string::npos) return model_name{text, model_name::none};
+  model_name out{text.substr(0, at), 0};
+  const char* end = text.data() + text.size();
+  const auto [stop, ec] = std::from_chars(text.data() + at + 1, end, out.number);
+  if (ec != std::errc() || stop != end || out.adapter.empty() || out.number == model_name::none) {
+    return error{errc::bad_request, "model '" + text + "' is not name or name@number"};
+  }
+  return out;
+}
+
+node_router_actor::behavior_type router_behavior(self_ptr self, router_deps deps) {
+  auto counts = deps.counts;
+  watch(self, counts);
+  auto d = std::make_shared<switchboard>(self, std::move(deps));
+  const auto m = metered(self, counts);
+  return {
+      m([d](const msg<schema::Request>& r, const sink_actor& s) { d->route(r, s); }),
+      m([d](cancel_atom, request_id id, const sink_actor& s) { d->cancel(id, s); }),
+      m([d](const msg<schema::VersionRecord>& r) { d->version_changed(r); }),
+      m([d](const replica_report_ptr& r) { d->report(r); }),
+      m([d](list_atom) { return d->list(); }),
+      m([d](drain_atom) { d->drain(); }),
+      m([counts](status_atom) { return counts->status(); }),
+      m([d](const add_replica& r) { d->add(r); }),
+  };
+}
+
+}  // namespace collm::actors

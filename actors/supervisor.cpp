@@ -1,0 +1,330 @@
+#include "actors/supervisor.hpp"
+
+#include <sys/wait.h>
+
+#include <algorithm>
+
+#include "actors/replies.hpp"
+
+namespace collm::actors {
+
+namespace {
+
+using self_ptr = head_supervisor_actor::stateful_pointer<supervisor_state>;
+using member = supervisor_state::member;
+using record = msg<schema::VersionRecord>;
+
+std::string how_it_ended(std::int32_t status) {
+  if (WIFSIGNALED(status)) return "killed by signal " + std::to_string(WTERMSIG(status));
+  return "exited with code " + std::to_string(WEXITSTATUS(status));
+}
+
+class warden {
+ public:
+  warden(self_ptr self, supervisor_deps deps)
+      : self_(self), s_(self->state), deps_(std::move(deps)) {
+    s_.begun_ms = now_ms(self_);
+    // Incarnations rise over restarts of the head, too: wall-clock seconds are enough and need no
+    // file.
+    s_.incarnation_base =
+        static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch() /
+                                   std::chrono::seconds(1))
+        << 16;
+    for (const auto& plan : deps_.nodes) {
+      auto& m = s_.nodes[plan.name];
+      m.plan = plan;
+      m.wait_ms = deps_.back_off_ms;
+      if (plan.process) start(m);
+    }
+  }
+
+  void joined(const msg<schema::Hello>& hello, const router_actor& router,
+              const node_actor& control) {
+    const auto h = hello.read();
+    const auto at = s_.nodes.find(h->getName().cStr());
+    if (at == s_.nodes.end())
+      return;  // the link checked the certificate; a name outside the plan gets no work
+    auto& m = at->second;
+    if (h->getIncarnation() < m.incarnation) return;
+    m.incarnation = h->getIncarnation();
+    m.pid = static_cast<std::int32_t>(h->getPid());
+    m.router = router;
+    m.control = control;
+    m.joined_ms = m.last_beat_ms = now_ms(self_);
+    m.state = stopping_ ? schema::NodeState::DRAINING : schema::NodeState::SERVING;
+    self_->send(deps_.ingress, node_route{m.plan.name, m.plan.site, router});
+    event(schema::EventLevel::INFO, m, "node_joined", "pid " + std::to_string(m.pid));
+  }
+
+  void left(const std::string& name, std::uint64_t incarnation, const std::string& reason) {
+    const auto at = s_.nodes.find(name);
+    if (at == s_.nodes.end() || at->second.incarnation != incarnation) return;
+    if (at->second.state == schema::NodeState::SERVING) lose(at->second, reason);
+    disconnect(at->second);
+  }
+
+  void beat(const std::string& name, std::uint64_t incarnation,
+            const msg<schema::Snapshot>& snapshot) {
+    const auto at = s_.nodes.find(name);
+    if (at == s_.nodes.end() || at->second.incarnation != incarnation) return;
+    auto& m = at->second;
+    m.snapshot = snapshot;
+    m.last_beat_ms = now_ms(self_);
+    if (snapshot.read()->getDraining() && m.state == schema::NodeState::SERVING)
+      m.state = schema::NodeState::DRAINING;
+    if (m.last_beat_ms - m.joined_ms > deps_.stable_ms) m.wait_ms = deps_.back_off_ms;
+  }
+
+  void exited(const child_exit& e) {
+    const auto at = s_.nodes.find(e.node);
+    if (at == s_.nodes.end() || at->second.pid != e.pid) return;
+    auto& m = at->second;
+    disconnect(m);
+    if (m.state == schema::NodeState::DRAINING || stopping_) {
+      m.state = schema::NodeState::STOPPED;
+      m.reason = how_it_ended(e.status);
+      m.pid = 0;
+      event(schema::EventLevel::INFO, m, "node_stopped", m.reason);
+      return;
+    }
+    if (m.state != schema::NodeState::LOST) lose(m, how_it_ended(e.status));
+    m.reason = how_it_ended(e.status);
+    m.pid = 0;
+    m.state = schema::NodeState::RESTARTING;
+    m.restart_at_ms = now_ms(self_) + m.wait_ms;
+    event(schema::EventLevel::WARNING, m, "node_restarting",
+          "in " + std::to_string(static_cast<int>(m.wait_ms)) + " ms");
+    m.wait_ms = std::min(2 * m.wait_ms, deps_.back_off_max_ms);
+  }
+
+  void slot() {
+    const double now = now_ms(self_);
+    for (auto& [name, m] : s_.nodes) {
+      if (!m.plan.process) continue;
+      if (m.state == schema::NodeState::RESTARTING && m.restart_at_ms >= 0 &&
+          now >= m.restart_at_ms) {
+        ++m.restarts;
+        start(m);
+      } else if (m.state == schema::NodeState::SERVING &&
+                 now - m.last_beat_ms > deps_.lost_after_ms) {
+        lose(m, "no beat for " + std::to_string(static_cast<int>(now - m.last_beat_ms)) + " ms");
+        disconnect(m);
+      } else if (m.state == schema::NodeState::STARTING &&
+                 now - m.started_ms > deps_.start_grace_ms) {
+        lose(m, "did not join within " +
+                    std::to_string(static_cast<int>(deps_.start_grace_ms / 1000)) + " s");
+      }
+      // A lost process that still exists is frozen or cut off: it is replaced, or two would serve
+      // under one name.
+      if (m.state == schema::NodeState::LOST && m.pid > 0 &&
+          now - m.restart_at_ms > deps_.lost_after_ms) {
+        deps_.kill(m.pid);
+        m.restart_at_ms = now;
+      }
+    }
+    refresh_versions();
+    self_->delayed_send(self_, deps_.slot, slot_atom::value);
+  }
+
+  caf::result<msg<schema::ClusterStatus>> status() {
+    auto promise = self_->make_response_promise<msg<schema::ClusterStatus>>();
+    self_->request(deps_.telemetry, std::chrono::seconds(2), list_atom::value)
+        .then(
+            [this, promise](const msg<schema::Snapshot>& head) mutable {
+              promise.deliver(cluster_status(head));
+            },
+            [promise](caf::error& e) mutable { promise.deliver(std::move(e)); });
+    return promise;
+  }
+
+  caf::result<reply<void>> drain(const std::string& name) {
+    auto promise = self_->make_response_promise<reply<void>>();
+    const auto at = s_.nodes.find(name);
+    if (at == s_.nodes.end() || !at->second.control) {
+      promise.deliver(make_reply<void>(
+          error{errc::not_found, "node '" + name + "' is not serving; nodes: " + names()}));
+      return promise;
+    }
+    auto& m = at->second;
+    m.state = schema::NodeState::DRAINING;
+    self_->send(deps_.ingress, node_route{name, m.plan.site, {}});
+    event(schema::EventLevel::INFO, m, "node_draining", "asked by an admin");
+    self_->request(m.control, caf::infinite, drain_atom::value, std::uint32_t{30000})
+        .then([promise](const reply<void>& r) mutable { promise.deliver(r); },
+              [promise](const caf::error&) mutable {
+                promise.deliver(make_reply<void>(result<void>()));
+              });
+    return promise;
+  }
+
+  /// On every serving node, one after the other, so that the same digest gets its number once.
+  caf::result<reply<record>> load(const std::string& name, const std::string& folder) {
+    auto promise = self_->make_response_promise<reply<record>>();
+    on_next_node(promise, controls(), [self = self_, name, folder](const node_actor& n) {
+      return self->request(n, std::chrono::seconds(30), load_atom::value, name, folder);
+    });
+    return promise;
+  }
+
+  caf::result<reply<record>> unload(const std::string& name) {
+    auto promise = self_->make_response_promise<reply<record>>();
+    on_next_node(promise, controls(), [self = self_, name](const node_actor& n) {
+      return self->request(n, std::chrono::seconds(30), unload_atom::value, name);
+    });
+    return promise;
+  }
+
+  void stop() { stopping_ = true; }
+
+ private:
+  using record_promise = caf::typed_response_promise<reply<record>>;
+
+  std::vector<node_actor> controls() const {
+    std::vector<node_actor> out;
+    for (const auto& [name, m] : s_.nodes) {
+      if (m.control && m.state == schema::NodeState::SERVING) out.push_back(m.control);
+    }
+    return out;
+  }
+
+  template <class Ask>
+  void on_next_node(record_promise promise, std::vector<node_actor> left, Ask ask) {
+    if (left.empty()) {
+      promise.deliver(make_reply<record>(error{errc::unavailable, "no node is serving", 2000}));
+      return;
+    }
+    const auto node = left.back();
+    left.pop_back();
+    ask(node).then(
+        [this, promise, left, ask](const reply<record>& r) mutable {
+          if (!*r || left.empty()) {
+            promise.deliver(r);
+          } else {
+            on_next_node(promise, left, ask);
+          }
+        },
+        [promise](const caf::error&) mutable {
+          promise.deliver(
+              make_reply<record>(error{errc::unavailable, "a node left meanwhile", 2000}));
+        });
+  }
+
+  void start(member& m) {
+    m.incarnation = ++s_.incarnation_base;
+    m.started_ms = now_ms(self_);
+    m.restart_at_ms = -1;
+    m.joined_ms = m.last_beat_ms = -1;
+    auto pid = deps_.launch(m.plan.name, m.incarnation);
+    if (!pid) {
+      m.state = schema::NodeState::RESTARTING;
+      m.reason = pid.failure().message;
+      m.restart_at_ms = m.started_ms + m.wait_ms;
+      m.wait_ms = std::min(2 * m.wait_ms, deps_.back_off_max_ms);
+      event(schema::EventLevel::ERROR, m, "node_failed", m.reason);
+      return;
+    }
+    m.pid = *pid;
+    m.state = schema::NodeState::STARTING;
+    event(schema::EventLevel::INFO, m, "node_starting", "pid " + std::to_string(m.pid));
+  }
+
+  void lose(member& m, const std::string& reason) {
+    m.state = schema::NodeState::LOST;
+    m.reason = reason;
+    m.restart_at_ms = now_ms(self_);
+    event(schema::EventLevel::WARNING, m, "node_lost", reason);
+  }
+
+  void disconnect(member& m) {
+    self_->send(deps_.ingress, node_route{m.plan.name, m.plan.site, {}});
+    m.router = nullptr;
+    m.control = nullptr;
+  }
+
+  void refresh_versions() {
+    self_->request(deps_.registry, std::chrono::seconds(1), list_atom::value)
+        .then(
+            [this](const reply<msg<schema::VersionList>>& r) {
+              if (*r) s_.versions = **r;
+            },
+            [](const caf::error&) {
+            });  // the last list stands; the registry's own failure is an event
+  }
+
+  std::string names() const {
+    std::string out;
+    for (const auto& [name, m] : s_.nodes) out += (out.empty() ? "" : ", ") + name;
+    return out;
+  }
+
+  msg<schema::ClusterStatus> cluster_status(const msg<schema::Snapshot>& head) const {
+    return msg<schema::ClusterStatus>::build([&](schema::ClusterStatus::Builder b) {
+      const double now = now_ms(self_);
+      b.setCluster(deps_.cluster);
+      b.setUptimeMs(now - s_.begun_ms);
+      b.setVersion(deps_.product_version);
+      b.setBaseName(deps_.base_name);
+      b.setBaseDigest(deps_.base_digest);
+      b.setPrecision(deps_.precision);
+      b.setHead(*head.read());
+      b.setSloTtftMs(static_cast<std::uint32_t>(deps_.ttft_slo_ms));
+      b.setSloTpotMs(static_cast<std::uint32_t>(deps_.tpot_slo_ms));
+      auto inactive = b.initInactive(static_cast<std::uint32_t>(deps_.inactive.size()));
+      for (std::uint32_t i = 0; i < deps_.inactive.size(); ++i) inactive.set(i, deps_.inactive[i]);
+      auto nodes = b.initNodes(static_cast<std::uint32_t>(s_.nodes.size()));
+      std::uint32_t i = 0;
+      for (const auto& [name, m] : s_.nodes) {
+        auto n = nodes[i++];
+        n.setName(name);
+        n.setSite(m.plan.site);
+        n.setState(m.state);
+        n.setRestarts(m.restarts);
+        n.setReason(m.reason);
+        n.setBeatAgeMs(m.last_beat_ms < 0 ? UINT32_MAX
+                                          : static_cast<std::uint32_t>(now - m.last_beat_ms));
+        if (!m.snapshot.empty()) n.setSnapshot(*m.snapshot.read());
+      }
+      if (!s_.versions.empty()) b.setVersions(s_.versions.read()->getVersions());
+    });
+  }
+
+  void event(schema::EventLevel level, const member& m, const char* kind, const std::string& text) {
+    self_->send(deps_.telemetry, event_message(level, m.plan.name, kind, text));
+  }
+
+  self_ptr self_;
+  supervisor_state& s_;
+  supervisor_deps deps_;
+  bool stopping_ = false;
+};
+
+}  // namespace
+
+head_supervisor_actor::behavior_type supervisor_behavior(self_ptr self, supervisor_deps deps) {
+  auto counts = deps.counts;
+  watch(self, counts);
+  auto d = std::make_shared<warden>(self, std::move(deps));
+  const auto m = metered(self, counts);
+  self->send(self, slot_atom::value);
+  return {
+      m([d](join_atom, const msg<schema::Hello>& h, const router_actor& r, const node_actor& n) {
+        d->joined(h, r, n);
+      }),
+      m([d](leave_atom, const std::string& n, std::uint64_t i, const std::string& why) {
+        d->left(n, i, why);
+      }),
+      m([d](beat_atom, const std::string& n, std::uint64_t i, const msg<schema::Snapshot>& s) {
+        d->beat(n, i, s);
+      }),
+      m([d](const child_exit& e) { d->exited(e); }),
+      m([d](slot_atom) { d->slot(); }),
+      m([d](list_atom) { return d->status(); }),
+      m([d](drain_atom, const std::string& n) { return d->drain(n); }),
+      m([d](load_atom, const std::string& n, const std::string& f) { return d->load(n, f); }),
+      m([d](unload_atom, const std::string& n) { return d->unload(n); }),
+      m([counts](status_atom) { return counts->status(); }),
+      m([d](drain_atom) { d->stop(); }),
+  };
+}
+
+}  // namespace collm::actors

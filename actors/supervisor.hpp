@@ -1,0 +1,70 @@
+// The supervisor, one on the head: who has joined, who is lost, which process is started again and
+// when; the cluster's status.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "actors/interfaces.hpp"
+#include "actors/meter.hpp"
+#include "actors/site_router.hpp"
+
+namespace collm::actors {
+
+/// A node that the plan places; `process` false: it lives in the head's process.
+struct planned_node {
+  std::string name, site;
+  bool process = true;
+};
+
+struct supervisor_deps {
+  std::string cluster, product_version, base_name, base_digest, precision;
+  std::vector<planned_node> nodes;
+  std::vector<std::string> inactive;
+  double ttft_slo_ms = 2000, tpot_slo_ms = 120;
+  /// Starts a node process; its end arrives as child_exit.
+  std::function<result<std::int32_t>(const std::string& node, std::uint64_t incarnation)> launch;
+  /// Ends a process that this supervisor started (SIGKILL).
+  std::function<void(std::int32_t pid)> kill;
+  telemetry_actor telemetry;  ///< the head's own
+  registry_actor registry;
+  site_router_actor ingress;
+  meter_ptr counts;
+  std::chrono::milliseconds slot{200};
+  double lost_after_ms = 3000;    ///< silence after which a joined node counts as lost
+  double start_grace_ms = 60000;  ///< a started process must join within
+  double back_off_ms = 500;       ///< first wait before a restart; doubles
+  double back_off_max_ms = 10000;
+  double stable_ms = 30000;  ///< serving for so long resets the back-off
+};
+
+struct supervisor_state {
+  static inline const char* name = "supervisor";
+  struct member {
+    planned_node plan;
+    schema::NodeState state = schema::NodeState::STARTING;
+    std::uint64_t incarnation = 0;
+    std::int32_t pid = 0;
+    std::uint32_t restarts = 0;
+    double started_ms = 0, joined_ms = -1, last_beat_ms = -1, restart_at_ms = -1, wait_ms = 0;
+    std::string reason;
+    router_actor router;
+    node_actor control;
+    msg<schema::Snapshot> snapshot;
+  };
+  std::map<std::string, member> nodes;
+  double begun_ms = 0;
+  std::uint64_t incarnation_base = 0;
+  msg<schema::VersionList> versions;
+};
+
+/// supervisor_actor and one message of the process itself.
+using head_supervisor_actor =
+    supervisor_actor::extend<reacts_to<drain_atom>>;  // the cluster stops: nothing is started again
+
+head_supervisor_actor::behavior_type supervisor_behavior(
+    head_supervisor_actor::stateful_pointer<supervisor_state> self, supervisor_deps deps);
+
+}  // namespace collm::actors

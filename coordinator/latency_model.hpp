@@ -1,0 +1,65 @@
+// How long a serving step takes: five non-negative features, fitted online, with an upper bound.
+// Pure; owner: one engine. t_hat = theta . (1, n_P, a_P, n_D, k_D), recursive least squares with
+// forgetting; t_up = t_hat (1 + max(0, M)), M a quantile tracker of the relative error with 95 %
+// target coverage (Robbins-Monro).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace collm::coordinator {
+
+inline constexpr std::size_t features_count = 5;
+
+/// One step's work. Token pairs: sum over chunks of n*o + n*n/2 (n tokens of the chunk, o computed
+/// before it).
+struct step_features {
+  double prefill_tokens = 0;
+  double prefill_pairs = 0;
+  double decodes = 0;
+  double decode_context = 0;  ///< KV tokens read by the decodes
+  std::array<double, features_count> vector() const {
+    return {1, prefill_tokens, prefill_pairs, decodes, decode_context};
+  }
+};
+
+class latency_model {
+ public:
+  struct options {
+    std::array<double, features_count> theta;  ///< start values, ms per unit of each feature
+    std::array<double, features_count>
+        scale;  ///< largest values expected: the fit works on feature/scale
+    double forgetting = 0.995;
+    double covariance = 10;  ///< start value of the diagonal
+    double covariance_trace_max = 1e4;
+    double margin = 0.05;  ///< start value of M
+    double margin_gain = 0.02;
+    double margin_target = 0.05;  ///< share of steps allowed above the bound
+  };
+  explicit latency_model(const options& o);
+
+  double mean_ms(const step_features& f) const;   ///< t_hat
+  double bound_ms(const step_features& f) const;  ///< t_up
+  double margin() const { return margin_; }
+  const std::array<double, features_count>& theta() const { return theta_; }
+
+  /// One measured step. Non-finite or non-positive times are refused (false) and change nothing.
+  bool observe(const step_features& f, double measured_ms);
+
+  /// Most tokens p of one prompt with `offset` computed tokens, added to a step that is predicted
+  /// to take `packed_ms` (bound), such that the bound of the whole stays within `budget_ms`: the
+  /// positive root of the quadratic in p, floored.
+  std::uint32_t prefill_root(double packed_ms, double budget_ms, double offset) const;
+
+ private:
+  void forget_history_on_drift(double relative_error);
+  options options_;
+  std::array<double, features_count> theta_;  ///< per unscaled feature
+  std::array<std::array<double, features_count>, features_count> covariance_{};
+  double margin_;
+  double recent_error_ = 0;
+  int recent_count_ = 0;
+};
+
+}  // namespace collm::coordinator

@@ -1,0 +1,1 @@
+collm_test(store_test unit/store_version_store_test.cpp LINK store)

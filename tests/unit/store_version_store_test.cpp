@@ -1,0 +1,104 @@
+#include "store/version_store.hpp"
+
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <unistd.h>
+
+#include <fstream>
+
+namespace collm::store {
+namespace {
+
+class version_store_test : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::temp_directory_path() /
+              ("collm-store-" + std::to_string(::getpid()) + "-" +
+               testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::remove_all(folder_);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::unique_ptr<version_store> open() {
+    auto opened = open_version_store(folder_ / "head.db");
+    EXPECT_TRUE(opened) << (opened ? "" : opened.failure().message);
+    return std::move(*opened);
+  }
+  static version_row row(const std::string& name, const std::string& digest, std::int32_t parent = -1) {
+    version_row r;
+    r.id.name = name;
+    r.digest = digest;
+    r.parent = parent;
+    r.rank = 8;
+    r.source = "initial";
+    return r;
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(version_store_test, numbers_rise_per_adapter_and_a_digest_keeps_its_number) {
+  auto s = open();
+  EXPECT_EQ(s->add(row("assistant", "aa"))->id.number, 0u);
+  EXPECT_EQ(s->add(row("assistant", "bb"))->id.number, 1u);
+  EXPECT_EQ(s->add(row("other", "aa"))->id.number, 0u);
+  EXPECT_EQ(s->add(row("assistant", "aa"))->id.number, 0u);
+  EXPECT_EQ(s->list()->size(), 3u);
+}
+
+TEST_F(version_store_test, survives_reopening_and_never_reuses_a_number) {
+  {
+    auto s = open();
+    ASSERT_TRUE(s->add(row("assistant", "aa")));
+    ASSERT_TRUE(s->add(row("assistant", "bb")));
+    ASSERT_TRUE(s->retire({"assistant", 1}));
+  }
+  auto s = open();
+  EXPECT_EQ(s->add(row("assistant", "cc"))->id.number, 2u);
+  EXPECT_EQ((*s->find({"assistant", 1}))->state, version_state::retired);
+}
+
+TEST_F(version_store_test, promotion_drains_the_version_that_served) {
+  auto s = open();
+  ASSERT_TRUE(s->add(row("assistant", "aa")));
+  ASSERT_TRUE(s->add(row("assistant", "bb", 0)));
+  ASSERT_TRUE(s->promote({"assistant", 0}));
+  EXPECT_EQ(s->promote({"assistant", 1})->state, version_state::serving);
+  EXPECT_EQ((*s->find({"assistant", 0}))->state, version_state::draining);
+  EXPECT_EQ(s->promote({"assistant", 7}).failure().code, errc::not_found);
+}
+
+TEST_F(version_store_test, rollback_returns_to_the_parent_and_is_final) {
+  auto s = open();
+  ASSERT_TRUE(s->add(row("assistant", "aa")));
+  ASSERT_TRUE(s->add(row("assistant", "bb", 0)));
+  ASSERT_TRUE(s->promote({"assistant", 0}));
+  EXPECT_EQ(s->rollback("assistant").failure().code, errc::conflict);
+  ASSERT_TRUE(s->promote({"assistant", 1}));
+  EXPECT_EQ(s->rollback("assistant")->id.number, 0u);
+  EXPECT_EQ((*s->find({"assistant", 1}))->state, version_state::rolled_back);
+  EXPECT_EQ(s->promote({"assistant", 1}).failure().code, errc::conflict);
+  EXPECT_EQ(s->rollback("nobody").failure().code, errc::not_found);
+}
+
+TEST_F(version_store_test, a_damaged_file_is_named_and_left_alone) {
+  std::filesystem::create_directories(folder_);
+  std::ofstream(folder_ / "head.db") << std::string(4096, 'x');
+  auto opened = open_version_store(folder_ / "head.db");
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.failure().code, errc::corrupt);
+  EXPECT_NE(opened.failure().message.find("head.db"), std::string::npos);
+  EXPECT_EQ(std::filesystem::file_size(folder_ / "head.db"), 4096u);
+}
+
+TEST_F(version_store_test, a_database_of_another_program_is_refused) {
+  std::filesystem::create_directories(folder_);
+  sqlite3* foreign = nullptr;
+  ASSERT_EQ(sqlite3_open((folder_ / "head.db").c_str(), &foreign), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(foreign, "CREATE TABLE t (x)", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(foreign);
+  EXPECT_FALSE(open_version_store(folder_ / "head.db"));
+}
+
+}  // namespace
+}  // namespace collm::store
