@@ -1,6 +1,6 @@
-// What a gateway needs from the runtime behind it: submit, cancel, status. gateway/ and link/ know this interface, not actors.
-// Every call returns at once and may be made from any thread; callbacks come on a thread of the implementation, so a caller
-// hops to its own.
+// What a gateway needs from the runtime behind it: submit, cancel, status. gateway/ and link/ know
+// this interface, not actors. Every call returns at once and may be made from any thread; callbacks
+// come on a thread of the implementation, so a caller hops to its own.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@
 
 namespace collm::gateway {
 
-/// Where one request's answer goes. Called in the order of inference.capnp; after finish() or reject() never again.
+/// Where one request's answer goes. Called in the order of inference.capnp; after finish() or
+/// reject() never again.
 class stream {
  public:
   virtual ~stream() = default;
@@ -40,8 +41,9 @@ class port {
  public:
   virtual ~port() = default;
 
-  /// Chunks arrive only while the stream has credit: it starts with stream_credit_start and gets one more per credit(). Beyond
-  /// limits::stream_unsent_tokens_max buffered tokens the request ends with FinishReason::slowReader.
+  /// Chunks arrive only while the stream has credit: it starts with stream_credit_start and gets
+  /// one more per credit(). Beyond limits::stream_unsent_tokens_max buffered tokens the request
+  /// ends with FinishReason::slowReader.
   virtual void submit(msg<schema::Request> request, std::shared_ptr<stream> to) = 0;
   virtual void credit(request_id id, std::uint32_t chunks) = 0;
   virtual void cancel(request_id id) = 0;
@@ -50,7 +52,8 @@ class port {
   virtual void models(std::function<void(std::vector<model_row>)> reply) = 0;
   virtual void status(std::function<void(msg<schema::ClusterStatus>)> reply) = 0;
   /// Events with seq > after that are still in the ring, oldest first.
-  virtual void events(std::uint32_t after, std::function<void(std::vector<msg<schema::Event>>)> reply) = 0;
+  virtual void events(std::uint32_t after,
+                      std::function<void(std::vector<msg<schema::Event>>)> reply) = 0;
   virtual void metrics(std::function<void(std::string)> reply) = 0;  ///< Prometheus text 0.0.4
 
   // -- admin
@@ -63,9 +66,10 @@ class port {
   virtual void shutdown(std::function<void(result<void>)> reply) = 0;
 
   // -- probes, answered at once
-  virtual bool healthy() const = 0;        ///< the step loop's heart-beat is young enough (head: its own loop)
+  virtual bool healthy()
+      const = 0;  ///< the step loop's heart-beat is young enough (head: its own loop)
   virtual std::string health_text() const = 0;  ///< one line: what is wrong, or "ok"
-  virtual bool ready() const = 0;          ///< admits requests
+  virtual bool ready() const = 0;               ///< admits requests
 };
 
 inline constexpr std::uint32_t stream_credit_start = 16;

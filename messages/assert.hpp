@@ -1,4 +1,5 @@
-// COLLM_ASSERT: an invariant of ours. Always on. Never for input. State is unknown once it fails, so it aborts.
+// COLLM_ASSERT: an invariant of ours. Always on. Never for input. State is unknown once it fails,
+// so it aborts.
 #pragma once
 
 namespace collm {

@@ -40,6 +40,8 @@ interface Node {
   unload @2 (adapter :Text) -> (result :LoadResult);
   drain @3 (deadlineMs :UInt32) -> ();
   status @4 () -> (snapshot :Events.Snapshot);
+  versions @5 () -> (list :Registry.VersionList);   # that requests can name on this node
+  version @6 (record :Registry.VersionRecord) -> (); # new requests by bare name go to this one (or: it is gone)
 }
 
 struct GenerateResult {

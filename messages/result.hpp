@@ -1,4 +1,5 @@
-// Expected failures as values. Not for broken invariants (COLLM_ASSERT) and not for foreign exceptions (caught at the walls).
+// Expected failures as values. Not for broken invariants (COLLM_ASSERT) and not for foreign
+// exceptions (caught at the walls).
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,8 @@
 
 namespace collm {
 
-/// Whose fault it is and what the caller may do. gateway/ maps each code to one HTTP status; cli/ to an exit code.
+/// Whose fault it is and what the caller may do. gateway/ maps each code to one HTTP status; cli/
+/// to an exit code.
 enum class errc : std::uint8_t {
   bad_request,              ///< the caller's input is wrong; the message names the place
   context_length_exceeded,  ///< prompt plus max_tokens do not fit the model's context
@@ -33,10 +35,15 @@ enum class errc : std::uint8_t {
 
 /// Stable lower-case name of the code, for logs and JSON ("bad_request").
 constexpr std::string_view to_string(errc code) {
-  constexpr std::string_view names[] = {
-      "bad_request",  "context_length_exceeded", "too_large", "unauthorized", "forbidden",   "not_found",
-      "conflict",     "rate_limited",            "overloaded", "draining",    "unavailable", "cancelled",
-      "slow_reader",  "timeout",                 "corrupt",    "io",          "internal"};
+  constexpr std::string_view names[] = {"bad_request", "context_length_exceeded",
+                                        "too_large",   "unauthorized",
+                                        "forbidden",   "not_found",
+                                        "conflict",    "rate_limited",
+                                        "overloaded",  "draining",
+                                        "unavailable", "cancelled",
+                                        "slow_reader", "timeout",
+                                        "corrupt",     "io",
+                                        "internal"};
   return names[static_cast<std::uint8_t>(code)];
 }
 
@@ -51,7 +58,8 @@ struct error {
 template <class T>
 class [[nodiscard]] result {
  public:
-  result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit on purpose
+  result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit on purpose
   result(error failure) : state_(std::in_place_index<1>, std::move(failure)) {}  // NOLINT
   explicit operator bool() const { return state_.index() == 0; }
   T& operator*() & { return std::get<0>(state_); }
