@@ -1,10 +1,23 @@
-# collm_test(NAME FILE... LINK target...): one GoogleTest binary; every case becomes a ctest test, labelled with its kind.
+# collm_test(NAME FILE... LINK target...): one GoogleTest binary; every case becomes a ctest test,
+# labelled with its kind. Files are named from tests/ or from the folder of the list they stand in.
 include(GoogleTest)
 function(collm_test name)
   cmake_parse_arguments(T "" "" "LINK" ${ARGN})
-  add_executable(${name} ${T_UNPARSED_ARGUMENTS})
+  set(sources)
+  foreach(file ${T_UNPARSED_ARGUMENTS})
+    if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+      list(APPEND sources ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+    elseif(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${COLLM_TEST_KIND}/${file})
+      list(APPEND sources ${CMAKE_CURRENT_SOURCE_DIR}/${COLLM_TEST_KIND}/${file})
+    else()
+      message(WARNING "collm_test(${name}): there is no file ${file}; the test is left out")
+      return()
+    endif()
+  endforeach()
+  add_executable(${name} ${sources})
   target_link_libraries(${name} PRIVATE ${T_LINK} GTest::gtest GTest::gmock GTest::gtest_main)
-  target_compile_definitions(${name} PRIVATE COLLM_SOURCE_DIR="${CMAKE_SOURCE_DIR}" COLLM_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  target_compile_definitions(${name} PRIVATE
+    COLLM_SOURCE_DIR="${CMAKE_SOURCE_DIR}" COLLM_BINARY_DIR="${CMAKE_BINARY_DIR}")
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
     PROPERTIES TIMEOUT 120 LABELS "${COLLM_TEST_KIND}")
 endfunction()
