@@ -1,0 +1,1 @@
+collm_test(tokenizer_golden_test golden/tokenizer_test.cpp LINK engine_api text nlohmann_json::nlohmann_json)
