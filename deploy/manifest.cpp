@@ -1,6 +1,7 @@
 #include "deploy/manifest.hpp"
 
 #include <algorithm>
+#include <sstream>
 
 #include "deploy/manifest_read.hpp"
 
@@ -35,6 +36,7 @@ manifest_check read(const std::string& yaml, std::set<std::string>* known) {
   section document(notes, all[0], "", "");
   read_cluster(document, m);
   m.places = std::move(notes.places);
+  complete_cluster(m);
   check_cluster(m, notes.problems);
   std::stable_sort(notes.problems.begin(), notes.problems.end(),
                    [](const problem& a, const problem& b) { return a.where < b.where; });
@@ -72,15 +74,20 @@ place manifest::where(std::string field) const {
 }
 
 std::string to_string(const problem& p, std::string_view file) {
-  std::string text(file);
-  if (p.where.line)
-    text += ":" + std::to_string(p.where.line) + ":" + std::to_string(p.where.column);
-  return text + ": " + (p.field.empty() ? "" : p.field + ": ") + p.message;
+  std::ostringstream text;
+  text << file;
+  if (p.where.line) text << ':' << p.where.line << ':' << p.where.column;
+  text << ": ";
+  if (!p.field.empty()) text << p.field << ": ";
+  text << p.message;
+  return text.str();
 }
 
 std::string to_string(const address& a) {
   const bool v6 = a.host.find(':') != std::string::npos;
-  return (v6 ? "[" + a.host + "]" : a.host) + ":" + std::to_string(a.port);
+  std::ostringstream text;
+  text << (v6 ? "[" : "") << a.host << (v6 ? "]:" : ":") << a.port;
+  return text.str();
 }
 
 std::string_view to_string(placement p) { return p == placement::thread ? "thread" : "process"; }

@@ -7,6 +7,12 @@
 namespace collm::deploy {
 namespace {
 
+std::uint32_t count_replicas(const manifest& m) {
+  std::uint32_t replicas = 0;
+  for (const node_spec& n : m.nodes) replicas += n.replicas;
+  return replicas;
+}
+
 std::string item(const char* list, std::size_t index) {
   return std::string("spec.") + list + "[" + std::to_string(index) + "]";
 }
@@ -90,19 +96,24 @@ void check_references(const manifest& m, std::vector<problem>& problems) {
 }
 
 void check_quorums(const manifest& m, std::vector<problem>& problems) {
-  std::uint32_t replicas = 0;
-  for (const node_spec& n : m.nodes) replicas += n.replicas;
   for (std::size_t i = 0; i < m.federation.size(); ++i) {
-    if (m.federation[i].quorum <= replicas) continue;
+    const std::uint32_t quorum = m.federation[i].quorum, replicas = count_replicas(m);
+    if (quorum <= replicas) continue;
     const std::string field = item("federation", i) + ".round.quorum";
     problems.push_back({m.where(field), field,
-                        "a quorum of " + std::to_string(m.federation[i].quorum) +
-                            " can never be met by " + std::to_string(replicas) +
-                            (replicas == 1 ? " replica" : " replicas")});
+                        "a quorum of " + std::to_string(quorum) + " can never be met by " +
+                            std::to_string(replicas) + (replicas == 1 ? " replica" : " replicas")});
   }
 }
 
 }  // namespace
+
+void complete_cluster(manifest& m) {
+  for (std::size_t i = 0; i < m.federation.size(); ++i) {
+    const bool written = m.places.contains(item("federation", i) + ".round.quorum");
+    if (!written) m.federation[i].quorum = std::min(m.federation[i].quorum, count_replicas(m));
+  }
+}
 
 void check_cluster(const manifest& m, std::vector<problem>& problems) {
   check_names(m, problems);

@@ -12,6 +12,9 @@ inline constexpr std::size_t nodes_max = 64, adapters_max = 64, tenants_max = 10
 /// apiVersion, kind, metadata, spec.
 void read_cluster(section& document, manifest& out);
 
+/// Defaults that depend on other fields: a quorum that was not written fits the number of replicas.
+void complete_cluster(manifest& m);
+
 /// What no single field shows: names that repeat or point nowhere, addresses used twice.
 void check_cluster(const manifest& m, std::vector<problem>& problems);
 

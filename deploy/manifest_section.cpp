@@ -35,7 +35,8 @@ void section::note_keys() {
            "is written twice; first in line " + std::to_string(first->second.line)});
       continue;
     }
-    into_.places[path_of(name)] = at;
+    const YAML::Mark mark = entry.second.Mark();
+    into_.places[path_of(name)] = mark.is_null() ? at : deploy::place_of(mark);
   }
 }
 

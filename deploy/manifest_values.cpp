@@ -13,7 +13,11 @@ namespace {
 
 error wrong(std::string message) { return {errc::bad_request, std::move(message)}; }
 
-std::string in_quotes(std::string_view text) { return "\"" + std::string(text) + "\""; }
+std::string in_quotes(std::string_view text) {
+  std::string quoted(1, '"');
+  quoted.append(text).push_back('"');
+  return quoted;
+}
 
 struct quantity {
   double number = 0;
@@ -273,9 +277,8 @@ bool is_loopback(const std::string& host) {
 
 std::string nearest(std::string_view word, const std::vector<std::string>& known) {
   std::string best;
-  // A third of the letters may be wrong: "thread" for "threads", "kvcache" for "kvCache"; but not
-  // "data" for "name".
-  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+  // "thread" for "threads", "tttf" for "ttft", "kvcache" for "kvCache"; but not "data" for "name".
+  std::size_t best_distance = (word.size() < 4 ? 1 : std::max<std::size_t>(2, word.size() / 3)) + 1;
   for (const std::string& candidate : known) {
     const std::size_t d = distance(word.substr(0, 64), candidate);
     if (d < best_distance) best = candidate, best_distance = d;

@@ -1,0 +1,1 @@
+collm_test(deploy_test unit/deploy_manifest_test.cpp LINK plan)
