@@ -58,7 +58,7 @@ split split_of(std::string_view prompt) {
   return part < 6 ? split::train : splits[part - 5];
 }
 
-std::string system_line(site where) { return std::string(to_string(where)) + " devices, JSON"; }
+std::string system_line(site where) { return std::string(to_string(where)); }
 
 result<std::vector<example>> generate(site where, split part, std::uint32_t count,
                                       std::uint64_t seed) {
