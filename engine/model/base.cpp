@@ -1,0 +1,58 @@
+// open_base: one object a file and precision in a process, one packed file a machine.
+#include <map>
+#include <mutex>
+
+#include "engine/model/base_file.hpp"
+#include "engine/model/gguf.hpp"
+#include "engine/model/pack.hpp"
+
+namespace collm::engine {
+namespace {
+
+/// Bases that are open now, by the packed file's path. The mutex also makes one thread pack while another waits for its file.
+struct open_bases {
+  std::mutex mutex;
+  std::map<std::filesystem::path, std::weak_ptr<const packed_base>> held;
+};
+
+open_bases& registry() {
+  static open_bases all;
+  return all;
+}
+
+result<void> pack_file(const gguf_file& file, const std::string& digest, precision p,
+                       const std::filesystem::path& to) {
+  std::error_code failed;
+  std::filesystem::create_directories(to.parent_path(), failed);
+  if (failed) return error{errc::io, to.parent_path().string() + ": " + failed.message(), 0};
+  auto image = pack_f32(file, digest);
+  if (image && p == precision::int8) image = pack_int8(*image);
+  if (!image) return image.failure();
+  return write_base_file(to, image->facts, {image->memory.get(), image->bytes});
+}
+
+error named(error why, const std::filesystem::path& path) {
+  if (why.message.find(path.string()) == std::string::npos) why.message = path.string() + ": " + why.message;
+  return why;
+}
+
+}  // namespace
+
+result<base_ptr> open_base(const std::filesystem::path& gguf, precision p, const std::filesystem::path& cache_dir) {
+  auto file = gguf_file::open(gguf);
+  if (!file) return file.failure();
+  const auto digest = (*file)->sha256();
+  std::error_code ignored;  // a folder that does not exist yet keeps its given name
+  const auto path = std::filesystem::weakly_canonical(cache_dir, ignored) / base_file_name(digest, p);
+  auto& all = registry();
+  const std::lock_guard lock(all.mutex);
+  if (auto held = all.held[path].lock()) return base_ptr(held);
+  if (!std::filesystem::exists(path, ignored))
+    if (auto packed = pack_file(**file, digest, p, path); !packed) return named(packed.failure(), gguf);
+  auto mapped = map_base_file(path);
+  if (!mapped) return mapped.failure();
+  all.held[path] = *mapped;
+  return base_ptr(*mapped);
+}
+
+}  // namespace collm::engine

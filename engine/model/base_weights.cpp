@@ -1,0 +1,79 @@
+#include "engine/model/base_weights.hpp"
+
+#include <algorithm>
+
+namespace collm::engine {
+namespace {
+
+/// Hands out aligned pieces of the image in a fixed order: that order is the file format.
+class placer {
+ public:
+  explicit placer(const std::uint8_t* image) : image_(image) {}
+  template <class T>
+  const T* place(std::uint64_t count) {
+    const auto* at = image_ == nullptr ? nullptr : image_ + bytes_;
+    bytes_ += (count * sizeof(T) + row_alignment - 1) / row_alignment * row_alignment;
+    return reinterpret_cast<const T*>(at);
+  }
+  std::uint64_t bytes() const { return bytes_; }
+
+ private:
+  const std::uint8_t* image_;
+  std::uint64_t bytes_ = 0;
+};
+
+linear_weights place_linear(placer& at, precision p, std::uint32_t out, std::uint32_t in) {
+  linear_weights l;
+  l.s8.in = in;
+  l.s8.out = out;
+  const auto size = std::uint64_t{out} * in;
+  if (p == precision::f32) {
+    l.f32 = at.place<float>(size);
+    return l;
+  }
+  l.s8.hi = outlier_columns(in);
+  l.s8.w = at.place<std::int8_t>(size);
+  l.s8.w_hi = at.place<std::int8_t>(std::uint64_t{out} * l.s8.hi);
+  l.s8.hi_index = at.place<std::uint32_t>(l.s8.hi);
+  l.s8.scale = at.place<float>(out);
+  l.s8.correction = at.place<std::int32_t>(out);
+  return l;
+}
+
+}  // namespace
+
+std::uint32_t outlier_columns(std::uint32_t in) {
+  // One input in sixteen, in steps of sixteen bytes; measured in docs/adr/0001-int8-activations.md.
+  return std::min({(in / 16 + 15) / 16 * 16, in / 4 * 4, hi_columns_max});
+}
+
+std::pair<std::uint32_t, std::uint32_t> product_shape(const model_shape& s, matrix m) {
+  switch (m) {
+    case matrix::qkv: return {(s.heads + 2 * s.kv_heads) * s.head_dim, s.hidden};
+    case matrix::o: return {s.hidden, s.heads * s.head_dim};
+    case matrix::gate_up: return {2 * s.ffn, s.hidden};
+    case matrix::down: return {s.hidden, s.ffn};
+  }
+  return {0, 0};
+}
+
+base_weights bind_weights(const model_shape& shape, precision p, const std::uint8_t* image, std::uint64_t& bytes) {
+  placer at(image);
+  base_weights w;
+  w.layers.resize(shape.layers);
+  for (auto& layer : w.layers) {
+    layer.attention_norm = at.place<float>(shape.hidden);
+    layer.ffn_norm = at.place<float>(shape.hidden);
+    for (std::size_t m = 0; m < matrices_count; ++m) {
+      const auto [out, in] = product_shape(shape, static_cast<matrix>(m));
+      layer.products[m] = place_linear(at, p, out, in);
+    }
+  }
+  w.output_norm = at.place<float>(shape.hidden);
+  w.embedding = place_linear(at, p, shape.vocab, shape.hidden);
+  w.head = shape.tied_embeddings ? w.embedding : place_linear(at, p, shape.vocab, shape.hidden);
+  bytes = at.bytes();
+  return w;
+}
+
+}  // namespace collm::engine

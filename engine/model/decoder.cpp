@@ -1,0 +1,312 @@
+#include "engine/model/decoder.hpp"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "engine/model/linear_f32.hpp"
+#include "messages/assert.hpp"
+
+namespace collm::engine {
+namespace {
+
+constexpr std::uint32_t product_grain = 16;     // outputs: one cache line of floats, so that no two threads write one line
+constexpr std::uint32_t attention_rows = 32;    // query rows of one attention item: enough items to share out
+std::size_t padded(std::size_t n) { return (n + row_alignment - 1) / row_alignment * row_alignment; }
+
+/// Angles of rotary position p, pair i: p * theta^(-2i / head_dim) (RoFormer, arXiv 2104.09864).
+void fill_rotations(const model_shape& s, std::vector<float>& cosines, std::vector<float>& sines) {
+  const std::uint32_t half = s.head_dim / 2;
+  cosines.resize(std::size_t{s.context} * half);
+  sines.resize(cosines.size());
+  for (std::uint32_t i = 0; i < half; ++i) {
+    // float frequencies, as Hugging Face computes them
+    const auto exponent = static_cast<float>(2 * i) / static_cast<float>(s.head_dim);
+    const float frequency = 1.0f / std::pow(s.rope_theta, exponent);
+    for (std::uint32_t p = 0; p < s.context; ++p) {
+      const float angle = static_cast<float>(p) * frequency;
+      cosines[std::size_t{p} * half + i] = std::cos(angle);
+      sines[std::size_t{p} * half + i] = std::sin(angle);
+    }
+  }
+}
+
+}  // namespace
+
+private_pages::private_pages(const model_shape& s, std::uint32_t tokens) {
+  kv_.layers = s.layers;
+  kv_.kv_heads = s.kv_heads;
+  kv_.head_dim = s.head_dim;
+  kv_.block_tokens = block_positions;
+  kv_.blocks = (tokens + block_positions - 1) / block_positions;
+  storage_.assign(kv_.block_floats() * kv_.blocks * s.layers, 0.0f);
+  kv_.data = storage_.data();
+  for (std::uint32_t b = 0; b < kv_.blocks; ++b) table_.push_back(b);
+}
+
+std::unique_ptr<model> model::make(base_ptr b, std::uint32_t threads, std::uint32_t rows_max) {
+  auto held = std::static_pointer_cast<const packed_base>(std::move(b));
+  return std::make_unique<decoder>(std::move(held), threads, rows_max);
+}
+
+decoder::decoder(std::shared_ptr<const packed_base> b, std::uint32_t threads, std::uint32_t rows_max,
+                 input_observer* observer)
+    : base_(std::move(b)), weights_(base_->weights()), kernels_(kernels()), threads_(std::max(threads, 1u)),
+      rows_max_(rows_max), observer_(observer) {
+  const auto& s = shape();
+  fill_rotations(s, cosines_, sines_);
+  const std::uint32_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
+  slots_[0] = {{target::q, 0, q}, {target::k, q, kv}, {target::v, q + kv, kv}};
+  slots_[1] = {{target::o, 0, s.hidden}};
+  slots_[2] = {{target::gate, 0, s.ffn}, {target::up, s.ffn, s.ffn}};
+  slots_[3] = {{target::down, 0, s.hidden}};
+  const std::uint32_t in_most = std::max({s.hidden, s.ffn, q});
+  wide_stride_ = padded(std::max({q + 2 * kv, 2 * s.ffn, s.hidden}));
+  input_stride_ = in_most;
+  residual_.resize(std::size_t{rows_max} * s.hidden);
+  input_.resize(rows_max * input_stride_);
+  wide_.resize(rows_max * wide_stride_);
+  places_.reserve(rows_max);
+  output_rows_.reserve(rows_max);
+  const std::uint32_t hi = outlier_columns(in_most);
+  quantised_.lo_stride = padded(in_most);
+  quantised_.hi_stride = padded(hi);
+  quantised_bytes_.resize(rows_max * (quantised_.lo_stride + quantised_.hi_stride));
+  quantised_scales_.resize(rows_max + block_positions);  // whole vectors of scales are read
+  quantised_.lo = quantised_bytes_.data();
+  quantised_.hi = quantised_.lo + rows_max * quantised_.lo_stride;
+  quantised_.scale = quantised_scales_.data();
+  scratch_stride_ = padded(std::max(gemm_scratch_bytes(in_most, hi),
+                                    sizeof(float) * attention_scratch_floats(s.context, s.head_dim)));
+  scratch_.resize(scratch_stride_ * threads_);
+}
+
+std::uint64_t decoder::activation_bytes() const {
+  const std::size_t floats = residual_.size() + input_.size() + wide_.size() + lora_.size() + logits_.capacity() +
+                             quantised_scales_.size() + cosines_.size() + sines_.size();
+  return floats * sizeof(float) + quantised_bytes_.size() + scratch_.size();
+}
+
+std::span<const decoder::slot> decoder::slots(matrix m) const { return slots_[static_cast<std::size_t>(m)]; }
+
+void decoder::place_rows(std::span<const segment> segments) {
+  places_.clear();
+  output_rows_.clear();
+  std::size_t ranks = 0;
+  for (std::uint32_t i = 0; i < segments.size(); ++i) {
+    const auto& s = segments[i];
+    const auto count = static_cast<std::uint32_t>(s.tokens.size());
+    COLLM_ASSERT(places_.size() + count <= rows_max_);
+    COLLM_ASSERT(s.position + count <= shape().context);
+    COLLM_ASSERT(s.blocks.size() * block_positions >= s.position + count);
+    for (std::uint32_t j = 0; j < count; ++j) {
+      if (s.all_logits || (s.logits && j + 1 == count))
+        output_rows_.push_back(static_cast<std::uint32_t>(places_.size()));
+      COLLM_ASSERT(s.tokens[j] >= 0 && static_cast<std::uint32_t>(s.tokens[j]) < shape().vocab);
+      places_.push_back({i, s.position + j, s.tokens[j]});
+    }
+    if (s.with != nullptr) ranks = std::max<std::size_t>(ranks, 3 * std::size_t{s.with->rank_max});
+  }
+  rows_ = static_cast<std::uint32_t>(places_.size());
+  outputs_ = static_cast<std::uint32_t>(output_rows_.size());
+  lora_stride_ = ranks;
+  if (lora_.size() < rows_ * ranks) lora_.resize(rows_max_ * ranks);
+  if (logits_.size() < std::size_t{outputs_} * shape().vocab) logits_.resize(std::size_t{outputs_} * shape().vocab);
+}
+
+void decoder::place_attention(std::span<const segment> segments) {
+  items_.clear();
+  for (std::uint32_t i = 0, first = 0; i < segments.size(); ++i) {
+    const auto count = static_cast<std::uint32_t>(segments[i].tokens.size());
+    for (std::uint32_t j = 0; j < count; j += attention_rows)
+      for (std::uint32_t h = 0; h < shape().kv_heads; ++h)
+        items_.push_back({i, h, first + j, std::min(attention_rows, count - j)});
+    first += count;
+  }
+}
+
+std::span<const float> decoder::forward(std::span<const segment> segments, const kv_pages& kv) {
+  COLLM_ASSERT(kv.block_tokens == block_positions);
+  place_rows(segments);
+  place_attention(segments);
+  if (base_->precision() == precision::f32) use_one_torch_thread();
+#pragma omp parallel num_threads(static_cast<int>(threads_))
+  {
+    const member me{static_cast<std::uint32_t>(omp_get_thread_num()),
+                    static_cast<std::uint32_t>(omp_get_num_threads()), &point_};
+    run(me, segments, kv);
+  }
+  return {logits_.data(), std::size_t{outputs_} * shape().vocab};
+}
+
+void decoder::run(const member& me, std::span<const segment> segments, const kv_pages& kv) {
+  const auto [first, last] = me.part(rows_, 1);
+  for (std::uint32_t r = first; r < last; ++r) embed(r);
+  for (std::uint32_t l = 0; l < shape().layers; ++l) run_layer(me, l, segments, kv);
+  head(me);
+}
+
+void decoder::run_layer(const member& me, std::uint32_t layer, std::span<const segment> segments, const kv_pages& kv) {
+  const auto& s = shape();
+  const auto& w = weights_.layers[layer];
+  const auto [first, last] = me.part(rows_, 1);
+  const auto for_rows = [&, first = first, last = last](auto&& f) {
+    for (std::uint32_t r = first; r < last; ++r) f(r, segments[places_[r].segment]);
+    me.meet();
+  };
+  for_rows([&](std::uint32_t r, const segment& of) {
+    kernels_.rms_norm(residual(r), w.attention_norm, s.hidden, s.norm_epsilon, input(r));
+    prepare_row(layer, matrix::qkv, r, input(r), of);
+  });
+  product(me, layer, matrix::qkv, segments);
+  me.meet();
+  for_rows([&](std::uint32_t r, const segment& of) { keep_keys_values(layer, r, of, kv); });
+  attention(me, layer, segments, kv);
+  me.meet();
+  for_rows([&](std::uint32_t r, const segment& of) { prepare_row(layer, matrix::o, r, input(r), of); });
+  product(me, layer, matrix::o, segments);
+  add_residual(me);
+  me.meet();
+  for_rows([&](std::uint32_t r, const segment& of) {
+    kernels_.rms_norm(residual(r), w.ffn_norm, s.hidden, s.norm_epsilon, input(r));
+    prepare_row(layer, matrix::gate_up, r, input(r), of);
+  });
+  product(me, layer, matrix::gate_up, segments);
+  me.meet();
+  for_rows([&](std::uint32_t r, const segment& of) {
+    kernels_.swiglu(wide(r), wide(r) + s.ffn, s.ffn, input(r));
+    prepare_row(layer, matrix::down, r, input(r), of);
+  });
+  product(me, layer, matrix::down, segments);
+  add_residual(me);
+  me.meet();
+}
+
+void decoder::embed(std::uint32_t row) {
+  const auto& e = weights_.embedding;
+  const std::uint32_t n = shape().hidden;
+  const auto token = static_cast<std::size_t>(places_[row].token);
+  if (e.f32 != nullptr) std::memcpy(residual(row), e.f32 + token * n, n * sizeof(float));
+  else kernels_.dequantise_row(e.s8.w + token * n, e.s8.scale[token], n, residual(row));
+}
+
+void decoder::prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, const float* x, const segment& s) {
+  const auto& w = weights_.layers[layer].of(m);
+  if (observer_ != nullptr) observer_->layer_input(layer, m, x, w.s8.in);
+  if (w.f32 == nullptr) kernels_.quantise(x, w.s8, quantised_, row);
+  if (s.with == nullptr) return;
+  float* t = lora(row);
+  for (const auto& slot : slots(m)) {
+    const auto& pair = s.with->layers[layer][static_cast<std::size_t>(slot.which)];
+    if (pair.rank == 0) continue;
+    kernels_.lora_down(x, pair.a.data(), pair.in, pair.rank, pair.scale, t);
+    t += pair.rank;
+  }
+}
+
+void decoder::product(const member& me, std::uint32_t layer, matrix m, std::span<const segment> segments) {
+  const auto& w = weights_.layers[layer].of(m);
+  const auto [first, last] = me.part(w.s8.out, product_grain);
+  if (w.f32 != nullptr) {
+    // f32 rows lie input_stride_ apart: the product wants them dense, and is the reference, not the fast path
+    for (std::uint32_t r = 0; r < rows_; ++r)
+      product_f32(input(r), 1, w.s8.in, w.f32, first, last, wide(r), wide_stride_);
+  } else {
+    kernels_.gemm(quantised_, rows_, w.s8, first, last, wide_.data(), wide_stride_,
+                  scratch_.data() + me.index * scratch_stride_);
+  }
+  add_lora(layer, m, first, last, segments);
+}
+
+void decoder::add_lora(std::uint32_t layer, matrix m, std::uint32_t first, std::uint32_t last,
+                       std::span<const segment> segments) {
+  for (std::uint32_t r = 0; r < rows_; ++r) {
+    const adapter* with = segments[places_[r].segment].with;
+    const float* t = lora(r);
+    for (const auto& slot : slots(m)) {
+      if (with == nullptr) break;
+      const auto& pair = with->layers[layer][static_cast<std::size_t>(slot.which)];
+      if (pair.rank == 0) continue;
+      COLLM_ASSERT(pair.bt.size() == pair.b.size());
+      const std::uint32_t from = std::max(first, slot.first), to = std::min(last, slot.first + slot.out);
+      if (from < to)
+        kernels_.lora_up(t, pair.bt.data(), pair.rank, pair.out, from - slot.first, to - slot.first,
+                         wide(r) + slot.first);
+      t += pair.rank;
+    }
+  }
+}
+
+void decoder::add_residual(const member& me) {
+  const auto [first, last] = me.part(shape().hidden, product_grain);  // the outputs that this member has just computed
+  for (std::uint32_t r = 0; r < rows_; ++r) kernels_.add(wide(r) + first, last - first, residual(r) + first);
+}
+
+void decoder::keep_keys_values(std::uint32_t layer, std::uint32_t row, const segment& s, const kv_pages& kv) {
+  const auto& m = shape();
+  const auto [segment_index, position, token] = places_[row];
+  const std::size_t angle = std::size_t{position} * (m.head_dim / 2);
+  float* q = wide(row);
+  float* k = q + m.heads * m.head_dim;
+  const float* v = k + m.kv_heads * m.head_dim;
+  for (std::uint32_t h = 0; h < m.heads + m.kv_heads; ++h)
+    kernels_.rotate(q + std::size_t{h} * m.head_dim, cosines_.data() + angle, sines_.data() + angle, m.head_dim);
+  const std::uint32_t block = s.blocks[position / block_positions], at = position % block_positions;
+  float* keys = kv.keys(layer, block);
+  float* values = kv.values(layer, block);
+  for (std::uint32_t h = 0; h < m.kv_heads; ++h) {
+    const std::size_t page = std::size_t{h} * block_positions * m.head_dim, from = std::size_t{h} * m.head_dim;
+    for (std::uint32_t d = 0; d < m.head_dim; ++d) keys[page + d * block_positions + at] = k[from + d];
+    std::memcpy(values + page + at * m.head_dim, v + from, m.head_dim * sizeof(float));
+  }
+}
+
+void decoder::attention(const member& me, std::uint32_t layer, std::span<const segment> segments, const kv_pages& kv) {
+  const auto& m = shape();
+  const std::uint32_t group = m.heads / m.kv_heads;
+  // Every members-th item, from the end: long items and short ones spread evenly over the team.
+  for (std::size_t i = me.index; i < items_.size(); i += me.members) {
+    const auto& item = items_[i];
+    const auto& s = segments[item.segment];
+    const std::size_t head = std::size_t{item.kv_head} * group * m.head_dim;
+    const std::size_t page = std::size_t{item.kv_head} * block_positions * m.head_dim;
+    attention_task task;
+    task.q = wide(item.first) + head;
+    task.out = input(item.first) + head;
+    task.q_stride = wide_stride_;
+    task.out_stride = input_stride_;
+    task.rows = item.rows;
+    task.group = group;
+    task.head_dim = m.head_dim;
+    task.position = places_[item.first].position;
+    task.blocks = s.blocks.data();
+    task.keys = kv.keys(layer, 0) + page;
+    task.values = kv.values(layer, 0) + page;
+    task.block_stride = kv.block_floats();
+    task.scratch = reinterpret_cast<float*>(scratch_.data() + me.index * scratch_stride_);
+    kernels_.attend(task);
+  }
+}
+
+void decoder::head(const member& me) {
+  const auto& s = shape();
+  const auto& w = weights_.head;
+  const auto [begin, end] = me.part(outputs_, 1);
+  // Output i takes over row i of the inputs: output rows ascend, so none is overwritten before it is read from the residual.
+  for (std::uint32_t i = begin; i < end; ++i) {
+    kernels_.rms_norm(residual(output_rows_[i]), weights_.output_norm, s.hidden, s.norm_epsilon, input(i));
+    if (observer_ != nullptr) observer_->head_input(input(i), s.hidden);
+    if (w.f32 == nullptr) kernels_.quantise(input(i), w.s8, quantised_, i);
+  }
+  me.meet();
+  const auto [first, last] = me.part(s.vocab, product_grain);
+  if (w.f32 == nullptr)
+    return kernels_.gemm(quantised_, outputs_, w.s8, first, last, logits_.data(), s.vocab,
+                         scratch_.data() + me.index * scratch_stride_);
+  for (std::uint32_t i = 0; i < outputs_; ++i)
+    product_f32(input(i), 1, s.hidden, w.f32, first, last, logits_.data() + std::size_t{i} * s.vocab, s.vocab);
+}
+
+}  // namespace collm::engine

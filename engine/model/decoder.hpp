@@ -1,0 +1,103 @@
+// The Llama-family decoder over a packed base: rows in, logits out. One thread calls forward(); inside, a team of OpenMP threads
+// walks the layers together and meets after each phase. Row-wise phases (norm, quantisation, LoRA's A) are divided by rows,
+// products (with LoRA's B) by outputs, attention by (segment, KV head, rows).
+#pragma once
+
+#include <vector>
+
+#include "engine/adapter/adapter.hpp"
+#include "engine/model/model.hpp"
+#include "engine/model/packed_base.hpp"
+#include "engine/model/team.hpp"
+
+namespace collm::engine {
+
+/// Watches the inputs of the products while packing calibrates; called by one thread.
+class input_observer {
+ public:
+  virtual ~input_observer() = default;
+  virtual void layer_input(std::uint32_t layer, matrix m, const float* x, std::uint32_t in) = 0;
+  virtual void head_input(const float* x, std::uint32_t in) = 0;
+};
+
+/// KV storage for one sequence, for passes outside a serving engine.
+class private_pages {
+ public:
+  private_pages(const model_shape& shape, std::uint32_t tokens);
+  const kv_pages& kv() const { return kv_; }
+  std::span<const std::uint32_t> table() const { return table_; }
+
+ private:
+  std::vector<float> storage_;
+  std::vector<std::uint32_t> table_;
+  kv_pages kv_;
+};
+
+class decoder final : public model {
+ public:
+  decoder(std::shared_ptr<const packed_base> b, std::uint32_t threads, std::uint32_t rows_max,
+          input_observer* observer = nullptr);
+  std::span<const float> forward(std::span<const segment> segments, const kv_pages& kv) override;
+  std::uint64_t activation_bytes() const override;
+
+ private:
+  /// One target of a product: where its outputs lie.
+  struct slot {
+    target which;
+    std::uint32_t first, out;
+  };
+  struct row_place {
+    std::uint32_t segment, position;
+    std::int32_t token;
+  };
+  /// Rows of one segment, and the query rows of one attention item.
+  struct attention_item {
+    std::uint32_t segment, kv_head, first, rows;
+  };
+
+  void place_rows(std::span<const segment> segments);
+  void place_attention(std::span<const segment> segments);
+  void run(const member& me, std::span<const segment> segments, const kv_pages& kv);
+  void run_layer(const member& me, std::uint32_t layer, std::span<const segment> segments, const kv_pages& kv);
+  void embed(std::uint32_t row);
+  void prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, const float* x, const segment& s);
+  void product(const member& me, std::uint32_t layer, matrix m, std::span<const segment> segments);
+  void add_lora(std::uint32_t layer, matrix m, std::uint32_t first, std::uint32_t last,
+                std::span<const segment> segments);
+  void add_residual(const member& me);
+  void keep_keys_values(std::uint32_t layer, std::uint32_t row, const segment& s, const kv_pages& kv);
+  void attention(const member& me, std::uint32_t layer, std::span<const segment> segments, const kv_pages& kv);
+  void head(const member& me);
+  std::span<const slot> slots(matrix m) const;
+
+  float* residual(std::uint32_t row) { return residual_.data() + std::size_t{row} * shape().hidden; }
+  float* input(std::uint32_t row) { return input_.data() + std::size_t{row} * input_stride_; }
+  float* wide(std::uint32_t row) { return wide_.data() + std::size_t{row} * wide_stride_; }
+  float* lora(std::uint32_t row) { return lora_.data() + std::size_t{row} * lora_stride_; }
+  const model_shape& shape() const { return base_->shape(); }
+
+  // constant after construction
+  std::shared_ptr<const packed_base> base_;
+  const base_weights& weights_;
+  const kernel_table& kernels_;
+  std::uint32_t threads_, rows_max_;
+  input_observer* observer_;
+  std::vector<float> cosines_, sines_;        ///< [context, head_dim / 2]
+  std::vector<slot> slots_[matrices_count];
+  std::size_t wide_stride_, input_stride_;
+
+  // the caller's thread, and its team within forward()
+  meeting_point point_;
+  std::uint32_t rows_ = 0, outputs_ = 0;
+  std::vector<row_place> places_;
+  std::vector<std::uint32_t> output_rows_;
+  std::vector<attention_item> items_;
+  std::vector<float> residual_, input_, wide_, lora_, logits_;  ///< input_: what the next product reads; wide_: what it gives
+  std::size_t lora_stride_ = 0;
+  std::vector<std::uint8_t> quantised_bytes_, scratch_;
+  std::vector<float> quantised_scales_;
+  quantised_rows quantised_;
+  std::size_t scratch_stride_ = 0;
+};
+
+}  // namespace collm::engine

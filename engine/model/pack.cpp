@@ -1,0 +1,177 @@
+#include "engine/model/pack.hpp"
+
+#include <sys/mman.h>
+
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "engine/model/calibrate.hpp"
+
+namespace collm::engine {
+namespace {
+
+/// The image is filled through pointers that bind_weights gave as const views.
+template <class T>
+T* fill(const T* p) {
+  return const_cast<T*>(p);
+}
+
+result<packed_image> make_image(base_facts facts) {
+  packed_image image;
+  (void)bind_weights(facts.shape, facts.precision, nullptr, image.bytes);
+  void* memory = ::mmap(nullptr, image.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    return error{errc::io, "packing needs " + std::to_string(image.bytes >> 20) + " MiB of memory, which are not free", 0};
+  image.facts = std::move(facts);
+  image.memory = {static_cast<std::uint8_t*>(memory),
+                  [size = image.bytes](std::uint8_t* p) { ::munmap(p, size); }};
+  return image;
+}
+
+base_weights views(const packed_image& image) {
+  std::uint64_t bytes = 0;
+  return bind_weights(image.facts.shape, image.facts.precision, image.memory.get(), bytes);
+}
+
+/// Row order of one head: GGUF stores rotary pairs side by side (2i, 2i + 1), Hugging Face apart (i, i + n/2).
+std::uint32_t gguf_row(std::uint32_t row, std::uint32_t head_dim) {
+  const std::uint32_t within = row % head_dim, half = head_dim / 2;
+  return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
+}
+
+/// Copies tensors out of the file and remembers the first that is wrong.
+class tensor_source {
+ public:
+  tensor_source(const gguf_file& file, const model_shape& shape) : file_(file), shape_(shape) {}
+
+  void vector(const std::string& name, std::uint32_t n, const float* to) {
+    if (const auto* t = find(name, {n})) dequantise(*t, 0, n, fill(to));
+  }
+  void matrix(const std::string& name, std::uint32_t out, std::uint32_t in, const float* to, bool rotary = false) {
+    const auto* t = find(name, {in, out});
+    for (std::uint32_t o = 0; t != nullptr && o < out; ++o) {
+      const std::uint64_t from = rotary ? gguf_row(o, shape_.head_dim) : o;
+      dequantise(*t, from * in, in, fill(to) + std::uint64_t{o} * in);
+    }
+  }
+  result<void> finish() const {
+    if (!wrong_.empty()) return error{errc::bad_request, "GGUF: " + wrong_, 0};
+    for (const auto& [name, t] : file_.tensors())
+      if (!used_.contains(name))
+        return error{errc::bad_request, "GGUF: tensor '" + name + "' is not part of architecture llama as built here", 0};
+    return {};
+  }
+
+ private:
+  const gguf_tensor* find(const std::string& name, const std::vector<std::uint64_t>& dims) {
+    const auto* t = file_.tensor(name);
+    used_.insert(name);
+    if (t != nullptr && t->dims == dims) return t;
+    std::string expected;
+    for (auto d : dims) expected += (expected.empty() ? "" : ", ") + std::to_string(d);
+    if (wrong_.empty())
+      wrong_ = "tensor '" + name + "' is " + (t == nullptr ? "missing" : "of another shape") + "; expected [" +
+               expected + "]";
+    return nullptr;
+  }
+  const gguf_file& file_;
+  const model_shape& shape_;
+  std::set<std::string> used_;
+  std::string wrong_;
+};
+
+void read_layer(tensor_source& from, const model_shape& s, std::uint32_t index, const layer_weights& to) {
+  const std::string prefix = "blk." + std::to_string(index) + ".";
+  const std::uint32_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
+  from.vector(prefix + "attn_norm.weight", s.hidden, to.attention_norm);
+  from.vector(prefix + "ffn_norm.weight", s.hidden, to.ffn_norm);
+  const float* qkv = to.of(matrix::qkv).f32;
+  from.matrix(prefix + "attn_q.weight", q, s.hidden, qkv, true);
+  from.matrix(prefix + "attn_k.weight", kv, s.hidden, qkv + std::uint64_t{q} * s.hidden, true);
+  from.matrix(prefix + "attn_v.weight", kv, s.hidden, qkv + std::uint64_t{q + kv} * s.hidden);
+  from.matrix(prefix + "attn_output.weight", s.hidden, q, to.of(matrix::o).f32);
+  const float* gate_up = to.of(matrix::gate_up).f32;
+  from.matrix(prefix + "ffn_gate.weight", s.ffn, s.hidden, gate_up);
+  from.matrix(prefix + "ffn_up.weight", s.ffn, s.hidden, gate_up + std::uint64_t{s.ffn} * s.hidden);
+  from.matrix(prefix + "ffn_down.weight", s.hidden, s.ffn, to.of(matrix::down).f32);
+}
+
+/// One output row: its scale, its bytes, its outlier columns again, and what the activations' bias adds to its sums.
+void quantise_weights(const float* row, const linear_s8& to, std::uint32_t o) {
+  float most = 0;
+  for (std::uint32_t k = 0; k < to.in; ++k) most = std::max(most, std::fabs(row[k]));
+  const float scale = most / 127.0f, inverse = most > 0 ? 127.0f / most : 0.0f;
+  auto* w = fill(to.w) + std::uint64_t{o} * to.in;
+  auto* w_hi = fill(to.w_hi) + std::uint64_t{o} * to.hi;
+  std::int32_t sum = 0, sum_hi = 0;
+  for (std::uint32_t k = 0; k < to.in; ++k) {
+    w[k] = static_cast<std::int8_t>(std::nearbyint(row[k] * inverse));
+    sum += w[k];
+  }
+  for (std::uint32_t j = 0; j < to.hi; ++j) {
+    w_hi[j] = w[to.hi_index[j]];
+    sum_hi += w_hi[j];
+  }
+  fill(to.scale)[o] = scale;
+  fill(to.correction)[o] = 128 * sum + 128 * 128 * sum_hi;
+}
+
+void quantise_linear(const linear_weights& from, const std::vector<std::uint32_t>& outliers, const linear_s8& to) {
+  std::memcpy(fill(to.hi_index), outliers.data(), to.hi * sizeof(std::uint32_t));
+  for (std::uint32_t o = 0; o < to.out; ++o) quantise_weights(from.f32 + std::uint64_t{o} * to.in, to, o);
+}
+
+}  // namespace
+
+std::shared_ptr<const packed_base> packed_image::as_base() const {
+  return std::make_shared<const packed_base>(facts, memory, std::span(memory.get(), bytes), memory.get());
+}
+
+result<packed_image> pack_f32(const gguf_file& file, std::string digest) {
+  auto shape = file.shape();
+  if (!shape) return shape.failure();
+  auto vocabulary = file.vocabulary();
+  if (!vocabulary) return vocabulary.failure();
+  if (vocabulary->tokens.size() != shape->vocab)
+    return error{errc::bad_request, "GGUF: " + std::to_string(vocabulary->tokens.size()) + " tokens but " +
+                     std::to_string(shape->vocab) + " embeddings", 0};
+  auto image = make_image({*shape, precision::f32, std::move(digest), std::move(*vocabulary)});
+  if (!image) return image.failure();
+  const auto& s = image->facts.shape;
+  const auto weights = views(*image);
+  tensor_source from(file, s);
+  for (std::uint32_t l = 0; l < s.layers; ++l) read_layer(from, s, l, weights.layers[l]);
+  from.vector("output_norm.weight", s.hidden, weights.output_norm);
+  from.matrix("token_embd.weight", s.vocab, s.hidden, weights.embedding.f32);
+  if (!s.tied_embeddings) from.matrix("output.weight", s.vocab, s.hidden, weights.head.f32);
+  if (auto done = from.finish(); !done) return done.failure();
+  return image;
+}
+
+result<packed_image> pack_int8(const packed_image& f32) {
+  auto facts = f32.facts;
+  facts.precision = precision::int8;
+  const auto& s = facts.shape;
+  if (std::max({s.hidden, s.ffn, s.heads * s.head_dim}) > inputs_max)
+    return error{errc::bad_request, "int8 products take at most " + std::to_string(inputs_max) + " inputs; use f32", 0};
+  auto image = make_image(std::move(facts));
+  if (!image) return image.failure();
+  const auto from = views(f32), to = views(*image);
+  const auto outliers = calibrate(f32.as_base());
+  const auto copy_gain = [&](const float* gain, const float* target) {
+    std::memcpy(fill(target), gain, sizeof(float) * s.hidden);
+  };
+  for (std::uint32_t l = 0; l < s.layers; ++l) {
+    copy_gain(from.layers[l].attention_norm, to.layers[l].attention_norm);
+    copy_gain(from.layers[l].ffn_norm, to.layers[l].ffn_norm);
+    for (std::size_t m = 0; m < matrices_count; ++m)
+      quantise_linear(from.layers[l].products[m], outliers.layers[l][m], to.layers[l].products[m].s8);
+  }
+  copy_gain(from.output_norm, to.output_norm);
+  quantise_linear(from.head, outliers.head, to.head.s8);
+  if (!s.tied_embeddings) quantise_linear(from.embedding, outliers.head, to.embedding.s8);
+  return image;
+}
+
+}  // namespace collm::engine

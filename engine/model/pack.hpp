@@ -1,0 +1,27 @@
+// From a GGUF file to an image of weights: f32 first, then int8 with outlier columns found by a short calibration.
+// Any thread; seconds of work, no state.
+#pragma once
+
+#include <memory>
+
+#include "engine/model/gguf.hpp"
+#include "engine/model/packed_base.hpp"
+
+namespace collm::engine {
+
+/// An image in memory and the facts for its file.
+struct packed_image {
+  base_facts facts;
+  std::shared_ptr<std::uint8_t> memory;
+  std::uint64_t bytes = 0;
+  std::shared_ptr<const packed_base> as_base() const;
+};
+
+/// Every tensor dequantised; q and k rows put back into Hugging Face's order, so that PEFT factors fit as they are.
+/// A missing, misshapen or unknown tensor is refused by name.
+result<packed_image> pack_f32(const gguf_file& file, std::string digest);
+
+/// Symmetric int8 with one scale an output row, from an f32 image.
+result<packed_image> pack_int8(const packed_image& f32);
+
+}  // namespace collm::engine
