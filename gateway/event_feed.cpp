@@ -1,0 +1,102 @@
+#include "gateway/event_feed.hpp"
+
+#include <algorithm>
+
+#include "gateway/schema_json.hpp"
+
+namespace collm::gateway {
+
+event_feed::event_feed(http_context& context, boost::asio::io_context& io) : context_(context), timer_(io) {}
+
+void event_feed::stop() {
+  *alive_ = false;
+  timer_.cancel();
+  subscribers_.clear();
+}
+
+void event_feed::forget_gone() {
+  std::erase_if(subscribers_, [](const subscriber_ptr& s) { return s->to->over(); });
+}
+
+void event_feed::subscribe(const exchange_ptr& to, std::uint32_t after) {
+  forget_gone();
+  const auto most = context_.options.bounds.event_subscribers_max;
+  if (subscribers_.size() >= most) {
+    return to->fail(api_error::of({errc::overloaded, "at most " + std::to_string(most) + " event streams are open at once",
+                                   static_cast<std::uint32_t>(context_.options.events_interval.count())}));
+  }
+  http_response head;
+  head.content_type = "text/event-stream; charset=utf-8";
+  head.headers.emplace_back("cache-control", "no-cache");
+  head.headers.emplace_back("x-accel-buffering", "no");
+  to->begin_stream(std::move(head));
+  if (to->request.method == "HEAD") return to->end_stream();
+  subscribers_.push_back(std::make_shared<subscriber>(subscriber{to, after, 0}));
+  poll();
+  if (!std::exchange(running_, true)) schedule();
+}
+
+void event_feed::schedule() {
+  timer_.expires_after(context_.options.events_interval);
+  timer_.async_wait([this, alive = alive_](boost::system::error_code ec) {
+    if (!ec && *alive) tick();
+  });
+}
+
+void event_feed::tick() {
+  forget_gone();
+  running_ = !subscribers_.empty();
+  if (!running_) return;
+  poll();
+  schedule();
+}
+
+void event_feed::poll() {
+  std::uint32_t after = UINT32_MAX;
+  for (const auto& s : subscribers_) after = std::min(after, s->after);
+  const auto gate = context_.gate;
+  context_.runtime.status([this, gate, alive = alive_](msg<schema::ClusterStatus> m) {
+    gate->post([this, alive, m = std::move(m)] {
+      if (*alive) send_status(m);
+    });
+  });
+  context_.runtime.events(after, [this, gate, alive = alive_](std::vector<msg<schema::Event>> list) {
+    gate->post([this, alive, list = std::move(list)] {
+      if (*alive) send_events(list);
+    });
+  });
+}
+
+void event_feed::send(const subscriber_ptr& to, std::string frames) {
+  ++to->unwritten;
+  to->to->send(std::move(frames), [to] { --to->unwritten; });
+}
+
+void event_feed::send_status(const msg<schema::ClusterStatus>& status) {
+  std::string frame;
+  const auto made = guard([&] { frame = "event: status\ndata: " + to_json(*status.read()) + "\n\n"; });
+  if (!made) return;
+  for (const auto& s : subscribers_) {
+    if (s->unwritten == 0) send(s, frame);
+  }
+}
+
+// One answer serves all subscribers, each from where it stands; a slow one catches up later, or finds a gap in seq.
+void event_feed::send_events(const std::vector<msg<schema::Event>>& events) {
+  for (const auto& s : subscribers_) {
+    if (s->unwritten > 1) continue;
+    std::string frames;
+    for (const auto& m : events) {
+      const auto made = guard([&] {
+        const auto event = m.read();
+        if (event->getSeq() <= s->after) return;
+        frames += "event: event\nid: " + std::to_string(event->getSeq()) + "\ndata: " + to_json(*event) + "\n\n";
+        s->after = event->getSeq();
+      });
+      if (!made) break;
+    }
+    if (!frames.empty()) send(s, std::move(frames));
+  }
+}
+
+}  // namespace collm::gateway

@@ -1,0 +1,157 @@
+#include "gateway/http_server.hpp"
+
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+
+#include <random>
+#include <thread>
+#include <unordered_map>
+
+#include "gateway/event_feed.hpp"
+#include "gateway/http_context.hpp"
+#include "gateway/http_session.hpp"
+
+namespace collm::gateway {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+namespace {
+
+// Connections beyond the limit that may wait to be told so; further ones are closed without a word.
+constexpr std::size_t turned_away_max = 64;
+// How long to wait before accepting again when the system has no descriptor left.
+constexpr std::chrono::milliseconds accept_retry{100};
+// Advice to who was turned away. How fast connections free up is not measured, so this is a polite constant.
+constexpr std::uint32_t full_retry_ms = 1000;
+
+std::uint64_t system_seed() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32) | device();
+}
+
+}  // namespace
+
+std::string http_context::random_id() {
+  static constexpr char digits[] = "0123456789abcdef";
+  auto bits = random();
+  std::string out(16, '0');
+  for (char& c : out) {
+    c = digits[bits & 15];
+    bits >>= 4;
+  }
+  return out;
+}
+
+struct http_server::impl {
+  impl(http_options o, gateway::port& runtime, prompt_encoder encoder, tcp::acceptor&& a,
+       std::unique_ptr<asio::io_context> i)
+      : io(std::move(i)),
+        acceptor(std::move(a)),
+        retry(*io),
+        port(acceptor.local_endpoint().port()),
+        context{.options = o,
+                .runtime = runtime,
+                .encoder = std::move(encoder),
+                .gate = std::make_shared<io_gate>(*io),
+                .access = authenticator(o.tenants, o.admin_key_sha256, port),
+                .counters = {},
+                .random = std::mt19937_64(o.seed != 0 ? o.seed : system_seed())},
+        feed(context, *io) {
+    context.events = &feed;
+  }
+
+  void accept() {
+    acceptor.async_accept([this](error_code ec, tcp::socket peer) {
+      if (!acceptor.is_open()) return;
+      if (!ec) {
+        admit_connection(std::move(peer));
+        return accept();
+      }
+      spdlog::warn("gateway: accept failed: {}", ec.message());
+      retry.expires_after(accept_retry);
+      retry.async_wait([this](error_code cancelled) {
+        if (!cancelled) accept();
+      });
+    });
+  }
+
+  void admit_connection(tcp::socket peer) {
+    error_code ignored;  // only a matter of latency
+    peer.set_option(tcp::no_delay(true), ignored);
+    const bool full = context.counters.connections_open >= context.options.bounds.connections_max;
+    if (full) context.counters.connections_refused++;
+    if (full && sessions.size() - context.counters.connections_open >= turned_away_max) return;
+    auto session = std::make_shared<http_session>(context, std::move(peer), [this, full](http_session* s) {
+      if (!full) context.counters.connections_open--;
+      sessions.erase(s);
+    });
+    sessions.emplace(session.get(), session);
+    if (!full) context.counters.connections_open++;
+    full ? session->turn_away(api_error::of({errc::overloaded, "too many connections are open", full_retry_ms}))
+         : session->start();
+  }
+
+  void close_all() {
+    error_code ignored;  // closing: nothing is left to tell
+    acceptor.close(ignored);
+    retry.cancel();
+    feed.stop();
+    context.gate->close();
+    const auto all = sessions;
+    for (const auto& [key, session] : all) session->close();
+  }
+
+  const std::unique_ptr<asio::io_context> io;
+  tcp::acceptor acceptor;
+  asio::steady_timer retry;
+  const std::uint16_t port;
+  http_context context;
+  event_feed feed;
+  std::unordered_map<http_session*, std::shared_ptr<http_session>> sessions;
+  std::thread thread;
+};
+
+http_server::http_server(std::unique_ptr<impl> state) : impl_(std::move(state)) {}
+
+http_server::~http_server() { stop(); }
+
+result<std::unique_ptr<http_server>> http_server::start(http_options options, gateway::port& runtime,
+                                                        prompt_encoder encoder) {
+  const std::string place = options.address + ":" + std::to_string(options.port);
+  error_code ec;
+  const auto address = asio::ip::make_address(options.address, ec);
+  if (ec) return error{errc::bad_request, "gateway address " + place + ": an IP address is expected, such as 127.0.0.1"};
+  if (!address.is_loopback()) {
+    return error{errc::bad_request, "gateway address " + place + " is beyond loopback, which needs keys and TLS; TLS is "
+                                    "not built yet, so put a TLS proxy before 127.0.0.1"};
+  }
+  auto io = std::make_unique<asio::io_context>(1);
+  tcp::acceptor acceptor(*io);
+  const tcp::endpoint endpoint(address, options.port);
+  acceptor.open(endpoint.protocol(), ec);
+  if (!ec) acceptor.set_option(tcp::acceptor::reuse_address(true), ec);
+  if (!ec) acceptor.bind(endpoint, ec);
+  if (!ec) acceptor.listen(asio::socket_base::max_listen_connections, ec);
+  if (ec) return error{errc::io, "gateway cannot listen on " + place + ": " + ec.message()};
+  auto state = std::make_unique<impl>(std::move(options), runtime, std::move(encoder), std::move(acceptor), std::move(io));
+  state->accept();
+  state->thread = std::thread([s = state.get()] {
+    pthread_setname_np(pthread_self(), "collm-http");
+    s->io->run();
+  });
+  return std::unique_ptr<http_server>(new http_server(std::move(state)));
+}
+
+std::uint16_t http_server::port() const { return impl_->port; }
+std::uint64_t http_server::connections_open() const { return impl_->context.counters.connections_open; }
+std::uint64_t http_server::connections_refused() const { return impl_->context.counters.connections_refused; }
+
+void http_server::stop() {
+  if (!impl_->thread.joinable()) return;
+  asio::post(*impl_->io, [this] { impl_->close_all(); });
+  impl_->thread.join();
+}
+
+}  // namespace collm::gateway

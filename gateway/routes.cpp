@@ -1,0 +1,97 @@
+#include "gateway/routes.hpp"
+
+#include <array>
+#include <string_view>
+
+namespace collm::gateway {
+namespace {
+
+struct route {
+  std::string_view method;
+  std::string_view path;  ///< a trailing '*' matches any rest
+  access_level level;
+  handler run;
+  bool generates = false;  ///< counts against the tenant's rate
+};
+
+using enum access_level;
+
+constexpr std::array routes{
+    route{"POST", "/v1/chat/completions", user, handlers::chat_completions, true},
+    route{"POST", "/v1/completions", user, handlers::completions, true},
+    route{"GET", "/v1/models", user, handlers::models},
+    route{"GET", "/v1/models/*", user, handlers::model},
+    route{"POST", "/v1/load_lora_adapter", admin, handlers::load_adapter},
+    route{"POST", "/v1/unload_lora_adapter", admin, handlers::unload_adapter},
+    route{"GET", "/health", open, handlers::health},
+    route{"GET", "/ready", open, handlers::ready},
+    route{"GET", "/metrics", open, handlers::metrics},
+    route{"GET", "/version", open, handlers::version},
+    route{"GET", "/admin/v1/status", admin, handlers::status},
+    route{"GET", "/admin/v1/events", admin, handlers::events},
+    route{"POST", "/admin/v1/drain", admin, handlers::drain},
+    route{"POST", "/admin/v1/shutdown", admin, handlers::shutdown},
+    route{"GET", "/dashboard", open, handlers::dashboard},
+    route{"GET", "/dashboard/*", open, handlers::dashboard},
+    route{"GET", "/", open, handlers::root},
+};
+
+bool matches(std::string_view pattern, std::string_view path) {
+  if (!pattern.ends_with('*')) return pattern == path;
+  pattern.remove_suffix(1);
+  return path.size() > pattern.size() && path.starts_with(pattern);
+}
+
+// A GET route answers HEAD too; OPTIONS is answered for every path that exists.
+std::string allowed_methods(std::string_view path) {
+  std::string out;
+  for (const auto& r : routes) {
+    if (!matches(r.path, path)) continue;
+    out += r.method == "GET" ? "GET, HEAD, " : "POST, ";
+  }
+  return out.empty() ? out : out + "OPTIONS";
+}
+
+const route* find(const http_request& request) {
+  const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
+  for (const auto& r : routes) {
+    if (r.method == method && matches(r.path, request.path)) return &r;
+  }
+  return nullptr;
+}
+
+http_response no_route(const http_request& request) {
+  const auto allowed = request.path == "*" ? "GET, HEAD, POST, OPTIONS" : allowed_methods(request.path);
+  if (allowed.empty()) {
+    return error_response({condition::unknown_url, "there is no " + request.method + " " + request.path + " here", {}, 0});
+  }
+  http_response out;
+  if (request.method == "OPTIONS") {
+    out.status = 204;
+  } else {
+    out = error_response({condition::method_not_allowed,
+                          request.path + " answers " + allowed + ", not " + request.method, {}, 0});
+  }
+  out.headers.emplace_back("allow", allowed);
+  return out;
+}
+
+}  // namespace
+
+admission admit(http_context& context, const http_request& request) {
+  admission out;
+  const route* to = find(request);
+  const auto level = to == nullptr ? open : to->level;
+  if (auto refused = context.access.check(request, level, out.who)) {
+    out.refusal = error_response(*refused);
+  } else if (to == nullptr) {
+    out.refusal = no_route(request);
+  } else if (to->generates) {
+    const auto now = authenticator::clock::now();
+    if (auto limited = context.access.admit(out.who, now, out.headers)) out.refusal = error_response(*limited);
+  }
+  if (!out.refusal) out.run = to->run;
+  return out;
+}
+
+}  // namespace collm::gateway

@@ -1,0 +1,48 @@
+// Which handler answers which method and path, and whether the caller may. Asio thread only.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gateway/exchange.hpp"
+#include "gateway/http_context.hpp"
+
+namespace collm::gateway {
+
+using handler = void (*)(http_context&, const exchange_ptr&);
+
+/// The decision on a request's header, before its body is read.
+struct admission {
+  handler run = nullptr;                 ///< null: refused
+  std::optional<http_response> refusal;
+  caller who;
+  std::vector<std::pair<std::string, std::string>> headers;  ///< for the response, whatever it is
+};
+
+admission admit(http_context& context, const http_request& request);
+
+// -- handlers, by file ------------------------------------------------------------------------------------------------------
+namespace handlers {
+// completions.cpp
+void completions(http_context&, const exchange_ptr&);
+void chat_completions(http_context&, const exchange_ptr&);
+// operations.cpp
+void health(http_context&, const exchange_ptr&);
+void ready(http_context&, const exchange_ptr&);
+void version(http_context&, const exchange_ptr&);
+void metrics(http_context&, const exchange_ptr&);
+void models(http_context&, const exchange_ptr&);
+void model(http_context&, const exchange_ptr&);
+void load_adapter(http_context&, const exchange_ptr&);
+void unload_adapter(http_context&, const exchange_ptr&);
+void status(http_context&, const exchange_ptr&);
+void events(http_context&, const exchange_ptr&);
+void drain(http_context&, const exchange_ptr&);
+void shutdown(http_context&, const exchange_ptr&);
+void dashboard(http_context&, const exchange_ptr&);
+void root(http_context&, const exchange_ptr&);
+}  // namespace handlers
+
+}  // namespace collm::gateway

@@ -1,0 +1,16 @@
+// Schema types as JSON: the one place, Cap'n Proto's own mapping (64-bit integers are strings, enums names, one line).
+// Pointers that were never set are left out.
+#pragma once
+
+#include <string>
+
+#include "messages/events.capnp.h"
+#include "messages/registry.capnp.h"
+
+namespace collm::gateway {
+
+std::string to_json(schema::ClusterStatus::Reader value);
+std::string to_json(schema::Event::Reader value);
+std::string to_json(schema::VersionRecord::Reader value);
+
+}  // namespace collm::gateway
