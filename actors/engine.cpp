@@ -24,6 +24,8 @@ schema::FinishReason wire(engine::finish_reason r) {
       return schema::FinishReason::STOP;
     case engine::finish_reason::length:
       return schema::FinishReason::LENGTH;
+    case engine::finish_reason::failed:
+      return schema::FinishReason::ERROR;
     case engine::finish_reason::none:
       break;
   }
@@ -103,6 +105,15 @@ class driver {
     }
   }
 
+  /// Without its replica nobody sends or hears: the engine ends with it.
+  void down(const caf::down_msg& message) {
+    if (message.source == owner_.address()) {
+      self_->quit();
+    } else {
+      sink_down(message.source.id());
+    }
+  }
+
   void sink_down(caf::actor_id id) {
     if (auto at = state_.requests.find(id); at != state_.requests.end()) {
       end(at, schema::FinishReason::CANCELLED, "");
@@ -140,6 +151,8 @@ class driver {
     }
     if (!state_.choices.empty()) kick();
   }
+
+  const replica_actor& owner() const { return owner_; }
 
   void slot() {
     touch();
@@ -246,10 +259,13 @@ class driver {
 
   void emit(const engine::emission& e, double at_ms) {
     const auto found = state_.choices.find(e.id);
-    COLLM_ASSERT(found != state_.choices.end());
+    if (found == state_.choices.end()) return;  // a choice of the same request failed in this step
     auto& c = found->second;
     const auto at = state_.requests.find(c.request);
     auto& run = at->second;
+    if (e.finish == engine::finish_reason::failed) {
+      return end(at, schema::FinishReason::ERROR, e.text);
+    }
     if (c.first_token_ms < 0) c.first_token_ms = at_ms;
     if (run.first_token_ms < 0) run.first_token_ms = at_ms;
     ++run.completion_tokens;
@@ -399,8 +415,8 @@ engine_actor::behavior_type engine_behavior(self_ptr self, engine_deps deps, rep
   auto counts = deps.counts;
   watch(self, counts);
   auto d = std::make_shared<driver>(self, std::move(deps), std::move(owner));
-  self->set_down_handler(
-      [d](caf::scheduled_actor*, caf::down_msg& down) { d->sink_down(down.source.id()); });
+  self->set_down_handler([d](caf::scheduled_actor*, caf::down_msg& down) { d->down(down); });
+  self->monitor(d->owner());
   const auto m = metered(self, counts);
   d->slot();
   return {

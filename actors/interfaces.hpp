@@ -40,6 +40,7 @@ using done_atom = caf::atom_constant<caf::atom("done")>;
 using route_atom = caf::atom_constant<caf::atom("route")>;
 using join_atom = caf::atom_constant<caf::atom("join")>;
 using leave_atom = caf::atom_constant<caf::atom("leave")>;
+using attach_atom = caf::atom_constant<caf::atom("attach")>;
 using beat_atom = caf::atom_constant<caf::atom("beat")>;
 using exited_atom = caf::atom_constant<caf::atom("exited")>;
 using events_atom = caf::atom_constant<caf::atom("events")>;

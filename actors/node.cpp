@@ -96,6 +96,7 @@ class keeper {
   caf::result<reply<void>> drain(std::uint32_t deadline_ms) {
     auto promise = self_->make_response_promise<reply<void>>();
     self_->send(deps_.router, drain_atom::value);
+    deps_.on_drain();
     event(schema::EventLevel::INFO, "draining", "refuses new requests");
     s_.drains.push_back({promise, now_ms(self_) + deadline_ms});
     settle_drains();

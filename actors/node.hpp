@@ -28,6 +28,7 @@ struct node_deps {
   std::function<void(const std::string&)>
       wedged;  ///< last resort: ends the process so that its supervisor replaces it
   std::function<std::uint32_t()> requests_in_flight;
+  std::function<void()> on_drain;  ///< not ready from now on
   meter_ptr counts;
   std::chrono::milliseconds slot{1000};
   std::uint32_t resident_max = 3;  ///< versions of one adapter, draining ones included

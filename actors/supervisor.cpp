@@ -100,7 +100,10 @@ class warden {
   void slot() {
     const double now = now_ms(self_);
     for (auto& [name, m] : s_.nodes) {
-      if (!m.plan.process) continue;
+      if (!m.plan.process) {
+        ask_local(m);
+        continue;
+      }
       if (m.state == schema::NodeState::RESTARTING && m.restart_at_ms >= 0 &&
           now >= m.restart_at_ms) {
         ++m.restarts;
@@ -122,6 +125,9 @@ class warden {
         m.restart_at_ms = now;
       }
     }
+    deps_.on_serving(static_cast<std::uint32_t>(
+        std::count_if(s_.nodes.begin(), s_.nodes.end(),
+                      [](const auto& n) { return n.second.state == schema::NodeState::SERVING; })));
     refresh_versions();
     self_->delayed_send(self_, deps_.slot, slot_atom::value);
   }
@@ -172,6 +178,10 @@ class warden {
       return self->request(n, std::chrono::seconds(30), unload_atom::value, name);
     });
     return promise;
+  }
+
+  void attach(const std::string& name, const telemetry_actor& telemetry) {
+    if (const auto at = s_.nodes.find(name); at != s_.nodes.end()) at->second.local = telemetry;
   }
 
   void stop() { stopping_ = true; }
@@ -226,6 +236,14 @@ class warden {
     m.pid = *pid;
     m.state = schema::NodeState::STARTING;
     event(schema::EventLevel::INFO, m, "node_starting", "pid " + std::to_string(m.pid));
+  }
+
+  void ask_local(const member& m) {
+    if (!m.local) return;
+    self_->request(m.local, std::chrono::seconds(1), list_atom::value)
+        .then([this, name = m.plan.name,
+               i = m.incarnation](const msg<schema::Snapshot>& s) { beat(name, i, s); },
+              [](const caf::error&) {});  // beatAgeMs grows, which is what the status shows
   }
 
   void lose(member& m, const std::string& reason) {
@@ -323,6 +341,7 @@ head_supervisor_actor::behavior_type supervisor_behavior(self_ptr self, supervis
       m([d](load_atom, const std::string& n, const std::string& f) { return d->load(n, f); }),
       m([d](unload_atom, const std::string& n) { return d->unload(n); }),
       m([counts](status_atom) { return counts->status(); }),
+      m([d](attach_atom, const std::string& n, const telemetry_actor& t) { d->attach(n, t); }),
       m([d](drain_atom) { d->stop(); }),
   };
 }

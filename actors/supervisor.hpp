@@ -31,6 +31,7 @@ struct supervisor_deps {
   telemetry_actor telemetry;  ///< the head's own
   registry_actor registry;
   site_router_actor ingress;
+  std::function<void(std::uint32_t)> on_serving;  ///< nodes that serve now; each slot
   meter_ptr counts;
   std::chrono::milliseconds slot{200};
   double lost_after_ms = 3000;    ///< silence after which a joined node counts as lost
@@ -52,6 +53,7 @@ struct supervisor_state {
     std::string reason;
     router_actor router;
     node_actor control;
+    telemetry_actor local;  ///< placement thread: asked each slot instead of beating
     msg<schema::Snapshot> snapshot;
   };
   std::map<std::string, member> nodes;
@@ -60,9 +62,10 @@ struct supervisor_state {
   msg<schema::VersionList> versions;
 };
 
-/// supervisor_actor and one message of the process itself.
-using head_supervisor_actor =
-    supervisor_actor::extend<reacts_to<drain_atom>>;  // the cluster stops: nothing is started again
+/// supervisor_actor and the messages of its own process.
+using head_supervisor_actor = supervisor_actor::extend<
+    reacts_to<attach_atom, std::string, telemetry_actor>,  // a node in this process: its snapshots
+    reacts_to<drain_atom>>;  // the cluster stops: nothing starts again
 
 head_supervisor_actor::behavior_type supervisor_behavior(
     head_supervisor_actor::stateful_pointer<supervisor_state> self, supervisor_deps deps);

@@ -82,6 +82,7 @@ class recorder {
       b.setMessage(from->getMessage());
     }));
     s_.event_times.push_back(std::chrono::steady_clock::now());
+    if (deps_.on_event) deps_.on_event(s_.events.back());
   }
 
   std::vector<msg<schema::Event>> events_after(std::uint32_t seq) const {

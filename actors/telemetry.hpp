@@ -30,6 +30,7 @@ struct telemetry_deps {
   double ttft_slo_ms = 2000, tpot_slo_ms = 120;
   std::function<std::uint32_t()> requests_in_flight;
   std::function<bool()> draining;
+  std::function<void(const msg<schema::Event>&)> on_event;  ///< each one as it is taken in: the log
   std::chrono::milliseconds slot{1000};
   std::size_t events_max = 512;  ///< ring; older ones are gone
   meter_ptr counts;

@@ -1,5 +1,6 @@
-// Starts what a spawn plan says and stops it in order. With cli/'s flags the only place where actors, engine, gateway and link
-// are wired together. Not here: parsing (manifest), checking (plan).
+// Starts what a spawn plan says and stops it in order. With cli/'s flags the only place where
+// actors, engine, gateway and link are wired together. Not here: parsing (manifest), checking
+// (plan).
 #pragma once
 
 #include <chrono>
@@ -15,22 +16,25 @@
 namespace collm::deploy {
 
 struct start_options {
-  std::filesystem::path executable;  ///< this binary: node processes are started from it as `collm node`
-  std::filesystem::path cache_dir;   ///< packed bases
-  std::string log_level = "info";    ///< spdlog's name
+  std::filesystem::path
+      executable;  ///< this binary: node processes are started from it as `collm node`
+  std::filesystem::path cache_dir;  ///< packed bases
+  std::string log_level = "info";   ///< spdlog's name
 };
 
 /// The head process of a cluster, with the nodes that it placed in threads or spawned as processes.
 class cluster {
  public:
-  /// Opens ports, loads the base where needed, spawns nodes. Refuses with the port, file or process that is at fault.
+  /// Opens ports, loads the base where needed, spawns nodes. Refuses with the port, file or process
+  /// that is at fault.
   static result<std::unique_ptr<cluster>> start(const spawn_plan& plan, start_options options);
   ~cluster();
   /// Until every planned node serves; error: which did not, and why.
   result<void> wait_ready(std::chrono::milliseconds at_most);
   /// True once an admin asked for shutdown (collm down).
   bool stop_requested() const;
-  /// Drains, stops nodes, then itself; a watchdog ends the process if that takes longer than `at_most`.
+  /// Drains, stops nodes, then itself; a watchdog ends the process if that takes longer than
+  /// `at_most`.
   void stop(std::chrono::milliseconds at_most);
 
  private:

@@ -1,0 +1,224 @@
+#include "deploy/actor_port.hpp"
+
+#include <chrono>
+#include <set>
+
+#include "actors/replies.hpp"
+
+namespace collm::deploy {
+
+namespace {
+
+using actors::reply;
+using record = msg<schema::VersionRecord>;
+constexpr auto patience = std::chrono::seconds(5);
+constexpr auto load_patience = std::chrono::seconds(120);
+
+/// Asks one question in an actor of its own, so that no thread waits. `failed` gets what kept the
+/// answer away.
+template <class Target, class Done, class Failed, class... Question>
+void ask(caf::actor_system& system, const Target& target, std::chrono::seconds at_most, Done done,
+         Failed failed, Question... question) {
+  system.spawn([=](caf::event_based_actor* self) {
+    self->request(target, at_most, question...).then(done, [failed](const caf::error& e) {
+      failed(to_string(e));
+    });
+  });
+}
+
+std::int64_t created_of(const schema::VersionRecord::Reader& v) {
+  using namespace std::chrono;
+  const auto now = duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+  return (now - static_cast<std::int64_t>(v.getAgeMs())) / 1000;
+}
+
+/// The base, then each adapter by its bare name and by name@number.
+std::vector<gateway::model_row> rows_of(const port_deps& deps,
+                                        capnp::List<schema::VersionRecord>::Reader versions) {
+  std::vector<gateway::model_row> rows = {{deps.base_name, deps.base_root, "", 0}};
+  std::set<std::string> named;
+  for (const auto v : versions) {
+    if (v.getState() != schema::VersionState::SERVING &&
+        v.getState() != schema::VersionState::DRAINING)
+      continue;
+    const version_id id{v.getAdapter().cStr(), v.getNumber()};
+    if (v.getState() == schema::VersionState::SERVING && named.insert(id.name).second) {
+      rows.push_back({id.name, to_string(id), deps.base_name, created_of(v)});
+    }
+    rows.push_back({to_string(id), v.getSource().cStr(), deps.base_name, created_of(v)});
+  }
+  return rows;
+}
+
+}  // namespace
+
+actor_port::actor_port(caf::actor_system& system, port_deps deps, std::uint64_t id_seed)
+    : system_(system),
+      deps_(std::move(deps)),
+      ids_(id_seed),
+      in_flight_(std::make_shared<std::atomic<std::uint32_t>>(0)) {}
+
+actor_port::~actor_port() { close(); }
+
+void actor_port::close() {
+  {
+    const std::lock_guard lock(live_->mutex);
+    live_->closed = true;
+    for (auto& [id, bridge] : live_->by_id)
+      caf::anon_send_exit(caf::actor_cast<caf::actor>(bridge), caf::exit_reason::user_shutdown);
+    live_->by_id.clear();
+  }
+  deps_.router = nullptr;
+  deps_.telemetry = nullptr;
+  deps_.node = nullptr;
+  deps_.supervisor = nullptr;
+}
+
+void actor_port::submit(msg<schema::Request> request, std::shared_ptr<gateway::stream> to) {
+  const auto id = request.read()->getId();
+  actors::bridge_deps deps{
+      .router = deps_.router,
+      .telemetry = deps_.telemetry,
+      .stream = {.accepted = [to](auto m) { to->accepted(std::move(m)); },
+                 .chunk = [to](auto m) { to->chunk(std::move(m)); },
+                 .finish = [to](auto m) { to->finish(std::move(m)); },
+                 .reject = [to](auto m) { to->reject(std::move(m)); }},
+      .ended =
+          [live = live_, in_flight = in_flight_](request_id ended) {
+            in_flight->fetch_sub(1);
+            const std::lock_guard lock(live->mutex);
+            live->by_id.erase(ended);
+          },
+      .credit = gateway::stream_credit_start,
+      .unsent_tokens_max = deps_.bounds.stream_unsent_tokens_max,
+      .counts = deps_.bridges,
+  };
+  const std::lock_guard lock(
+      live_->mutex);  // ended() of a very short life waits until the entry stands
+  if (live_->closed) {
+    to->reject(actors::reject_message(id, {errc::draining, "this process is stopping", 5000}));
+    return;
+  }
+  in_flight_->fetch_add(1);
+  live_->by_id.emplace(id,
+                       system_.spawn(actors::bridge_behavior, std::move(deps), std::move(request)));
+}
+
+actors::bridge_actor actor_port::find(request_id id) const {
+  const std::lock_guard lock(live_->mutex);
+  const auto at = live_->by_id.find(id);
+  return at == live_->by_id.end() ? actors::bridge_actor() : at->second;
+}
+
+void actor_port::credit(request_id id, std::uint32_t chunks) {
+  if (const auto bridge = find(id)) caf::anon_send(bridge, actors::credit_atom::value, chunks);
+}
+
+void actor_port::cancel(request_id id) {
+  if (const auto bridge = find(id)) caf::anon_send(bridge, actors::cancel_atom::value);
+}
+
+void actor_port::models(std::function<void(std::vector<gateway::model_row>)> reply) {
+  const auto alone =
+      [reply, rows = std::vector<gateway::model_row>{{deps_.base_name, deps_.base_root, "", 0}}](
+          const std::string&) { reply(rows); };
+  if (deps_.supervisor) {
+    ask(
+        system_, deps_.supervisor, patience,
+        [reply, deps = deps_](const msg<schema::ClusterStatus>& s) {
+          reply(rows_of(deps, s.read()->getVersions()));
+        },
+        alone, actors::list_atom::value);
+    return;
+  }
+  ask(
+      system_, deps_.router, patience,
+      [reply, deps = deps_](const msg<schema::VersionList>& l) {
+        reply(rows_of(deps, l.read()->getVersions()));
+      },
+      alone, actors::list_atom::value);
+}
+
+void actor_port::status(std::function<void(msg<schema::ClusterStatus>)> reply) {
+  const auto nothing = [reply](const std::string& why) {
+    reply(msg<schema::ClusterStatus>::build(
+        [&](schema::ClusterStatus::Builder b) { b.setCluster("no status: " + why); }));
+  };
+  if (deps_.supervisor) {
+    ask(
+        system_, deps_.supervisor, patience,
+        [reply](const msg<schema::ClusterStatus>& s) { reply(s); }, nothing,
+        actors::list_atom::value);
+    return;
+  }
+  ask(
+      system_, deps_.telemetry, patience,
+      [reply, describe = deps_.describe](const msg<schema::Snapshot>& s) { reply(describe(s)); },
+      nothing, actors::list_atom::value);
+}
+
+void actor_port::events(std::uint32_t after,
+                        std::function<void(std::vector<msg<schema::Event>>)> reply) {
+  ask(
+      system_, deps_.telemetry, patience,
+      [reply](const std::vector<msg<schema::Event>>& e) { reply(e); },
+      [reply](const std::string&) { reply({}); }, actors::events_atom::value, after);
+}
+
+void actor_port::metrics(std::function<void(std::string)> reply) {
+  ask(
+      system_, deps_.telemetry, patience, [reply](const std::string& text) { reply(text); },
+      [reply](const std::string& why) { reply("# telemetry did not answer: " + why + "\n"); },
+      actors::metrics_atom::value);
+}
+
+void actor_port::load_adapter(std::string name, std::string folder,
+                              std::function<void(result<record>)> reply) {
+  const auto done = [reply](const actors::reply<record>& r) { reply(*r); };
+  const auto failed = [reply](const std::string& why) {
+    reply(error{errc::unavailable, "loading was not answered: " + why, 1000});
+  };
+  if (deps_.supervisor) {
+    ask(system_, deps_.supervisor, load_patience, done, failed, actors::load_atom::value, name,
+        folder);
+  } else {
+    ask(system_, deps_.node, load_patience, done, failed, actors::load_atom::value, name, folder);
+  }
+}
+
+void actor_port::unload_adapter(std::string name, std::function<void(result<record>)> reply) {
+  const auto done = [reply](const actors::reply<record>& r) { reply(*r); };
+  const auto failed = [reply](const std::string& why) {
+    reply(error{errc::unavailable, "unloading was not answered: " + why, 1000});
+  };
+  if (deps_.supervisor) {
+    ask(system_, deps_.supervisor, load_patience, done, failed, actors::unload_atom::value, name);
+  } else {
+    ask(system_, deps_.node, load_patience, done, failed, actors::unload_atom::value, name);
+  }
+}
+
+void actor_port::drain(std::string node, std::function<void(result<void>)> reply) {
+  const auto done = [reply](const actors::reply<void>& r) { reply(*r); };
+  const auto failed = [reply](const std::string& why) {
+    reply(error{errc::unavailable, "drain was not answered: " + why, 1000});
+  };
+  if (deps_.supervisor) {
+    ask(system_, deps_.supervisor, load_patience, done, failed, actors::drain_atom::value, node);
+  } else {
+    ask(system_, deps_.node, load_patience, done, failed, actors::drain_atom::value,
+        std::uint32_t{30000});
+  }
+}
+
+void actor_port::shutdown(std::function<void(result<void>)> reply) {
+  reply({});
+  deps_.request_stop();
+}
+
+std::string actor_port::health_text() const {
+  const auto fault = deps_.fault();
+  return fault.empty() ? "ok" : fault;
+}
+
+}  // namespace collm::deploy

@@ -1,0 +1,111 @@
+#include "deploy/child_processes.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+
+extern char** environ;
+
+namespace collm::deploy {
+
+namespace {
+
+/// The environment of this process; OpenMP's idle threads must sleep, not spin: engines share the
+/// cores with everything else.
+std::vector<std::string> child_environment() {
+  std::vector<std::string> out;
+  for (char** e = environ; *e != nullptr; ++e) out.emplace_back(*e);
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) out.emplace_back("OMP_WAIT_POLICY=passive");
+  return out;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+  std::vector<char*> out;
+  for (auto& s : strings) out.push_back(s.data());
+  out.push_back(nullptr);
+  return out;
+}
+
+}  // namespace
+
+child_processes::child_processes(std::filesystem::path executable, std::filesystem::path log_dir,
+                                 on_exit ended)
+    : executable_(std::move(executable)), log_dir_(std::move(log_dir)), ended_(std::move(ended)) {}
+
+child_processes::~child_processes() {
+  signal_all(SIGKILL);
+  for (auto& w : waiters_) w.join();
+}
+
+result<pid_t> child_processes::start(const std::string& name,
+                                     const std::vector<std::string>& arguments) {
+  std::error_code made;
+  std::filesystem::create_directories(log_dir_, made);
+  if (made) return error{errc::io, "cannot make " + log_dir_.string() + ": " + made.message()};
+  const auto log = log_dir_ / (name + ".log");
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&files, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  posix_spawn_file_actions_adddup2(&files, 1, 2);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes,
+                             &none);  // this process blocks signals for its own sigwait
+  // A group of its own: Ctrl-C on the terminal stops the head, which then drains its nodes in
+  // order.
+  posix_spawnattr_setpgroup(&attributes, 0);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+  std::vector<std::string> argv = {executable_.string()};
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  auto environment = child_environment();
+  pid_t pid = 0;
+  const int code = posix_spawn(&pid, executable_.c_str(), &files, &attributes,
+                               pointers(argv).data(), pointers(environment).data());
+  posix_spawn_file_actions_destroy(&files);
+  posix_spawnattr_destroy(&attributes);
+  if (code != 0)
+    return error{errc::io, "cannot start " + executable_.string() + ": " + strerror(code)};
+  const std::lock_guard lock(mutex_);
+  running_[pid] = name;
+  waiters_.emplace_back([this, name, pid] { wait_for(name, pid); });
+  return pid;
+}
+
+void child_processes::wait_for(const std::string& name, pid_t pid) {
+  siginfo_t info;
+  // WNOWAIT first: the pid stays ours, and cannot be another's, until it is off the list.
+  while (waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
+  }
+  int status = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    running_.erase(pid);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+  }
+  ended_(name, pid, status);
+}
+
+void child_processes::signal(pid_t pid, int number) {
+  const std::lock_guard lock(mutex_);
+  if (running_.contains(pid)) ::kill(pid, number);
+}
+
+void child_processes::signal_all(int number) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [pid, name] : running_) ::kill(pid, number);
+}
+
+std::size_t child_processes::running() const {
+  const std::lock_guard lock(mutex_);
+  return running_.size();
+}
+
+}  // namespace collm::deploy

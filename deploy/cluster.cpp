@@ -1,0 +1,318 @@
+#include "deploy/cluster.hpp"
+
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "actors/registry.hpp"
+#include "actors/site_router.hpp"
+#include "actors/supervisor.hpp"
+#include "actors/telemetry.hpp"
+#include "dashboard/assets.hpp"
+#include "deploy/actor_system.hpp"
+#include "deploy/child_processes.hpp"
+#include "deploy/serving.hpp"
+#include "store/version_store.hpp"
+
+namespace collm::deploy {
+
+namespace {
+
+using namespace actors;
+using namespace std::chrono_literals;
+
+// A link's beat and how much silence means lost: a frozen node is noticed within two seconds and
+// replaced within four.
+constexpr auto beat = 500ms;
+constexpr auto lost_after = 2000ms;
+
+std::vector<std::string> sites_of(const spawn_plan& plan) {
+  std::vector<std::string> out;
+  for (const auto& n : plan.nodes) {
+    if (std::find(out.begin(), out.end(), n.site) == out.end()) out.push_back(n.site);
+  }
+  return out;
+}
+
+}  // namespace
+
+/// Made in this order, destroyed by stop() in the reverse one.
+struct cluster::impl {
+  spawn_plan plan;
+  start_options options;
+  opened_model model;
+  std::unique_ptr<caf_system> system;
+  std::unique_ptr<link::loop> loop;
+  meter_board_ptr board = std::make_shared<meter_board>();
+  std::shared_ptr<std::atomic<bool>> stop_asked = std::make_shared<std::atomic<bool>>(false);
+  std::shared_ptr<std::atomic<bool>> draining = std::make_shared<std::atomic<bool>>(false);
+  std::shared_ptr<std::atomic<std::uint32_t>> serving =
+      std::make_shared<std::atomic<std::uint32_t>>(0);
+  std::shared_ptr<std::atomic<std::uint32_t>> in_flight;
+  std::unique_ptr<child_processes> children;
+  telemetry_actor telemetry;
+  registry_actor registry;
+  site_router_actor ingress;
+  head_supervisor_actor supervisor;
+  std::unique_ptr<link::link_server> link;
+  std::vector<std::unique_ptr<serving_node>> threads;  ///< nodes with placement thread
+  std::shared_ptr<actor_port> port;
+  std::unique_ptr<gateway::http_server> http;
+  std::unique_ptr<link::native_server> native;
+
+  result<void> start();
+  result<void> start_actors();
+  result<void> start_link();
+  result<void> start_threads();
+  result<void> start_gateways();
+  supervisor_deps supervision();
+  void stop(std::chrono::milliseconds at_most);
+};
+
+result<void> cluster::impl::start() {
+  bool engines_here = false;
+  for (const auto& n : plan.nodes) engines_here |= n.where == placement::thread;
+  auto opened = open_model(plan, options.cache_dir, engines_here);
+  if (!opened) return opened.failure();
+  model = std::move(*opened);
+  if (auto kept = keep_manifest(plan); !kept) return kept.failure();
+  system = std::make_unique<caf_system>();
+  loop = std::make_unique<link::loop>();
+  using step = result<void> (impl::*)();
+  for (step next :
+       {&impl::start_actors, &impl::start_link, &impl::start_threads, &impl::start_gateways}) {
+    if (auto done = (this->*next)(); !done) return done;
+  }
+  return {};
+}
+
+supervisor_deps cluster::impl::supervision() {
+  supervisor_deps deps{
+      .cluster = plan.cluster,
+      .product_version = COLLM_VERSION,
+      .base_name = plan.model.name,
+      .base_digest = model.base_digest,
+      .precision = plan.model.precision == engine::precision::int8 ? "int8" : "f32",
+      .nodes = {},
+      .inactive = plan.inactive,
+      .ttft_slo_ms = double(plan.slo.ttft_ms),
+      .tpot_slo_ms = double(plan.slo.tpot_ms),
+      .launch = [this](const std::string& node, std::uint64_t incarnation) -> result<std::int32_t> {
+        auto pid = children->start(node, node_arguments(plan, node, incarnation));
+        if (!pid) return pid.failure();
+        return std::int32_t{*pid};
+      },
+      .kill = [this](std::int32_t pid) { children->signal(pid, SIGKILL); },
+      .telemetry = telemetry,
+      .registry = registry,
+      .ingress = ingress,
+      .on_serving = [serving = serving](std::uint32_t n) { serving->store(n); },
+      .counts = board->make("supervisor", ""),
+      .lost_after_ms = double(lost_after.count())};
+  for (const auto& n : plan.nodes)
+    deps.nodes.push_back({n.name, n.site, n.where == placement::process});
+  return deps;
+}
+
+result<void> cluster::impl::start_actors() {
+  auto versions = store::open_version_store(plan.head.state_dir / "registry.db");
+  if (!versions) return versions.failure();
+  auto& sys = system->get();
+  in_flight = std::make_shared<std::atomic<std::uint32_t>>(0);
+  telemetry = sys.spawn(
+      telemetry_behavior,
+      telemetry_deps{.node = "head",
+                     .site = "",
+                     .model = plan.model.name,
+                     .kernel_path = engine::kernel_path(),
+                     .http_address = to_string(plan.head.http),
+                     .board = board,
+                     .ledger = {},
+                     .beats = {},
+                     .ttft_slo_ms = double(plan.slo.ttft_ms),
+                     .tpot_slo_ms = double(plan.slo.tpot_ms),
+                     .requests_in_flight = [this] { return port ? port->in_flight()->load() : 0; },
+                     .draining = [d = draining] { return d->load(); },
+                     .on_event = log_event,
+                     .counts = board->make("telemetry", "")});
+  registry =
+      sys.spawn(registry_behavior, registry_deps{std::move(*versions), model.base_digest, telemetry,
+                                                 "head", board->make("registry", "")});
+  ingress = sys.spawn(site_router_behavior, sites_of(plan), board->make("site_router", ""));
+  children = std::make_unique<child_processes>(
+      options.executable, plan.head.state_dir / "logs",
+      [this](const std::string& node, pid_t pid, int status) {
+        if (supervisor) caf::anon_send(supervisor, child_exit{node, pid, status});
+      });
+  return {};
+}
+
+result<void> cluster::impl::start_link() {
+  std::vector<std::string> names;
+  link::server_options server;
+  for (const auto& n : plan.nodes) {
+    names.push_back(n.name);
+    server.nodes[n.name] = n.site;
+  }
+  const auto certificates = plan.head.state_dir / "link";
+  if (auto made = link::ensure_certificates(certificates, plan.cluster, names); !made) return made;
+  server.listen = to_string(plan.head.link);
+  server.tls = link::head_files(certificates);
+  server.base_digest = model.base_digest;
+  server.tokenizer_digest = model.tokenizer_digest;
+  server.beat = beat;
+  server.lost_after = lost_after;
+  server.bounds = plan.bounds;
+  server.log = [](schema::EventLevel level, const std::string& text) {
+    spdlog::log(level == schema::EventLevel::INFO ? spdlog::level::info : spdlog::level::warn,
+                "link: {}", text);
+  };
+  // Children are launched only once they can join: the supervisor starts them, so it comes after
+  // the listener could be refused.
+  supervisor = system->get().spawn(supervisor_behavior, supervision());
+  auto started = link::link_server::start(*loop, system->get(), std::move(server),
+                                          {supervisor, registry, telemetry});
+  if (!started) return started.failure();
+  link = std::move(*started);
+  return {};
+}
+
+result<void> cluster::impl::start_threads() {
+  for (const auto& n : plan.nodes) {
+    if (n.where != placement::thread) continue;
+    serving_node::outside to{
+        registry, [asked = stop_asked] { asked->store(true); },
+        [](const std::string& why) { spdlog::critical("{}; restart the cluster", why); },
+        [hub = telemetry](const msg<schema::Event>& e) { caf::anon_send(hub, e); }};
+    auto started = serving_node::start(system->get(), *loop, plan, n, model, std::move(to));
+    if (!started) return started.failure();
+    const auto hello = msg<schema::Hello>::build([&](schema::Hello::Builder b) {
+      b.setName(n.name);
+      b.setSite(n.site);
+      b.setIncarnation(1);
+      b.setPid(static_cast<std::uint32_t>(getpid()));
+    });
+    caf::anon_send(supervisor, join_atom::value, hello, (*started)->router(), (*started)->node());
+    caf::anon_send(supervisor, attach_atom::value, n.name, (*started)->telemetry());
+    threads.push_back(std::move(*started));
+  }
+  return {};
+}
+
+result<void> cluster::impl::start_gateways() {
+  port_deps deps{.base_name = plan.model.name,
+                 .base_root = plan.model.file.filename().string(),
+                 .router = ingress,
+                 .telemetry = telemetry,
+                 .bridges = board->make("bridge", ""),
+                 .node = {},
+                 .supervisor = supervisor,
+                 .describe = {},
+                 .fault = [] { return std::string(); },
+                 .ready = [d = draining, n = serving] { return !d->load() && n->load() > 0; },
+                 .request_stop = [asked = stop_asked] { asked->store(true); },
+                 .bounds = plan.bounds};
+  port = std::make_shared<actor_port>(system->get(), std::move(deps), (std::uint64_t{1} << 62) + 1);
+  gateway::http_options http_options;
+  http_options.address = plan.head.http.host;
+  http_options.port = plan.head.http.port;
+  http_options.bounds = plan.bounds;
+  http_options.role = gateway::gateway_role::head;
+  http_options.assets = dashboard::assets();
+  http_options.version = COLLM_VERSION;
+  for (const auto& t : plan.tenants) {
+    http_options.tenants.push_back({t.name, t.key_sha256, t.site, t.interactive, t.requests_per_s});
+  }
+  auto server = gateway::http_server::start(std::move(http_options), *port, *model.encoder);
+  if (!server) return server.failure();
+  http = std::move(*server);
+  if (!plan.head.capnp) return {};
+  link::native_options native_options;
+  native_options.listen = to_string(*plan.head.capnp);
+  native_options.encode = [encoder = *model.encoder](const auto& in, auto max, auto fallback) {
+    return encoder.encode(in, max, fallback);
+  };
+  native_options.bounds = plan.bounds;
+  auto started = link::native_server::start(*loop, std::move(native_options), port);
+  if (!started) return started.failure();
+  native = std::move(*started);
+  return {};
+}
+
+void cluster::impl::stop(std::chrono::milliseconds at_most) {
+  watchdog guard(at_most);
+  draining->store(true);
+  if (supervisor) caf::anon_send(supervisor, drain_atom::value);
+  if (ingress) caf::anon_send(ingress, drain_atom::value);
+  if (children) {  // SIGTERM drains a node: it finishes what it runs and exits
+    children->signal_all(SIGTERM);
+    wait_until(at_most / 2, [&] { return children->running() == 0; });
+  }
+  if (http) http->stop();
+  http.reset();
+  native.reset();
+  link.reset();
+  if (port) port->close();
+  for (auto& t : threads) t->stop();
+  threads.clear();
+  children.reset();
+  const auto end = [](const auto& actor) {
+    if (actor)
+      caf::anon_send_exit(caf::actor_cast<caf::actor>(actor), caf::exit_reason::user_shutdown);
+  };
+  end(supervisor);
+  end(ingress);
+  end(registry);
+  end(telemetry);
+  supervisor = nullptr;
+  ingress = nullptr;
+  registry = nullptr;
+  telemetry = nullptr;
+  port.reset();
+  loop.reset();
+  system.reset();
+}
+
+cluster::cluster(std::unique_ptr<impl> state) : impl_(std::move(state)) {}
+cluster::~cluster() {
+  if (impl_->system) stop(std::chrono::seconds(20));
+}
+
+result<std::unique_ptr<cluster>> cluster::start(const spawn_plan& plan, start_options options) {
+  auto state = std::make_unique<impl>();
+  state->plan = plan;
+  state->options = std::move(options);
+  std::unique_ptr<cluster> made(new cluster(std::move(state)));
+  if (auto started = made->impl_->start(); !started) return started.failure();
+  return made;
+}
+
+result<void> cluster::wait_ready(std::chrono::milliseconds at_most) {
+  const auto wanted = impl_->plan.nodes.size();
+  if (wait_until(at_most, [&] { return impl_->serving->load() == wanted; })) return {};
+  caf::scoped_actor self(impl_->system->get());
+  std::string missing;
+  self->request(impl_->supervisor, std::chrono::seconds(2), list_atom::value)
+      .receive(
+          [&](const msg<schema::ClusterStatus>& s) {
+            const auto status = s.read();
+            for (const auto n : status->getNodes()) {
+              if (n.getState() == schema::NodeState::SERVING) continue;
+              missing += std::string(missing.empty() ? "" : "; ") + n.getName().cStr() + ": " +
+                         n.getReason().cStr();
+            }
+          },
+          [&](const caf::error& e) { missing = to_string(e); });
+  return error{errc::timeout, "not every node serves after " +
+                                  std::to_string(at_most.count() / 1000) + " s (" + missing +
+                                  "); see " + (impl_->plan.head.state_dir / "logs").string()};
+}
+
+bool cluster::stop_requested() const { return impl_->stop_asked->load(); }
+void cluster::stop(std::chrono::milliseconds at_most) { impl_->stop(at_most); }
+
+}  // namespace collm::deploy

@@ -1,0 +1,108 @@
+// The body of a node process: opens the base, serves, keeps its link to the head, drains on SIGTERM
+// or when its head says so.
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "deploy/actor_system.hpp"
+#include "deploy/cluster.hpp"
+#include "deploy/serving.hpp"
+
+namespace collm::deploy {
+
+namespace {
+
+using namespace std::chrono_literals;
+constexpr auto drain_at_most = 30s;
+constexpr auto stop_at_most = 15s;
+constexpr int exit_wedged = 71;
+
+msg<schema::Hello> hello_of(const node_plan& node, std::uint64_t incarnation,
+                            const opened_model& model) {
+  return msg<schema::Hello>::build([&](schema::Hello::Builder b) {
+    b.setName(node.name);
+    b.setSite(node.site);
+    b.setIncarnation(incarnation);
+    b.setProtocol(link::protocol_current);
+    b.setBaseDigest(model.base_digest);
+    b.setTokenizerDigest(model.tokenizer_digest);
+    b.setHttpAddress(to_string(node.http));
+    b.setPid(static_cast<std::uint32_t>(getpid()));
+  });
+}
+
+/// Waits for SIGTERM or SIGINT, or until `ended` says so; looks every 100 ms.
+void wait_for_end(const sigset_t& signals, const std::function<bool()>& ended) {
+  for (;;) {
+    const timespec pause{0, 100'000'000};
+    if (sigtimedwait(&signals, nullptr, &pause) > 0 || ended()) return;
+  }
+}
+
+}  // namespace
+
+result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint64_t incarnation,
+                      start_options options) {
+  const auto* node = plan.node(name);
+  if (node == nullptr) return error{errc::not_found, "the manifest has no node '" + name + "'"};
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // A node that the head spawned ends, in order, with it; one that joins from elsewhere will not.
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+
+  auto model = open_model(plan, options.cache_dir, true);
+  if (!model) return model.failure();
+  caf_system system;
+  link::loop loop;
+  const auto certificates = plan.head.state_dir / "link";
+  link::client_options client;
+  client.head = to_string(plan.head.link);
+  client.cluster = plan.cluster;
+  client.tls = link::node_files(certificates, name);
+  client.hello = hello_of(*node, incarnation, *model);
+  client.bounds = plan.bounds;
+  client.log = [](schema::EventLevel level, const std::string& text) {
+    spdlog::log(level == schema::EventLevel::INFO ? spdlog::level::info : spdlog::level::warn,
+                "link: {}", text);
+  };
+  client.on_state = [](link::link_state state, const std::string& reason) {
+    spdlog::info("link {}: {}", state == link::link_state::connected ? "connected" : "lost",
+                 reason);
+  };
+  auto head = link::link_client::create(loop, system.get(), std::move(client));
+  if (!head) return head.failure();
+
+  auto stop_asked = std::make_shared<std::atomic<bool>>(false);
+  serving_node::outside to{
+      .registry = (*head)->registry(),
+      .request_stop = [stop_asked] { stop_asked->store(true); },
+      .wedged =
+          [](const std::string& why) {
+            spdlog::critical("{}: ending this process so that its supervisor replaces it", why);
+            spdlog::shutdown();
+            _exit(exit_wedged);
+          },
+      .on_event =
+          [link = head->get()](const msg<schema::Event>& e) {
+            log_event(e);
+            link->report(e);
+          }};
+  auto serving = serving_node::start(system.get(), loop, plan, *node, *model, std::move(to));
+  if (!serving) return serving.failure();
+  (*head)->serve({(*serving)->router(), (*serving)->node(), (*serving)->telemetry()});
+  spdlog::info("{} serves site {} on {}", name, node->site, (*serving)->http_address());
+
+  wait_for_end(signals, [&] { return stop_asked->load() || (*serving)->drained(); });
+  (*serving)->drain();
+  wait_until(drain_at_most, [&] { return (*serving)->requests_in_flight() == 0; });
+  watchdog guard(stop_at_most);
+  (*serving)->stop();
+  head->reset();
+  return {};
+}
+
+}  // namespace collm::deploy

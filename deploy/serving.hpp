@@ -1,0 +1,65 @@
+// What serves in one process for one node: engines, replicas, router, node and telemetry actors,
+// and the node's gateways. Used by a node process and, for placement thread, by the head's process.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "actors/interfaces.hpp"
+#include "actors/meter.hpp"
+#include "deploy/actor_port.hpp"
+#include "deploy/plan.hpp"
+#include "engine/engine.hpp"
+#include "gateway/http_server.hpp"
+#include "gateway/prompt.hpp"
+#include "link/link.hpp"
+
+namespace collm::deploy {
+
+/// The model as every process opens it: engine's mapping and the gateway's text side.
+struct opened_model {
+  engine::base_ptr base;                           ///< null where no engine runs
+  std::optional<gateway::prompt_encoder> encoder;  ///< always there once opened
+  std::string base_digest, tokenizer_digest;
+};
+/// `with_engine` false: reads only the vocabulary and digests.
+result<opened_model> open_model(const spawn_plan& plan, const std::filesystem::path& cache_dir,
+                                bool with_engine);
+
+class serving_node {
+ public:
+  struct outside {
+    actors::registry_actor registry;
+    std::function<void()> request_stop;                       ///< an admin asked for shutdown
+    std::function<void(const std::string&)> wedged;           ///< ends the process
+    std::function<void(const msg<schema::Event>&)> on_event;  ///< log, and on to the head
+  };
+  static result<std::unique_ptr<serving_node>> start(caf::actor_system& system, link::loop& loop,
+                                                     const spawn_plan& plan, const node_plan& node,
+                                                     const opened_model& model, outside to);
+  ~serving_node();
+  actors::router_actor router() const;
+  actors::node_actor node() const;
+  actors::telemetry_actor telemetry() const;
+  std::string http_address() const;
+  std::uint32_t requests_in_flight() const;
+  /// Not ready from now on; what runs goes on.
+  void drain();
+  /// A drain was asked for and nothing runs any more.
+  bool drained() const;
+  /// Closes the gateways, then ends the actors and drops every handle.
+  void stop();
+
+ private:
+  struct impl;
+  explicit serving_node(std::unique_ptr<impl> state);
+  std::unique_ptr<impl> impl_;
+};
+
+/// spdlog's line for one event.
+void log_event(const msg<schema::Event>& event);
+
+}  // namespace collm::deploy
