@@ -19,7 +19,7 @@ struct lora_pair {
   std::uint32_t rank = 0, in = 0, out = 0;
   float scale = 0;            ///< alpha/rank, or alpha/sqrt(rank) with rsLoRA
   std::vector<float> a, b;
-  std::vector<float> bt;      ///< [rank, out]: b transposed, the order that serving reads; made by prepare(), which every
+  std::vector<float> bt = {}; ///< [rank, out]: b transposed, the order that serving reads; made by prepare(), which every
                               ///< maker of factors calls last (the forward pass asserts it)
   void prepare() {
     bt.resize(b.size());
