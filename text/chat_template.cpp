@@ -34,7 +34,8 @@ std::string first_line(std::string_view jinja) {
                                         : std::string(line.substr(0, shown_bytes_max)) + "...";
 }
 
-// ChatML: calls marker(text) for what the template says and plain(text) for what people and roles say.
+// ChatML: calls marker(text) for what the template says and plain(text) for what people and roles
+// say.
 template <class Marker, class Plain>
 void walk(const std::vector<chat_message>& messages, bool add_generation_prompt, Marker marker,
           Plain plain) {

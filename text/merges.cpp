@@ -52,7 +52,8 @@ void merges::encode(std::string_view piece, scratch& work, std::vector<std::int3
 
 std::optional<std::uint32_t> merges::rank(std::int32_t left, std::int32_t right) const {
   const std::uint64_t pair = pair_of(left, right);
-  for (std::size_t i = home(pair); slots_[i].pair != empty_slot; i = (i + 1) & (slots_.size() - 1)) {
+  for (std::size_t i = home(pair); slots_[i].pair != empty_slot;
+       i = (i + 1) & (slots_.size() - 1)) {
     if (slots_[i].pair == pair) return slots_[i].rank;
   }
   return std::nullopt;
@@ -80,8 +81,8 @@ void merges::propose(scratch& work, std::uint32_t position) const {
   }
 }
 
-// Neighbours may have merged since the pair was queued. What counts is that the pair here now gives the same token, even
-// by another rule: Hugging Face's test, and the order of merges depends on it.
+// Neighbours may have merged since the pair was queued. What counts is that the pair here now gives
+// the same token, even by another rule: Hugging Face's test, and the order of merges depends on it.
 bool merges::still_holds(const scratch& work, std::uint32_t position, std::uint32_t best) const {
   const scratch::symbol& left = work.symbols[position];
   if (left.token == no_token || left.next == nowhere) return false;
@@ -103,7 +104,8 @@ void merges::apply(scratch& work, std::uint32_t position, std::uint32_t best) co
 }
 
 std::size_t merges::home(std::uint64_t pair) const {
-  constexpr std::uint64_t odd = 0x9E3779B97F4A7C15;  // 2^64 / golden ratio: spreads neighbouring ids (Knuth, 6.4)
+  constexpr std::uint64_t odd =
+      0x9E3779B97F4A7C15;  // 2^64 / golden ratio: spreads neighbouring ids (Knuth, 6.4)
   return static_cast<std::size_t>(pair * odd >> shift_);
 }
 

@@ -1,5 +1,6 @@
-// The merge rules of byte-level BPE and the loop that applies them to one piece: O(n log n) time, O(n) memory, so a
-// megabyte without a blank is as safe as prose. Immutable after construction; scratch belongs to the caller's thread.
+// The merge rules of byte-level BPE and the loop that applies them to one piece: O(n log n) time,
+// O(n) memory, so a megabyte without a blank is as safe as prose. Immutable after construction;
+// scratch belongs to the caller's thread.
 #pragma once
 
 #include <array>
@@ -26,14 +27,15 @@ class merges {
       std::uint32_t previous, next;
     };
     std::vector<symbol> symbols;
-    std::vector<std::uint64_t> queue;  ///< heap of rank << 32 | position: lowest rank first, then leftmost
+    std::vector<std::uint64_t>
+        queue;  ///< heap of rank << 32 | position: lowest rank first, then leftmost
   };
 
   /// `rules` best first, pairs distinct. `bytes`: the token of each byte, or no_token.
   merges(const std::array<std::int32_t, 256>& bytes, std::vector<rule> rules);
 
-  /// Appends the tokens of one piece (below 4 GiB). Bytes without a token are left out, as Hugging Face does when the
-  /// model has no unknown token.
+  /// Appends the tokens of one piece (below 4 GiB). Bytes without a token are left out, as Hugging
+  /// Face does when the model has no unknown token.
   void encode(std::string_view piece, scratch& work, std::vector<std::int32_t>& out) const;
 
   /// The rank of a pair's rule.

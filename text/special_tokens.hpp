@@ -1,5 +1,5 @@
-// Finds tokens that are matched as whole spellings before anything is cut: control tokens and those a user added.
-// Leftmost, then longest. Immutable after construction, any thread.
+// Finds tokens that are matched as whole spellings before anything is cut: control tokens and those
+// a user added. Leftmost, then longest. Immutable after construction, any thread.
 #pragma once
 
 #include <array>

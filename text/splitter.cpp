@@ -39,8 +39,8 @@ std::size_t splitter::run_end(std::size_t from, char_class kind) const {
   return from;
 }
 
-// Blanks before a word leave their last one to it. Before a number or the end they stay together, since Digits has cut
-// there already and the expression sees the end of its text.
+// Blanks before a word leave their last one to it. Before a number or the end they stay together,
+// since Digits has cut there already and the expression sees the end of its text.
 std::size_t splitter::blanks_end() const {
   std::size_t end = position_;
   std::size_t last = position_;

@@ -1,5 +1,6 @@
-// Cuts text into the pieces that BPE never merges across: Hugging Face's Sequence[Digits(individual_digits=True),
-// ByteLevel(use_regex=True)], by hand and in linear time. No token ids here. One object a text, its owner's thread only.
+// Cuts text into the pieces that BPE never merges across: Hugging Face's
+// Sequence[Digits(individual_digits=True), ByteLevel(use_regex=True)], by hand and in linear time.
+// No token ids here. One object a text, its owner's thread only.
 #pragma once
 
 #include <cstddef>

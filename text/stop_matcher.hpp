@@ -1,5 +1,5 @@
-// Watches a text, byte by byte, for one stop string (Knuth, Morris, Pratt): constant time a byte, whatever the string.
-// One object a sequence and stop string; its owner's thread only.
+// Watches a text, byte by byte, for one stop string (Knuth, Morris, Pratt): constant time a byte,
+// whatever the string. One object a sequence and stop string; its owner's thread only.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,8 @@ class stop_matcher {
 
  private:
   std::string stop_;
-  std::vector<std::size_t> fallback_;  ///< by matched length: the next shorter beginning that still fits
+  std::vector<std::size_t>
+      fallback_;  ///< by matched length: the next shorter beginning that still fits
   std::size_t matched_ = 0;
 };
 

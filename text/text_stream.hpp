@@ -1,5 +1,5 @@
-// Tokens of one running answer to text: UTF-8 is never split, stop strings are found across token borders and never shown.
-// One object a sequence; its owner's thread only.
+// Tokens of one running answer to text: UTF-8 is never split, stop strings are found across token
+// borders and never shown. One object a sequence; its owner's thread only.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ namespace collm::text {
 
 class text_stream {
  public:
-  /// `stops`: non-empty UTF-8, checked by the gateway; others are ignored, since no text can contain them whole. The
-  /// tokenizer outlives the stream.
+  /// `stops`: non-empty UTF-8, checked by the gateway; others are ignored, since no text can
+  /// contain them whole. The tokenizer outlives the stream.
   text_stream(const tokenizer& tokens, std::vector<std::string> stops);
 
   struct piece {
@@ -23,12 +23,14 @@ class text_stream {
     bool stopped = false;  ///< a stop string was completed; `text` ends before it
   };
 
-  /// Appends one token; control tokens say nothing. Text that may be the start of a stop string, or an incomplete UTF-8
-  /// sequence, is held back, and no more than that. The stop string that is completed first wins; of several completed by
-  /// the same byte, the longest. After a stop every piece is empty and stopped.
+  /// Appends one token; control tokens say nothing. Text that may be the start of a stop string, or
+  /// an incomplete UTF-8 sequence, is held back, and no more than that. The stop string that is
+  /// completed first wins; of several completed by the same byte, the longest. After a stop every
+  /// piece is empty and stopped.
   piece push(std::int32_t token);
 
-  /// End without stop string: what was held back; bytes that never became UTF-8 are U+FFFD. Empty after a stop.
+  /// End without stop string: what was held back; bytes that never became UTF-8 are U+FFFD. Empty
+  /// after a stop.
   std::string flush();
 
  private:

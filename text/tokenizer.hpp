@@ -1,4 +1,5 @@
-// Byte-level BPE, token for token equal to Hugging Face `tokenizers`. Immutable after construction: any thread may use it.
+// Byte-level BPE, token for token equal to Hugging Face `tokenizers`. Immutable after construction:
+// any thread may use it.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +16,14 @@ namespace collm::text {
 
 class tokenizer {
  public:
-  /// Refuses, by name, a model or pre-tokenizer that is not built, and a vocabulary that contradicts itself.
+  /// Refuses, by name, a model or pre-tokenizer that is not built, and a vocabulary that
+  /// contradicts itself.
   static result<std::shared_ptr<const tokenizer>> make(vocabulary vocab);
   ~tokenizer();
 
-  /// Text to token ids. `parse_special`: spellings of control tokens ("<|im_start|>") become those tokens, as Hugging Face
-  /// does; false keeps them as plain text (for text that users typed into a chat message). Invalid UTF-8 is encoded byte by byte.
+  /// Text to token ids. `parse_special`: spellings of control tokens ("<|im_start|>") become those
+  /// tokens, as Hugging Face does; false keeps them as plain text (for text that users typed into a
+  /// chat message). Invalid UTF-8 is encoded byte by byte.
   std::vector<std::int32_t> encode(std::string_view text, bool parse_special) const;
 
   /// Raw bytes of one token; control tokens give their spelling. Empty view for an id out of range.

@@ -1,5 +1,6 @@
-// What pre-tokenizers ask of a code point. The table is probed from Hugging Face `tokenizers` itself, so that its version
-// of Unicode, not the machine's, decides where words end. Immutable data, any thread.
+// What pre-tokenizers ask of a code point. The table is probed from Hugging Face `tokenizers`
+// itself, so that its version of Unicode, not the machine's, decides where words end. Immutable
+// data, any thread.
 #pragma once
 
 #include <cstdint>

@@ -4,8 +4,9 @@ namespace collm::text {
 namespace {
 
 struct lead {
-  std::uint8_t size;        // bytes of the whole sequence; 0: no sequence starts so
-  std::uint8_t low, high;   // range of the second byte: shuts out overlong forms, surrogates, and what is past U+10FFFF
+  std::uint8_t size;       // bytes of the whole sequence; 0: no sequence starts so
+  std::uint8_t low, high;  // range of the second byte: shuts out overlong forms, surrogates, and
+                           // what is past U+10FFFF
 };
 
 lead lead_of(std::uint8_t byte) {

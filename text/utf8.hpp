@@ -1,4 +1,5 @@
-// One step through bytes that claim to be UTF-8. Never throws, never reads past the end. Pure functions, any thread.
+// One step through bytes that claim to be UTF-8. Never throws, never reads past the end. Pure
+// functions, any thread.
 #pragma once
 
 #include <cstddef>
@@ -16,12 +17,12 @@ enum class utf8_state : std::uint8_t {
 
 struct utf8_step {
   utf8_state state;
-  std::uint8_t size;   ///< bytes taken, 1 to 4; for `invalid` the part that one U+FFFD replaces
-  char32_t point;      ///< only if `whole`
+  std::uint8_t size;  ///< bytes taken, 1 to 4; for `invalid` the part that one U+FFFD replaces
+  char32_t point;     ///< only if `whole`
 };
 
-/// The step at the start of `text`, which is not empty. An invalid sequence is cut as Unicode's "maximal subpart" rule
-/// does (and Python's and Rust's lossy decoding): U+FFFD for each.
+/// The step at the start of `text`, which is not empty. An invalid sequence is cut as Unicode's
+/// "maximal subpart" rule does (and Python's and Rust's lossy decoding): U+FFFD for each.
 utf8_step utf8_next(std::string_view text);
 
 /// Appends the UTF-8 of `point`, a scalar value.

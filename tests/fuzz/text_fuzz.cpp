@@ -15,8 +15,8 @@ namespace {
 using namespace collm::text;
 
 const tokenizer& tokens() {
-  static const auto made = tiny::make_tokenizer(
-      tiny::make_vocabulary({{" ", "t"}, {"h", "e"}, {" t", "he"}, {"'", "s"}, {"\xC3", "\xA9"}, {"<", "|"}}));
+  static const auto made = tiny::make_tokenizer(tiny::make_vocabulary(
+      {{" ", "t"}, {"h", "e"}, {" t", "he"}, {"'", "s"}, {"\xC3", "\xA9"}, {"<", "|"}}));
   return *made;
 }
 

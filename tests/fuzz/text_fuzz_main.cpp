@@ -1,4 +1,5 @@
-// Runs text_fuzz.cpp without libFuzzer: the files named on the command line, or random inputs from a fixed seed.
+// Runs text_fuzz.cpp without libFuzzer: the files named on the command line, or random inputs from
+// a fixed seed.
 #include <cstdint>
 #include <fstream>
 #include <iterator>
@@ -15,7 +16,8 @@ void run(const std::string& bytes) {
 }
 
 std::string random_bytes(std::mt19937& random) {
-  constexpr std::string_view atoms[] = {" ", " ", "the", "'s", "é", "\xF0\x9F\x98\x80", "<|im_end|>", "<|im_", "7", "\n", "aab"};
+  constexpr std::string_view atoms[] = {
+      " ", " ", "the", "'s", "é", "\xF0\x9F\x98\x80", "<|im_end|>", "<|im_", "7", "\n", "aab"};
   std::string out;
   for (std::size_t n = random() % 40; n > 0; --n) {
     if (random() % 3 == 0) {

@@ -1,4 +1,5 @@
-// The tokenizer and the chat template against what Hugging Face wrote down (tokenizer_oracle.py), with the real vocabulary.
+// The tokenizer and the chat template against what Hugging Face wrote down (tokenizer_oracle.py),
+// with the real vocabulary.
 #include "text/tokenizer.hpp"
 
 #include <gtest/gtest.h>
@@ -24,7 +25,8 @@ std::filesystem::path model_path() {
 }
 
 std::string read(const char* name) {
-  std::ifstream file(std::filesystem::path(COLLM_SOURCE_DIR) / "tests" / "golden" / name, std::ios::binary);
+  std::ifstream file(std::filesystem::path(COLLM_SOURCE_DIR) / "tests" / "golden" / name,
+                     std::ios::binary);
   std::ostringstream all;
   all << file.rdbuf();
   return all.str();

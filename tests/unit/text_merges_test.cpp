@@ -25,7 +25,8 @@ std::vector<std::int32_t> encode(const merges& table, std::string_view piece) {
 }
 
 // The twin: look through all pairs for the best rule, leftmost first, until none applies.
-std::vector<std::int32_t> encode_naively(const merges& table, const std::vector<merges::rule>& rules,
+std::vector<std::int32_t> encode_naively(const merges& table,
+                                         const std::vector<merges::rule>& rules,
                                          std::string_view piece, int count) {
   std::vector<std::int32_t> tokens;
   for (const char c : piece) {
@@ -96,7 +97,8 @@ TEST(merges, equal_the_naive_loop_on_random_rules) {
       for (std::size_t n = random() % 64; n > 0; --n) {
         piece.push_back(static_cast<char>('a' + random() % (letter_count + 1u)));
       }
-      ASSERT_EQ(encode(table, piece), encode_naively(table, made.rules, piece, letter_count)) << piece;
+      ASSERT_EQ(encode(table, piece), encode_naively(table, made.rules, piece, letter_count))
+          << piece;
     }
   }
 }

@@ -47,7 +47,9 @@ TEST(splitter, blanks_stay_together_before_a_number_and_at_the_end) {
 }
 
 TEST(splitter, bytes_that_are_not_utf8_are_others) {
-  EXPECT_THAT(split("a\xFF\x80" "b \xE4\xB8"), ElementsAre("a", "\xFF\x80", "b", " \xE4\xB8"));
+  EXPECT_THAT(split("a\xFF\x80"
+                    "b \xE4\xB8"),
+              ElementsAre("a", "\xFF\x80", "b", " \xE4\xB8"));
 }
 
 TEST(splitter, an_empty_text_has_no_piece) { EXPECT_TRUE(split("").empty()); }
@@ -100,9 +102,10 @@ class regex_twin {
 
 TEST(splitter, equals_the_expression_on_random_texts) {
   const regex_twin twin;
-  const pieces atoms = {" ",  " ", "\t", "\n", "\r\n", "\u00a0", "\u3000", "\u2028", "'",  "s",
-                        "ll", "t", "é",  "Ж",  "中",   "ก",      "7",      "٣",      "½",  "!",
-                        "-",  "_", "😀", "\u0301", "\u200d", "x", "re",    "M",      "\u0085", "\x01"};
+  const pieces atoms = {" ",      " ", "\t", "\n", "\r\n",   "\u00a0", "\u3000", "\u2028",
+                        "'",      "s", "ll", "t",  "é",      "Ж",      "中",     "ก",
+                        "7",      "٣", "½",  "!",  "-",      "_",      "😀",      "\u0301",
+                        "\u200d", "x", "re", "M",  "\u0085", "\x01"};
   std::mt19937 random(20240229);  // any seed does; fixed so that a failure comes back
   for (int round = 0; round < 20000; ++round) {
     std::string text;

@@ -121,7 +121,8 @@ outcome reference(const std::string& text, const strings& stops) {
   for (std::size_t end = 1; end <= text.size(); ++end) {
     std::size_t longest = 0;
     for (const std::string& stop : stops) {
-      if (std::string_view(text).substr(0, end).ends_with(stop)) longest = std::max(longest, stop.size());
+      if (std::string_view(text).substr(0, end).ends_with(stop))
+        longest = std::max(longest, stop.size());
     }
     if (longest > 0) return {text.substr(0, end - longest), true};
   }
@@ -185,7 +186,8 @@ void check(const strings& pieces, const strings& stops) {
 
 TEST(text_stream, equals_the_reference_for_random_splits_and_stops) {
   std::mt19937 random(11);
-  const strings text_parts = {"a", "a", "b", "ab", "\n", "é", "😀", "\xFF", "\xE4\xB8", "中", "\uFFFD"};
+  const strings text_parts = {"a", "a",    "b",        "ab", "\n",    "é",
+                              "😀", "\xFF", "\xE4\xB8", "中", "\uFFFD"};
   const strings stop_parts = {"a", "a", "b", "\n", "é", "😀", "\uFFFD"};
   for (int round = 0; round < 4000; ++round) {
     const std::string bytes = join(pick(random, text_parts, random() % 24));

@@ -1,4 +1,5 @@
-// Tiny vocabularies for tests of text/: four control tokens, every byte, then what the test asks for.
+// Tiny vocabularies for tests of text/: four control tokens, every byte, then what the test asks
+// for.
 #pragma once
 
 #include <memory>
@@ -29,7 +30,8 @@ inline void add(vocabulary& vocab, std::string spelling, token_type type = token
 }
 
 /// `merges`: pairs of plain bytes, best first; the join becomes the next token id.
-inline vocabulary make_vocabulary(const std::vector<std::pair<std::string, std::string>>& merges = {}) {
+inline vocabulary make_vocabulary(
+    const std::vector<std::pair<std::string, std::string>>& merges = {}) {
   vocabulary vocab;
   vocab.model = "gpt2";
   vocab.pre_tokenizer = "smollm";

@@ -111,7 +111,8 @@ TEST_P(tokenizer_refuses, and_says_what_and_where) {
 INSTANTIATE_TEST_SUITE_P(
     vocabularies, tokenizer_refuses,
     testing::Values(
-        broken{"model", [](auto& v) { v.model = "llama"; }, "model 'llama' is not built; supported: 'gpt2'"},
+        broken{"model", [](auto& v) { v.model = "llama"; },
+               "model 'llama' is not built; supported: 'gpt2'"},
         broken{"pre_tokenizer", [](auto& v) { v.pre_tokenizer = "qwen2"; }, "'qwen2' is not built"},
         broken{"add_bos", [](auto& v) { v.add_bos = true; }, "add_bos_token"},
         broken{"no_tokens", [](auto& v) { v.tokens.clear(); }, "no tokens"},
