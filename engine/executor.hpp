@@ -46,7 +46,8 @@ struct token_logprob {
   float logprob = 0;
 };
 
-enum class finish_reason : std::uint8_t { none, stop, length };
+/// failed: the version's weights gave no finite logits; the emission has no token and its text says why. Neighbours go on.
+enum class finish_reason : std::uint8_t { none, stop, length, failed };
 
 /// One new token of one sequence.
 struct emission {

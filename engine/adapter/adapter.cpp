@@ -1,0 +1,119 @@
+#include "engine/adapter/adapter.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "engine/adapter/peft.hpp"
+#include "engine/adapter/peft_config.hpp"
+#include "engine/sample/counter_rng.hpp"
+#include "engine/sha256.hpp"
+
+namespace collm::engine {
+namespace {
+
+std::vector<bool> chosen_targets(const std::vector<std::string>& names, std::string& unknown) {
+  std::vector<bool> chosen(targets_count, false);
+  for (const std::string& name : names) {
+    const auto at =
+        std::ranges::find(target_names, name, [](const char* n) { return std::string_view(n); });
+    if (at == target_names.end())
+      unknown = name;
+    else
+      chosen[static_cast<std::size_t>(at - target_names.begin())] = true;
+  }
+  return chosen;
+}
+
+// Kaiming-uniform with a = sqrt(5), as PEFT starts A: U(-1/sqrt(in), 1/sqrt(in)). B = 0.
+lora_pair initial_pair(const model_shape& shape, target t, std::uint32_t rank, float alpha,
+                       std::uint64_t seed, std::uint64_t& index) {
+  const auto [out, in] = target_shape(shape, t);
+  lora_pair pair{.rank = rank,
+                 .in = in,
+                 .out = out,
+                 .scale = alpha / static_cast<float>(rank),
+                 .a = {},
+                 .b = {},
+                 .bt = {}};
+  const double bound = 1 / std::sqrt(static_cast<double>(in));
+  pair.a.resize(std::size_t{rank} * in);
+  for (float& x : pair.a)
+    x = static_cast<float>((2 * uniform(seed, random_stream::initial_weights, index++) - 1) *
+                           bound);
+  pair.b.assign(std::size_t{out} * rank, 0.0f);
+  return pair;
+}
+
+}  // namespace
+
+std::pair<std::uint32_t, std::uint32_t> target_shape(const model_shape& shape, target t) {
+  const std::uint32_t queries = shape.heads * shape.head_dim;
+  const std::uint32_t keys = shape.kv_heads * shape.head_dim;
+  switch (t) {
+    case target::q:
+      return {queries, shape.hidden};
+    case target::k:
+    case target::v:
+      return {keys, shape.hidden};
+    case target::o:
+      return {shape.hidden, queries};
+    case target::gate:
+    case target::up:
+      return {shape.ffn, shape.hidden};
+    case target::down:
+      break;
+  }
+  return {shape.hidden, shape.ffn};
+}
+
+void seal(adapter& a) {
+  for (auto& layer : a.layers)
+    for (lora_pair& p : layer) p.prepare();
+  sha256 hash;
+  hash.add_text("collm adapter 1");
+  hash.add_number(a.layers.size());
+  a.rank_max = 0;
+  a.bytes = 0;
+  for (const auto& layer : a.layers)
+    for (const lora_pair& p : layer) {
+      for (const std::uint32_t n : {p.rank, p.in, p.out, std::bit_cast<std::uint32_t>(p.scale)})
+        hash.add_number(n);
+      hash.add(p.a.data(), p.a.size() * sizeof(float));
+      hash.add(p.b.data(), p.b.size() * sizeof(float));
+      a.rank_max = std::max(a.rank_max, p.rank);
+      a.bytes += (p.a.size() + p.b.size() + p.bt.size()) * sizeof(float);
+    }
+  a.digest = to_hex(hash.finish());
+}
+
+result<adapter_ptr> initial_adapter(const base& b, std::uint32_t rank, float alpha,
+                                    const std::vector<std::string>& targets, std::uint64_t seed) {
+  if (rank < 1 || rank > rank_max)
+    return error{errc::bad_request, "adapter rank is " + std::to_string(rank) +
+                                        ", must be from 1 to " + std::to_string(rank_max)};
+  if (!(std::isfinite(alpha) && alpha > 0))
+    return error{errc::bad_request,
+                 "adapter alpha is " + std::to_string(alpha) + ", must be above 0"};
+  std::string unknown;
+  const std::vector<bool> chosen = chosen_targets(targets, unknown);
+  if (!unknown.empty())
+    return error{errc::bad_request, "adapter target '" + unknown +
+                                        "' is unknown, must be one of q, k, v, o, gate, up, down"};
+  if (targets.empty()) return error{errc::bad_request, "an adapter needs at least one target"};
+  auto made = std::make_shared<adapter>();
+  made->layers.resize(b.shape().layers);
+  std::uint64_t index = 0;
+  for (auto& layer : made->layers)
+    for (std::size_t t = 0; t < targets_count; ++t)
+      if (chosen[t])
+        layer[t] = initial_pair(b.shape(), static_cast<target>(t), rank, alpha, seed, index);
+  seal(*made);
+  return adapter_ptr(std::move(made));
+}
+
+const std::string& adapter_digest(const adapter& a) { return a.digest; }
+std::uint64_t adapter_bytes(const adapter& a) { return a.bytes; }
+std::uint32_t adapter_rank(const adapter& a) { return a.rank_max; }
+
+}  // namespace collm::engine

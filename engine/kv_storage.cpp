@@ -1,0 +1,40 @@
+#include "engine/kv_storage.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace collm::engine {
+
+void kv_storage::unmapped::operator()(float* first) const { munmap(first, bytes); }
+
+result<kv_storage> kv_storage::make(const model_shape& shape, std::uint64_t bytes,
+                                    std::uint32_t block_tokens) {
+  kv_storage made;
+  kv_pages& pages = made.pages_;
+  pages.layers = shape.layers;
+  pages.kv_heads = shape.kv_heads;
+  pages.head_dim = shape.head_dim;
+  pages.block_tokens = block_tokens;
+  const std::uint64_t block_bytes =
+      std::uint64_t{shape.layers} * pages.block_floats() * sizeof(float);
+  if (bytes < block_bytes)
+    return error{errc::bad_request,
+                 "a KV cache of " + std::to_string(bytes) + " bytes holds no block; one of " +
+                     std::to_string(block_tokens) + " tokens takes " + std::to_string(block_bytes)};
+  pages.blocks =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes / block_bytes, UINT32_MAX - 1));
+  const std::uint64_t used = pages.blocks * block_bytes;
+  void* const first =
+      mmap(nullptr, used, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (first == MAP_FAILED)
+    return error{errc::io, "cannot map " + std::to_string(used) +
+                               " bytes of KV cache: " + std::strerror(errno)};
+  made.mapping_ = {static_cast<float*>(first), unmapped{used}};
+  pages.data = made.mapping_.get();
+  return made;
+}
+
+}  // namespace collm::engine

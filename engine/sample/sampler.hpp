@@ -1,0 +1,73 @@
+// From one row of logits to one token: penalties, temperature, top-k, top-p, min-p, draw. Every sum
+// runs in one fixed order, so the same logits give the same bytes. Owner: one engine thread (the
+// scratch memory is reused from call to call).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/executor.hpp"
+
+namespace collm::engine {
+
+/// What a sequence has said so far, as the penalties need it. Empty and never filled when no
+/// penalty is on.
+class token_history {
+ public:
+  struct uses {
+    bool in_prompt = false;
+    std::uint32_t in_answer = 0;
+  };
+  void add_prompt(std::int32_t token) { seen_[token].in_prompt = true; }
+  void add_answer(std::int32_t token) { ++seen_[token].in_answer; }
+  const std::unordered_map<std::int32_t, uses>& seen() const { return seen_; }
+
+ private:
+  std::unordered_map<std::int32_t, uses> seen_;
+};
+
+bool has_penalties(const sampling& how);
+
+/// Refuses, by name, a value outside its range.
+result<void> check(const sampling& how);
+
+struct choice {
+  std::int32_t token = 0;
+  float logprob = 0;  ///< of the raw softmax; valid if how.logprobs >= 0
+  std::vector<token_logprob>
+      top;  ///< how.logprobs most likely tokens, best first; ties: smaller id first
+};
+
+class sampler {
+ public:
+  /// `index`: how many tokens the sequence has produced; selects the random number. Fails
+  /// (internal) on a NaN or +Inf logit.
+  result<choice> choose(std::span<const float> logits, const sampling& how,
+                        const token_history& history, std::uint64_t index);
+
+ private:
+  struct candidate {
+    float logit;
+    std::int32_t token;
+  };
+  static bool better(const candidate& a, const candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+  }
+  void weigh(std::span<const float> logits, const sampling& how, const token_history& history);
+  void fill_logprobs(std::span<const float> logits, std::int32_t count, choice& out);
+  std::int32_t draw(const sampling& how, std::uint64_t index);
+  void keep_top_k(std::uint32_t k);
+  void keep_top_p(float p);
+  void keep_min_p(float p);
+  double total_weight() const;
+  void order_first(std::size_t count);
+
+  std::vector<float> adjusted_;
+  std::vector<candidate> candidates_;
+  std::size_t ordered_ = 0;  ///< so many candidates stand in front, best first
+  float best_ = 0;
+};
+
+}  // namespace collm::engine
