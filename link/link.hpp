@@ -1,8 +1,9 @@
-// The three faces of link/: link_server (head), link_client (node), native_server (a gateway's Cap'n Proto port). Each lives on
-// link::loop and speaks to actors by messages only.
+// The three faces of link/: link_server (head), link_client (node), native_server (a gateway's
+// Cap'n Proto port). Each lives on link::loop and speaks to actors by messages only.
 //
-// Order of destruction: server, client, native_server; then loop; then the actors' system. Each destructor ends its connections
-// on the loop thread, answers what it owes (unavailable, or finish reason error) and drops its actor handles.
+// Order of destruction: server, client, native_server; then loop; then the actors' system. Each
+// destructor ends its connections on the loop thread, answers what it owes (unavailable, or finish
+// reason error) and drops its actor handles.
 #pragma once
 
 #include <atomic>
@@ -29,10 +30,11 @@ inline constexpr std::uint32_t protocol_current = 1;
 /// Where link/ tells what happened; called on the loop thread, must not block. May be empty.
 using log_function = std::function<void(schema::EventLevel, const std::string&)>;
 
-// -- head ------------------------------------------------------------------------------------------------------------------
+// -- head
+// ------------------------------------------------------------------------------------------------------------------
 
 struct server_options {
-  std::string listen;                        ///< "127.0.0.1:8099"; port 0: any free one
+  std::string listen;  ///< "127.0.0.1:8099"; port 0: any free one
   tls_files tls;
   std::map<std::string, std::string> nodes;  ///< name -> site, from the manifest; nobody else joins
   std::string base_digest;                   ///< a node with another is refused by name
@@ -51,8 +53,9 @@ struct server_actors {
   actors::telemetry_actor telemetry;  ///< the hub: nodes' events go there
 };
 
-/// The head's end. For each node that joins it spawns a router_actor and a node_actor that speak over the link, and sends
-/// join, beat and leave to the supervisor. When the connection ends, these two answer `unavailable` until nobody holds them.
+/// The head's end. For each node that joins it spawns a router_actor and a node_actor that speak
+/// over the link, and sends join, beat and leave to the supervisor. When the connection ends, these
+/// two answer `unavailable` until nobody holds them.
 class link_server {
  public:
   /// Listens; refuses with the address or certificate file that is at fault.
@@ -71,21 +74,23 @@ class link_server {
   std::uint16_t port_;
 };
 
-// -- node ------------------------------------------------------------------------------------------------------------------
+// -- node
+// ------------------------------------------------------------------------------------------------------------------
 
 enum class link_state : std::uint8_t { connected, lost };
 
 struct client_options {
-  std::string head;                    ///< "127.0.0.1:8099"
-  std::string cluster;                 ///< the head's certificate must be for "head.<cluster>"
+  std::string head;     ///< "127.0.0.1:8099"
+  std::string cluster;  ///< the head's certificate must be for "head.<cluster>"
   tls_files tls;
-  msg<schema::Hello> hello;            ///< protocol included
+  msg<schema::Hello> hello;                         ///< protocol included
   std::chrono::milliseconds connect_timeout{5000};  ///< TCP, TLS and join together
   std::chrono::milliseconds back_off_min{100};      ///< doubles with each failure
   std::chrono::milliseconds back_off_max{2000};
   limits bounds;
   log_function log;
-  std::function<void(link_state, const std::string& reason)> on_state;  ///< loop thread; every change once
+  std::function<void(link_state, const std::string& reason)>
+      on_state;  ///< loop thread; every change once
 };
 
 struct client_actors {
@@ -94,43 +99,53 @@ struct client_actors {
   actors::telemetry_actor telemetry;
 };
 
-/// A node's end: keeps one connection to the head, serves the Node capability with this process's actors.
+/// A node's end: keeps one connection to the head, serves the Node capability with this process's
+/// actors.
 class link_client {
  public:
-  /// Reads the certificates; does not connect yet, so that registry() can be handed to the actors that serve() needs.
+  /// Reads the certificates; does not connect yet, so that registry() can be handed to the actors
+  /// that serve() needs.
   static result<std::unique_ptr<link_client>> create(loop& on, caf::actor_system& system,
                                                      client_options options);
   ~link_client();
-  /// The head's registry; `unavailable` while the link is down. Promote, rollback and retire are not a node's to ask.
+  /// The head's registry; `unavailable` while the link is down. Promote, rollback and retire are
+  /// not a node's to ask.
   actors::registry_actor registry() const;
   /// Connects, and again after each loss. Once.
   void serve(client_actors actors);
-  /// Passes an event on to the head; dropped while the link is down or 64 are unanswered. Any thread.
+  /// Passes an event on to the head; dropped while the link is down or 64 are unanswered. Any
+  /// thread.
   void report(msg<schema::Event> event);
   bool connected() const { return connected_->load(); }
 
  private:
   struct impl;
-  link_client(loop& on, impl* state, std::shared_ptr<std::atomic<bool>> connected,
+  link_client(loop& on, std::shared_ptr<impl> state, std::shared_ptr<std::atomic<bool>> connected,
               actors::registry_actor registry)
-      : loop_(on), impl_(state), connected_(std::move(connected)), registry_(std::move(registry)) {}
+      : loop_(on),
+        impl_(std::move(state)),
+        connected_(std::move(connected)),
+        registry_(std::move(registry)) {}
   loop& loop_;
-  impl* impl_;  // lives and dies on the loop thread
+  std::shared_ptr<impl> impl_;  // lives and dies on the loop thread
   std::shared_ptr<std::atomic<bool>> connected_;
   actors::registry_actor registry_;
 };
 
-// -- native port -----------------------------------------------------------------------------------------------------------
+// -- native port
+// -----------------------------------------------------------------------------------------------------------
 
 /// prompt_encoder::encode with its encoder bound; called on the loop thread.
 using encode_function = std::function<result<gateway::prompt_encoder::encoded>(
     const gateway::prompt_encoder::input&, std::uint32_t max_tokens, std::uint32_t fallback)>;
 
 struct native_options {
-  std::string listen;      ///< "127.0.0.1:8090"; port 0: any free one; refused beyond loopback
+  std::string listen;  ///< "127.0.0.1:8090"; port 0: any free one; refused beyond loopback
   encode_function encode;
-  limits bounds;           ///< connections_max, rpc_streams_max, frame_bytes_max, nesting_max, and those of a request
-  std::chrono::milliseconds first_message_timeout{30000};  ///< a connection that says nothing is closed
+  limits bounds;  ///< connections_max, rpc_streams_max, frame_bytes_max, nesting_max, and those of
+                  ///< a request
+  std::chrono::milliseconds first_message_timeout{
+      30000};  ///< a connection that says nothing is closed
   log_function log;
 };
 

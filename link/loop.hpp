@@ -1,7 +1,7 @@
-// The process's one kj event loop: a thread on which every RPC object of link/ lives. Other threads (actors, the gateway) only
-// hand it work. It never waits for an actor; an actor never waits for it.
-// Owner: whoever composes the process; made before and destroyed after every object of link/, and destroyed before the
-// caf::actor_system whose handles those objects hold.
+// The process's one kj event loop: a thread on which every RPC object of link/ lives. Other threads
+// (actors, the gateway) only hand it work. It never waits for an actor; an actor never waits for
+// it. Owner: whoever composes the process; made before and destroyed after every object of link/,
+// and destroyed before the caf::actor_system whose handles those objects hold.
 #pragma once
 
 #include <kj/async-io.h>
@@ -23,12 +23,15 @@ class inbox {
  public:
   using task = std::function<void()>;
 
-  /// Runs `fn` on the loop thread. False, and `fn` is dropped: the loop has stopped or `tasks_max` wait already. For new work.
+  /// Runs `fn` on the loop thread. False, and `fn` is dropped: the loop has stopped or `tasks_max`
+  /// wait already. For new work.
   bool post(task fn);
-  /// The same without the bound, for work whose number its sender bounds: what is owed to requests already taken in.
+  /// The same without the bound, for work whose number its sender bounds: what is owed to requests
+  /// already taken in.
   bool post_owed(task fn);
 
-  static constexpr std::size_t tasks_max = 16384;  // far above what streams in flight owe at any time
+  static constexpr std::size_t tasks_max =
+      16384;  // far above what streams in flight owe at any time
 
  private:
   friend class loop;
@@ -54,7 +57,8 @@ class loop {
 
   std::shared_ptr<inbox> outside() const { return inbox_; }
 
-  /// Runs `fn` on the loop thread and waits for it. For starting and stopping, from threads that may wait; never from an actor.
+  /// Runs `fn` on the loop thread and waits for it. For starting and stopping, from threads that
+  /// may wait; never from an actor.
   template <class F>
   auto call(F&& fn) -> decltype(fn()) {
     std::packaged_task<decltype(fn())()> work(std::forward<F>(fn));

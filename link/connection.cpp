@@ -1,0 +1,99 @@
+#include "link/connection.hpp"
+
+#include <capnp/rpc.capnp.h>
+
+#include "link/outcome.hpp"
+
+namespace collm::link {
+namespace {
+
+/// Reading a message twice counts twice: we look at it, the RPC system looks at it, the handler
+/// copies it.
+constexpr std::uint64_t passes = 4;
+constexpr int rpc_nesting = 4;  // pointers around a parameter: message, call, payload, parameters
+
+capnp::ReaderOptions reader_options(const limits& bounds) {
+  capnp::ReaderOptions options;
+  options.traversalLimitInWords = passes * bounds.frame_bytes_max / sizeof(capnp::word);
+  options.nestingLimit = static_cast<int>(bounds.nesting_max) + rpc_nesting;
+  return options;
+}
+
+/// Incoming words unanswered. The number of calls is what bounds a peer; this must only never be
+/// reached before it, because at it answers are not read either and two peers may wait for each
+/// other.
+std::size_t flow_limit(const limits& bounds, quota allowed) {
+  return bounds.frame_bytes_max / sizeof(capnp::word) * allowed.calls_open_max;
+}
+
+}  // namespace
+
+kj::Promise<kj::Maybe<capnp::MessageReaderAndFds>> metered_stream::tryReadMessage(
+    kj::ArrayPtr<kj::AutoCloseFd> fds, capnp::ReaderOptions options,
+    kj::ArrayPtr<capnp::word> scratch) {
+  return inner_.tryReadMessage(fds, options, scratch)
+      .then([this](kj::Maybe<capnp::MessageReaderAndFds>&& message) {
+        KJ_IF_MAYBE (arrived, message) count(*arrived->reader);
+        return kj::mv(message);
+      });
+}
+
+void metered_stream::count(capnp::MessageReader& reader) {
+  ++received_;
+  if (reader.sizeInWords() > words_max_) {
+    kj::throwFatalException(
+        to_exception({errc::too_large,
+                      "message of " + std::to_string(reader.sizeInWords() * sizeof(capnp::word)) +
+                          " bytes; at most " + std::to_string(words_max_ * sizeof(capnp::word)) +
+                          " are accepted"}));
+  }
+  auto message = reader.getRoot<capnp::rpc::Message>();
+  std::uint32_t capabilities = 0;
+  switch (message.which()) {
+    case capnp::rpc::Message::CALL:
+      ++calls_open_;
+      capabilities = message.getCall().getParams().getCapTable().size();
+      break;
+    case capnp::rpc::Message::BOOTSTRAP:
+      ++calls_open_;
+      break;
+    case capnp::rpc::Message::FINISH:
+      if (calls_open_ > 0) --calls_open_;
+      break;
+    case capnp::rpc::Message::RETURN:
+      if (message.getReturn().isResults()) {
+        capabilities = message.getReturn().getResults().getCapTable().size();
+      }
+      break;
+    default:
+      break;
+  }
+  if (calls_open_ > allowed_.calls_open_max || capabilities > allowed_.capabilities_max) {
+    kj::throwFatalException(
+        to_exception({errc::rate_limited,
+                      "connection over its quota: at most " +
+                          std::to_string(allowed_.calls_open_max) + " open calls and " +
+                          std::to_string(allowed_.capabilities_max) + " capabilities a message"}));
+  }
+}
+
+connection::connection(kj::Own<kj::AsyncIoStream> stream, capnp::rpc::twoparty::Side side,
+                       kj::Maybe<capnp::Capability::Client> bootstrap, const limits& bounds,
+                       quota allowed)
+    : stream_(kj::mv(stream)),
+      metered_(*stream_, bounds, allowed),
+      network_(metered_, side, reader_options(bounds)),
+      rpc_(network_, kj::mv(bootstrap)) {
+  rpc_.setFlowLimit(flow_limit(bounds, allowed));
+}
+
+capnp::Capability::Client connection::peer() {
+  capnp::MallocMessageBuilder builder;
+  auto id = builder.initRoot<capnp::rpc::twoparty::VatId>();
+  id.setSide(network_.getSide() == capnp::rpc::twoparty::Side::CLIENT
+                 ? capnp::rpc::twoparty::Side::SERVER
+                 : capnp::rpc::twoparty::Side::CLIENT);
+  return rpc_.bootstrap(id);
+}
+
+}  // namespace collm::link

@@ -1,0 +1,75 @@
+// One two-party RPC connection over a stream that it owns, with the quotas that Cap'n Proto does
+// not keep: message size, calls that a peer leaves open, capabilities in one message. Beyond them
+// the connection ends. Loop thread.
+#pragma once
+
+#include <capnp/rpc-twoparty.h>
+#include <capnp/rpc.h>
+#include <capnp/serialize-async.h>
+#include <kj/async-io.h>
+
+#include <cstdint>
+
+#include "messages/limits.hpp"
+
+namespace collm::link {
+
+struct quota {
+  std::uint32_t calls_open_max =
+      1024;                            ///< calls and bootstraps that the peer has not finished with
+  std::uint32_t capabilities_max = 4;  ///< in one message; the protocol needs one
+};
+
+/// Counts what comes in, in front of the RPC system.
+class metered_stream final : public capnp::MessageStream {
+ public:
+  metered_stream(kj::AsyncIoStream& stream, const limits& bounds, quota allowed)
+      : inner_(stream),
+        words_max_(bounds.frame_bytes_max / sizeof(capnp::word)),
+        allowed_(allowed) {}
+
+  kj::Promise<kj::Maybe<capnp::MessageReaderAndFds>> tryReadMessage(
+      kj::ArrayPtr<kj::AutoCloseFd> fds, capnp::ReaderOptions options,
+      kj::ArrayPtr<capnp::word> scratch) override;
+  kj::Promise<void> writeMessage(
+      kj::ArrayPtr<const int> fds,
+      kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>> segments) override {
+    return inner_.writeMessage(fds, segments);
+  }
+  kj::Promise<void> writeMessages(
+      kj::ArrayPtr<kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>>> messages) override {
+    return inner_.writeMessages(messages);
+  }
+  kj::Maybe<int> getSendBufferSize() override { return inner_.getSendBufferSize(); }
+  kj::Promise<void> end() override { return inner_.end(); }
+
+  std::uint64_t received() const { return received_; }  ///< messages
+
+ private:
+  void count(capnp::MessageReader& reader);
+
+  capnp::AsyncIoMessageStream inner_;
+  std::uint64_t words_max_;
+  quota allowed_;
+  std::uint64_t received_ = 0;
+  std::uint32_t calls_open_ = 0;
+};
+
+class connection {
+ public:
+  connection(kj::Own<kj::AsyncIoStream> stream, capnp::rpc::twoparty::Side side,
+             kj::Maybe<capnp::Capability::Client> bootstrap, const limits& bounds, quota allowed);
+
+  /// The peer's bootstrap capability.
+  capnp::Capability::Client peer();
+  kj::Promise<void> on_disconnect() { return network_.onDisconnect(); }
+  std::uint64_t received() const { return metered_.received(); }
+
+ private:
+  kj::Own<kj::AsyncIoStream> stream_;
+  metered_stream metered_;
+  capnp::TwoPartyVatNetwork network_;
+  capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc_;
+};
+
+}  // namespace collm::link

@@ -1,0 +1,292 @@
+#include "link/head_connection.hpp"
+
+#include "link/outcome.hpp"
+#include "link/tls.hpp"
+
+namespace collm::link {
+namespace {
+
+using schema::LoadResult;
+using schema::VersionList;
+using schema::VersionRecord;
+
+constexpr int watch_parts = 8;  // how finely silence is measured
+// A node has a beat, a few registrations and 64 events open at a time, and keeps answers to none.
+constexpr quota node_quota{256, 4};
+
+[[noreturn]] void refuse(const error& why) { kj::throwFatalException(to_exception(why)); }
+
+std::shared_ptr<head_connection> alive(const std::weak_ptr<head_connection>& to) {
+  auto there = to.lock();
+  if (!there) refuse({errc::unavailable, "the session is over"});
+  return there;
+}
+
+/// What a joined node may do at its head.
+class session_server final : public schema::Session::Server {
+ public:
+  explicit session_server(std::weak_ptr<head_connection> to) : to_(std::move(to)) {}
+
+  kj::Promise<void> beat(BeatContext context) override {
+    alive(to_)->beat(context.getParams().getSnapshot());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> register_(RegisterContext context) override {
+    context.allowCancellation();
+    auto to = alive(to_);
+    const auto what = context.getParams().getRegister();
+    if (to->node() != what.getNode().cStr()) {
+      refuse({errc::forbidden, "node " + to->node() + " cannot register for another"});
+    }
+    auto& shared = to->shared();
+    return ask<actors::reply<msg<VersionRecord>>>(shared.courier, shared.to.registry,
+                                                  msg<schema::Register>::copy_of(what))
+        .then([context](actors::reply<msg<VersionRecord>>&& outcome) mutable {
+          fill(context.getResults().initResult(), *outcome);
+        });
+  }
+
+  kj::Promise<void> versions(VersionsContext context) override {
+    context.allowCancellation();
+    auto& shared = alive(to_)->shared();
+    return ask<actors::reply<msg<VersionList>>>(shared.courier, shared.to.registry,
+                                                actors::list_atom::value)
+        .then([context](actors::reply<msg<VersionList>>&& outcome) mutable {
+          if (!*outcome) refuse(outcome->failure());
+          context.getResults().setList(*(**outcome).read());
+        });
+  }
+
+  kj::Promise<void> event(EventContext context) override {
+    alive(to_)->event(context.getParams().getEvent());
+    return kj::READY_NOW;
+  }
+
+ private:
+  std::weak_ptr<head_connection> to_;
+};
+
+/// All that a peer with a certificate can reach at first.
+class head_server final : public schema::Head::Server {
+ public:
+  explicit head_server(std::weak_ptr<head_connection> to) : to_(std::move(to)) {}
+
+  kj::Promise<void> join(JoinContext context) override {
+    auto to = alive(to_);
+    auto params = context.getParams();
+    if (auto joined = to->join(params.getHello(), params.getNode()); !joined) {
+      refuse(joined.failure());
+    }
+    const auto& options = to->shared().options;
+    auto results = context.getResults();
+    results.setSession(kj::heap<session_server>(to_));
+    auto welcome = results.initWelcome();
+    welcome.setProtocol(options.protocol);
+    welcome.setBeatMs(static_cast<std::uint32_t>(options.beat.count()));
+    welcome.setLostAfterMs(static_cast<std::uint32_t>(options.lost_after.count()));
+    return kj::READY_NOW;
+  }
+
+ private:
+  std::weak_ptr<head_connection> to_;
+};
+
+error differs(const char* what, const std::string& node, const std::string& theirs,
+              const std::string& ours) {
+  return {errc::conflict, std::string(what) + " of node " + node + " is \"" + theirs +
+                              "\", this cluster's is \"" + ours + "\""};
+}
+
+}  // namespace
+
+head_connection::head_connection(head_context& shared, std::string common_name)
+    : shared_(shared),
+      common_name_(std::move(common_name)),
+      calls_(new kj::TaskSet(*this)) {}
+
+head_connection::~head_connection() noexcept { leave("the link was closed"); }
+
+kj::Promise<std::string> head_connection::serve(kj::Own<kj::AsyncIoStream> stream) {
+  auto closing = kj::newPromiseAndFulfiller<std::string>();
+  closing_ = kj::mv(closing.fulfiller);
+  rpc_ = kj::heap<connection>(kj::mv(stream), capnp::rpc::twoparty::Side::SERVER,
+                              capnp::Capability::Client(kj::heap<head_server>(weak_from_this())),
+                              shared_.options.bounds, node_quota);
+  return rpc_->on_disconnect()
+      .then([] { return std::string("the connection was lost"); })
+      .exclusiveJoin(watch())
+      .exclusiveJoin(kj::mv(closing.promise));
+}
+
+// Counts its own ticks: a head that was itself held up must not take the beats that wait in its
+// socket for silence.
+kj::Promise<std::string> head_connection::watch() {
+  const auto tick =
+      std::max(shared_.options.lost_after / watch_parts, std::chrono::milliseconds(1));
+  return shared_.on.timer()
+      .afterDelay(to_kj(tick))
+      .then([this, tick]() -> kj::Promise<std::string> {
+        silence_ += tick;
+        if (silence_ < shared_.options.lost_after) return watch();
+        return std::string(node_.empty() ? "it did not join within " : "no beat for ") +
+               std::to_string(silence_.count()) + " ms";
+      });
+}
+
+void head_connection::close(const std::string& reason) {
+  if (closing_ && closing_->isWaiting()) closing_->fulfill(std::string(reason));
+}
+
+void head_connection::leave(const std::string& reason) {
+  if (node_.empty() || std::exchange(left_, true)) return;
+  requests_->end_all({errc::unavailable, "node " + node_ + " was lost: " + reason});
+  calls_.reset();
+  peer_ = nullptr;
+  caf::anon_send(shared_.to.supervisor, actors::leave_atom::value, node_, incarnation_, reason);
+}
+
+result<void> head_connection::check(schema::Hello::Reader hello) const {
+  const auto& options = shared_.options;
+  const std::string name = hello.getName().cStr();
+  if (!node_.empty()) return error{errc::conflict, "this connection has joined already"};
+  if (node_common_name(name) != common_name_) {
+    return error{errc::forbidden, "the certificate is for \"" + common_name_ +
+                                      "\" and cannot join as node \"" + name + "\""};
+  }
+  const auto planned = options.nodes.find(name);
+  if (planned == options.nodes.end()) {
+    return error{errc::not_found, "node \"" + name + "\" is not in the manifest"};
+  }
+  if (const auto protocol = hello.getProtocol();
+      protocol != options.protocol && protocol + 1 != options.protocol) {
+    return error{errc::conflict, "node " + name + " speaks protocol " + std::to_string(protocol) +
+                                     "; this head speaks " + std::to_string(options.protocol) +
+                                     " and the one before"};
+  }
+  const auto same = [&](const char* what, capnp::Text::Reader theirs, const std::string& ours) {
+    return ours == theirs.cStr() ? result<void>() : differs(what, name, theirs.cStr(), ours);
+  };
+  if (auto site = same("site", hello.getSite(), planned->second); !site) return site;
+  if (auto base = same("base", hello.getBaseDigest(), options.base_digest); !base) return base;
+  if (auto words = same("tokenizer", hello.getTokenizerDigest(), options.tokenizer_digest);
+      !words) {
+    return words;
+  }
+  const auto known = shared_.incarnations.find(name);
+  if (known != shared_.incarnations.end() && hello.getIncarnation() < known->second) {
+    return error{errc::conflict, "incarnation " + std::to_string(hello.getIncarnation()) +
+                                     " of node " + name + " is older than " +
+                                     std::to_string(known->second) + ", which has joined before"};
+  }
+  return {};
+}
+
+result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Client node) {
+  if (auto fits = check(hello); !fits) return fits;
+  shared_.replace(hello.getName().cStr(), "it joined again");
+  node_ = hello.getName().cStr();
+  incarnation_ = hello.getIncarnation();
+  shared_.incarnations[node_] = incarnation_;
+  silence_ = {};
+  requests_ = std::make_unique<remote_requests>(node_, node);
+  peer_ = kj::mv(node);
+  const way_to_node way{shared_.on.outside(), weak_from_this(), node_};
+  caf::anon_send(shared_.to.supervisor, actors::join_atom::value,
+                 msg<schema::Hello>::copy_of(hello), spawn_router_proxy(shared_.system, way),
+                 spawn_node_proxy(shared_.system, way));
+  return {};
+}
+
+void head_connection::beat(schema::Snapshot::Reader snapshot) {
+  silence_ = {};
+  if (left_) refuse({errc::conflict, "node " + node_ + " has joined on another connection"});
+  caf::anon_send(shared_.to.supervisor, actors::beat_atom::value, node_, incarnation_,
+                 msg<schema::Snapshot>::copy_of(snapshot));
+}
+
+void head_connection::event(schema::Event::Reader event) {
+  auto named = msg<schema::Event>::build([&](schema::Event::Builder to) {
+    to.setAgeMs(event.getAgeMs());
+    to.setLevel(event.getLevel());
+    to.setNode(node_.c_str());  // whatever it says of itself
+    to.setKind(event.getKind());
+    to.setMessage(event.getMessage());
+  });
+  caf::anon_send(shared_.to.telemetry, std::move(named));
+}
+
+void head_connection::generate(const msg<schema::Request>& request,
+                               const actors::sink_actor& sink) {
+  requests_->start(request, sink);
+}
+
+void head_connection::cancel(request_id id, const actors::sink_actor& sink) {
+  requests_->cancel(id, sink);
+}
+
+void head_connection::announce(const msg<VersionRecord>& record) {
+  KJ_IF_MAYBE (peer, peer_) {
+    auto call = peer->versionRequest();
+    call.setRecord(*record.read());
+    calls_->add(call.send().ignoreResult());
+  }
+}
+
+void head_connection::versions(std::function<void(result<msg<VersionList>>)> reply) {
+  KJ_IF_MAYBE (peer, peer_) {
+    calls_->add(peer->versionsRequest().send().then(
+        [reply](capnp::Response<schema::Node::VersionsResults>&& answer) {
+          reply(msg<VersionList>::copy_of(answer.getList()));
+        },
+        [reply](kj::Exception&& e) { reply(from_exception(e)); }));
+  } else {
+    reply(error{errc::unavailable, "node " + node_ + " is not connected"});
+  }
+}
+
+void head_connection::load(const std::string& adapter, const std::string& folder,
+                           node_owed<msg<VersionRecord>> reply) {
+  KJ_IF_MAYBE (peer, peer_) {
+    auto call = peer->loadRequest();
+    call.setAdapter(adapter.c_str());
+    call.setFolder(folder.c_str());
+    calls_->add(call.send().then(
+        [reply](capnp::Response<schema::Node::LoadResults>&& answer) {
+          reply->answer(from_wire(answer.getResult()));
+        },
+        [reply](kj::Exception&& e) { reply->answer(from_exception(e)); }));
+  }
+}
+
+void head_connection::unload(const std::string& adapter, node_owed<msg<VersionRecord>> reply) {
+  KJ_IF_MAYBE (peer, peer_) {
+    auto call = peer->unloadRequest();
+    call.setAdapter(adapter.c_str());
+    calls_->add(call.send().then(
+        [reply](capnp::Response<schema::Node::UnloadResults>&& answer) {
+          reply->answer(from_wire(answer.getResult()));
+        },
+        [reply](kj::Exception&& e) { reply->answer(from_exception(e)); }));
+  }
+}
+
+void head_connection::drain(std::uint32_t deadline_ms, node_owed<void> reply) {
+  KJ_IF_MAYBE (peer, peer_) {
+    auto call = peer->drainRequest();
+    call.setDeadlineMs(deadline_ms);
+    calls_->add(call.send().then(
+        [reply](capnp::Response<schema::Node::DrainResults>&&) { reply->answer({}); },
+        [reply](kj::Exception&& e) { reply->answer(from_exception(e)); }));
+  }
+}
+
+void head_connection::taskFailed(kj::Exception&& e) {
+  const auto why = from_exception(e);
+  if (shared_.options.log) {
+    shared_.options.log(schema::EventLevel::WARNING,
+                        "a call to node " + node_ + " failed: " + why.message);
+  }
+}
+
+}  // namespace collm::link

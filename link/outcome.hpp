@@ -1,0 +1,32 @@
+// Outcomes on the wire: an RPC exception's text is "code: message; retry after N ms"; LoadResult is
+// a result<VersionRecord>. Pure; any thread.
+#pragma once
+
+#include <kj/exception.h>
+
+#include "messages/inference.capnp.h"
+#include "messages/link.capnp.h"
+#include "messages/msg.hpp"
+#include "messages/result.hpp"
+
+namespace collm::link {
+
+std::string to_text(const error& e);
+kj::Exception to_exception(const error& e);
+
+/// What a peer's exception says, or what its loss means (unavailable). A text without a code of
+/// ours becomes `unknown`.
+error from_exception(const kj::Exception& e, errc unknown = errc::internal);
+
+/// The code of that name; `internal` for a name that this build does not know.
+errc code_named(std::string_view name);
+
+msg<schema::Reject> make_reject(std::uint64_t request, const error& e);
+/// Ends a request that was accepted and then broken off.
+msg<schema::Finish> make_finish(std::uint64_t request, schema::FinishReason reason,
+                                const std::string& message);
+
+void fill(schema::LoadResult::Builder to, const result<msg<schema::VersionRecord>>& outcome);
+result<msg<schema::VersionRecord>> from_wire(schema::LoadResult::Reader from);
+
+}  // namespace collm::link
