@@ -1,17 +1,21 @@
-"""Does federated learning pay on the built-in demo? Proved once with transformers and PEFT, apart from our own engine.
+"""Does federated learning pay on the built-in demo? Proved once with transformers and PEFT.
 
-Both sites fine-tune LoRA (r 8, alpha 16, all seven linear maps) on their own record. 'alone': each for itself. 'together':
-after every round the sites' adapters are averaged (rolora: one round trains B, the next A; fedavg: both at once).
-Alone trains A and B at every step: nothing holds it back. Steps, tokens a step, order of examples and optimizer are the same. Measured on held-out data of the report split: the share
-of answers that are right to the last byte. Controls: the base as it is, and the base with five examples in its prompt.
+Both sites fine-tune LoRA (r 8, alpha 16, all seven linear maps) on their own record. 'alone': each
+for itself, A and B at every step: nothing holds it back. 'together': after every round the sites'
+adapters are averaged (rolora: one round trains B, the next A; fedavg: both at once). Steps, tokens
+a step, order of examples and optimizer are the same. Measured on held-out data of the report
+split: the share of answers that are right to the last byte. Controls: the base as it is, and the
+base with five examples in its prompt.
 
-An answer counts as right if at every place of the reference, the end mark included, the most likely token given what goes
-before is the reference's: exactly what greedy decoding would have written. One forward pass tells it.
+An answer counts as right if at every place of the reference, the end mark included, the most
+likely token given what goes before is the reference's: exactly what greedy decoding would have
+written. One forward pass tells it.
 
---int8 computes the frozen weights' products as CoLLM does (int8 weights per output channel, int8 activations per token, the
-top 1/64 channels in float), which is three times as fast as float on a CPU with VNNI; LoRA itself stays in float.
+--int8 computes the frozen weights' products as CoLLM does (int8 weights per output channel, int8
+activations per token, the top 1/64 channels in float), which is cheaper on a CPU with VNNI; LoRA
+itself stays in float.
 
-usage: demo_learning.py --dump build/bin/demo_dump --model MODEL.gguf --out bench/results/demo_learning.json
+usage: demo_learning.py --dump build/bin/demo_dump --out bench/results/demo_learning.json
 """
 
 import argparse
@@ -40,7 +44,8 @@ def arguments():
     p.add_argument("--warmup-steps", type=int, default=10)
     p.add_argument("--record", type=int, default=4000, help="examples in a site's record")
     p.add_argument("--held-out", type=int, default=150, help="examples of a site's report split")
-    p.add_argument("--glance", type=int, default=80, help="of them, how many are looked at before the last step")
+    p.add_argument("--glance", type=int, default=80,
+                   help="of them, how many are looked at before the last step")
     p.add_argument("--evaluate-every", type=int, default=24, help="steps")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=1)
@@ -60,11 +65,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 torch.set_num_threads(ARGS.threads)
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ROW_TOKENS = 192
-EVERYBODY = -2  # owner of the tokens that every conversation of a row sees
+EVERYBODY = -2  # owns the tokens that every conversation of a row sees
 
 
 class Int8Product(torch.autograd.Function):
-    """y = x W^T with W frozen, in int8; the channels of x that stick out are multiplied in float."""
+    """y = x W^T with W frozen, in int8; channels of x that stick out stay in float."""
 
     @staticmethod
     def forward(ctx, x, weight):
@@ -88,7 +93,8 @@ def row_scale(rows):
 
 
 class LastInput:
-    """Quantised activations, kept while the same tensor is multiplied again: q, k and v share one, so do gate and up."""
+    """Quantised activations, kept while the same tensor is multiplied again: q, k and v share one,
+    so do gate and up."""
 
     def __init__(self):
         self.x = self.value = None
@@ -144,8 +150,9 @@ class Model:
                 linear.forward = lambda x, w=weight: Int8Product.apply(x, w)
 
     def packed_logits(self, batch):
-        """Logits of every token of the answers: [tokens, vocabulary]. Conversations are packed into rows and do
-        not see each other; what they all begin with (system line, template) is computed once a row, with the same result."""
+        """Logits of every token of the answers: [tokens, vocabulary]. Conversations are packed into
+        rows and do not see each other; what they all begin with (system line, template) is computed
+        once a row, with the same result."""
         shared = common_prefix([prompt for prompt, _ in batch])
         width = max([ROW_TOKENS] + [len(p) + len(a) for p, a in batch])
         rows = packed_rows(batch, len(shared), width)
@@ -187,8 +194,8 @@ class Model:
 def common_prefix(prompts):
     """Longest common beginning, but never a whole prompt."""
     length = min(len(p) for p in prompts) - 1
-    return next((prompts[0][:i] for i in range(length) if any(p[i] != prompts[0][i] for p in prompts)),
-                prompts[0][:length])
+    differ = (i for i in range(length) if any(p[i] != prompts[0][i] for p in prompts))
+    return prompts[0][:next(differ, length)]
 
 
 def packed_rows(batch, shared, width):
@@ -282,9 +289,10 @@ def load(site, split, count, seed):
 
 
 def encode(tokenizer, messages, shots=()):
-    """Token ids of the prompt and of the answer with its end mark, by the model's own chat template."""
+    """Token ids of the prompt and of the answer with its end mark, by the model's template."""
     head = messages[:1] + [m for s in shots for m in s["messages"][1:]]
-    text = tokenizer.apply_chat_template(head + messages[1:2], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(head + messages[1:2], tokenize=False,
+                                         add_generation_prompt=True)
     answer = messages[2]["content"] + "<|im_end|>"
     return (tokenizer(text, add_special_tokens=False)["input_ids"],
             tokenizer(answer, add_special_tokens=False)["input_ids"])
@@ -332,14 +340,16 @@ def learn(sites, together, results):
         if step % ARGS.evaluate_every == 0 or last:
             spent = time.monotonic()
             count = ARGS.held_out if last else min(ARGS.glance, ARGS.held_out)
-            row = {"step": step, "tokens": sum(s.tokens for s in sites), "loss": losses, "examples": count,
+            row = {"step": step, "tokens": sum(s.tokens for s in sites), "loss": losses,
+                   "examples": count,
                    "right": {s.name: shares(s, s.evaluate(count)) for s in sites}}
             evaluating += time.monotonic() - spent
             row["training_seconds"] = round(time.monotonic() - started - evaluating, 1)
             curve.append(row)
             save(results)
             print("together" if together else "alone", step, row["tokens"], row["training_seconds"],
-                  {k: (v["all"], v["own staff"], v["visitors"]) for k, v in row["right"].items()}, flush=True)
+                  {k: (v["all"], v["own staff"], v["visitors"]) for k, v in row["right"].items()},
+                  flush=True)
         if last:
             results["stopped early"] = step < ARGS.steps
             return
@@ -356,7 +366,8 @@ def main():
     sites = [Site(name, model) for name in SITES]
     lengths = [len(p) + len(a) for s in sites for p, a in s.encoded]
     settings = {k: v for k, v in vars(ARGS).items() if k not in ("dump", "model", "out")}
-    results = {"settings": settings, "tokens an example": sum(lengths) / len(lengths), "controls": {}}
+    results = {"settings": settings, "controls": {},
+               "tokens an example": round(sum(lengths) / len(lengths), 1)}
     print(results, max(lengths), flush=True)
     for mode in ARGS.modes.split(","):
         if mode == "controls":

@@ -3,7 +3,8 @@
 // made:
 //   {"workload":1,"made":{...}}
 // Every other line is one request, in the order of t_ms:
-//   {"t_ms":120,"tenant":"kitchen","site":"kitchen","adapter":"assistant","messages":[{"role":"user","content":"…"}],
+//   {"t_ms":120,"tenant":"kitchen","site":"kitchen","adapter":"assistant",
+//    "messages":[{"role":"user","content":"…"}],
 //    "reference":"…","scorer":"exact","max_tokens":40,"split":"served"}
 // t_ms and messages must be there; the others have the defaults of `request`. Pure; any thread.
 #pragma once

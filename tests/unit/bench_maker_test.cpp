@@ -10,6 +10,8 @@
 #include <set>
 #include <sstream>
 
+#include "demo/rng.hpp"
+
 namespace collm::bench {
 namespace {
 
@@ -254,6 +256,46 @@ TEST(bench_maker, header_states_scales_seed_and_sources) {
   EXPECT_EQ(made["arrivals"], "azure.csv, arrivals 101 to 150");
   EXPECT_EQ(made["texts"], "demo");
   EXPECT_EQ(made["bytes_per_token"], 4.0);
+}
+
+/// Flips, cuts and doubles bytes of `good`; the parsers must answer, whatever comes.
+template <class Parse>
+void survives_damage(const std::string& good, Parse parse) {
+  demo::rng random(23);
+  int refused = 0;
+  for (int n = 0; n < 3000; ++n) {
+    std::string bad = good;
+    for (std::uint32_t hits = 1 + random.below(3); hits > 0 && !bad.empty(); --hits) {
+      const std::size_t at = random.below(static_cast<std::uint32_t>(bad.size()));
+      switch (random.below(3)) {
+        case 0:
+          bad[at] = static_cast<char>(random.below(256));
+          break;
+        case 1:
+          bad.resize(at);
+          break;
+        default:
+          bad.insert(at, bad.substr(at / 2, 9));
+      }
+    }
+    refused += !parse(bad);
+  }
+  EXPECT_GT(refused, 300);
+  EXPECT_LT(refused, 3000);
+}
+
+TEST(bench_fuzz, workload_trace_and_text_readers_survive_damaged_files) {
+  const auto texts = demo_texts({demo::site::kitchen}, demo::split::served, 3, 1);
+  std::ostringstream file;
+  write_workload(file, *make_workload(arrivals_at_rate(spacing::uniform, 9, 3, 1), *texts, {}));
+  survives_damage(file.str(), [](const std::string& bytes) {
+    std::istringstream in(bytes);
+    return static_cast<bool>(read_workload(in, "damaged"));
+  });
+  survives_damage(azure, [](const std::string& bytes) { return static_cast<bool>(trace(bytes)); });
+  survives_damage(
+      "{\"prompt\":\"p\",\"completion\":\"c\",\"note\":\"many bytes that do not matter\"}",
+      [](const std::string& bytes) { return static_cast<bool>(data(bytes)); });
 }
 
 TEST(bench_maker, same_seed_gives_the_same_file) {
