@@ -9,7 +9,7 @@ packages_tidy="clang-tidy clang-format"
 
 missing_packages() {
   # shellcheck disable=SC2086
-  dpkg-query -W -f '${Package} ${db:Status-Status}\n' $1 2>/dev/null |
+  { dpkg-query -W -f '${Package} ${db:Status-Status}\n' $1 2>/dev/null || true; } |
     awk -v wanted="$1" '$2 == "installed" {have[$1] = 1}
       END {count = split(wanted, names); for (i = 1; i <= count; i++) if (!(names[i] in have)) printf "%s ", names[i]}'
 }
@@ -52,7 +52,7 @@ refresh_index() {
 install_packages() {  # install_packages VERB...
   local wanted=$packages_build verb names missing bytes
   for verb in "$@"; do names=packages_$verb; [ "$verb" = build ] || wanted+=" ${!names:-}"; done
-  missing=$(command -v dpkg-query >/dev/null && missing_packages "$wanted" || echo "$wanted")
+  missing=$(missing_packages "$wanted")
   [ -n "$missing" ] || return 0
   check_distribution
   # shellcheck disable=SC2086

@@ -22,7 +22,7 @@ demo        | messages:terms                              | json
 actors      | messages text engine:api coordinator store  | caf spdlog prometheus
 link        | messages actors:interfaces gateway:port     | capnp capnp-rpc caf openssl
 gateway     | messages text                               | boost openssl json spdlog capnp-json
-dashboard   |                                             |
+dashboard   | gateway:asset                               |
 deploy      | messages text engine coordinator store demo actors link gateway dashboard | yaml caf \
 spdlog openssl
 bench       | messages coordinator demo                   | json boost
@@ -36,6 +36,7 @@ FACES = {
                                   "engine/adapter/adapter.hpp"]),
     "actors:interfaces": ("actors", ["actors/interfaces.hpp", "actors/caf.hpp",
                                      "actors/replies.hpp"]),
+    "gateway:asset": ("gateway", ["gateway/asset.hpp"]),
     "gateway:port": ("gateway", ["gateway/port.hpp", "gateway/prompt.hpp"]),
 }
 # Third party -> include prefixes (the longest match wins) and CMake targets.
