@@ -24,7 +24,8 @@ class version_store_test : public testing::Test {
     EXPECT_TRUE(opened) << (opened ? "" : opened.failure().message);
     return std::move(*opened);
   }
-  static version_row row(const std::string& name, const std::string& digest, std::int32_t parent = -1) {
+  static version_row row(const std::string& name, const std::string& digest,
+                         std::int32_t parent = -1) {
     version_row r;
     r.id.name = name;
     r.digest = digest;

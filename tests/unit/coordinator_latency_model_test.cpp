@@ -1,0 +1,140 @@
+#include "coordinator/latency_model.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+
+namespace collm::coordinator {
+namespace {
+
+// A measured profile of a large model on a GPU, ms (a + b n + c n^2 prefill; DistServe's
+// calibration).
+latency_model::options profile() {
+  return {.theta = {22.05, .1405, 1.616e-5, .0607, 5.93e-4},
+          .scale = {1, 1024, 1e6, 64, 64e3},
+          .margin = 0};
+}
+
+constexpr step_features decodes{0, 0, 32, 19200};
+
+step_features with_prefill(double n, double offset) {
+  auto f = decodes;
+  f.prefill_tokens = n;
+  f.prefill_pairs = n * offset + n * n / 2;
+  return f;
+}
+
+TEST(latency_model, predicts_the_profile) {
+  const latency_model m(profile());
+  EXPECT_NEAR(m.mean_ms(decodes), 35.378, 1e-3);
+  EXPECT_NEAR(m.mean_ms(with_prefill(173, 0)), 59.9263, 1e-3);
+  EXPECT_NEAR(m.mean_ms(with_prefill(174, 0)), 60.0696, 1e-3);
+}
+
+TEST(latency_model, prefill_root_is_the_largest_chunk_within_the_budget) {
+  const latency_model m(profile());
+  EXPECT_EQ(m.prefill_root(m.bound_ms(decodes), 60, 0), 173u);
+  EXPECT_EQ(m.prefill_root(m.bound_ms(decodes), 60, 1024), 155u);
+  EXPECT_EQ(m.prefill_root(m.bound_ms(decodes), 80, 0), 311u);
+  EXPECT_EQ(m.prefill_root(61, 60, 0), 0u);
+  auto margin = profile();
+  margin.margin = 0.1;
+  const latency_model wary(margin);
+  EXPECT_EQ(wary.prefill_root(wary.bound_ms(decodes), 60, 0), 135u);
+}
+
+TEST(latency_model, root_brackets_the_budget_on_random_cases) {
+  std::mt19937_64 rng(7);
+  std::uniform_real_distribution<double> u(0, 1);
+  for (int i = 0; i < 100000; ++i) {
+    latency_model::options o{
+        .theta = {20 * u(rng), .01 + u(rng), 1e-4 * u(rng), .1 * u(rng), 1e-3 * u(rng)},
+        .scale = {1, 1, 1, 1, 1},
+        .margin = .3 * u(rng) - .1};
+    const latency_model m(o);
+    const double offset = std::floor(4000 * u(rng)), budget = 10 + 200 * u(rng);
+    const auto root = m.prefill_root(m.bound_ms(decodes), budget, offset);
+    if (root > 0) {
+      EXPECT_LE(m.bound_ms(with_prefill(root, offset)), budget * (1 + 1e-9));
+    }
+    const bool any = m.bound_ms(decodes) < budget;
+    if (any) {
+      EXPECT_GT(m.bound_ms(with_prefill(root + 1.0, offset)), budget * (1 - 1e-9));
+    }
+  }
+}
+
+TEST(latency_model, recursive_least_squares_follows_the_vector) {
+  // Features (1, f) with a large start covariance: 1 and n_P carry them; theta after (1, 3) and (4,
+  // 9).
+  latency_model m({.theta = {0, 0, 0, 0, 0},
+                   .scale = {1, 1, 1, 1, 1},
+                   .covariance = 1000,
+                   .covariance_trace_max = 1e9});
+  const auto at = [](double f) { return step_features{f, 0, 0, 0}; };
+  m.observe(at(1), 3);
+  EXPECT_NEAR(m.theta()[0], 1.499254, 1e-5);
+  EXPECT_NEAR(m.theta()[1], 1.499254, 1e-5);
+  m.observe(at(2), 5.2);
+  m.observe(at(4), 9);
+  EXPECT_NEAR(m.theta()[0], 1.099884, 1e-4);
+  EXPECT_NEAR(m.theta()[1], 1.985639, 1e-4);
+}
+
+TEST(latency_model, margin_follows_the_vector) {
+  // One feature, exact mean of 100 ms; errors .05, .02, -.01, .03. A tiny covariance keeps theta
+  // where it is.
+  latency_model m(
+      {.theta = {100, 0, 0, 0, 0}, .scale = {1, 1, 1, 1, 1}, .covariance = 1e-12, .margin = 0});
+  const double expected[] = {.019, .038, .037, .036};
+  const double error[] = {.05, .02, -.01, .03};
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(m.observe({}, 100 * (1 + error[i])));
+    // The second and fourth error lie above and below the margin of that moment.
+    EXPECT_NEAR(m.margin(), expected[i], 1e-3) << i;
+  }
+}
+
+TEST(latency_model, refuses_times_that_are_none) {
+  latency_model m(profile());
+  const auto before = m.theta();
+  EXPECT_FALSE(m.observe(decodes, std::numeric_limits<double>::quiet_NaN()));
+  EXPECT_FALSE(m.observe(decodes, 0));
+  EXPECT_FALSE(m.observe(decodes, -1));
+  EXPECT_EQ(m.theta(), before);
+}
+
+TEST(latency_model, unused_features_stay_finite_for_a_million_steps) {
+  latency_model m(profile());
+  for (int i = 0; i < 1000000; ++i) m.observe({0, 0, 1, 100}, 23);
+  for (double t : m.theta()) EXPECT_TRUE(std::isfinite(t));
+  EXPECT_NEAR(m.mean_ms({0, 0, 1, 100}), 23, 0.1);
+}
+
+TEST(latency_model, bound_covers_most_steps_and_recovers_from_a_slowdown) {
+  std::mt19937_64 rng(3);
+  std::lognormal_distribution<double> noise(0, 0.04);
+  std::uniform_real_distribution<double> u(0, 1);
+  latency_model m(profile());
+  const latency_model truth(profile());
+  const auto covered = [&](int steps, double factor) {
+    int below = 0;
+    for (int i = 0; i < steps; ++i) {
+      step_features f{std::floor(300 * u(rng)), 0, std::floor(64 * u(rng)), 20000 * u(rng)};
+      f.prefill_pairs = f.prefill_tokens * f.prefill_tokens / 2;
+      const double y = truth.mean_ms(f) * noise(rng) * factor;
+      below += y <= m.bound_ms(f) ? 1 : 0;
+      m.observe(f, y);
+    }
+    return static_cast<double>(below) / steps;
+  };
+  covered(2000, 1);
+  EXPECT_NEAR(covered(2000, 1), 0.95, 0.02);
+  covered(1000, 1.5);
+  EXPECT_NEAR(covered(2000, 1.5), 0.95, 0.03);
+}
+
+}  // namespace
+}  // namespace collm::coordinator
