@@ -1,0 +1,170 @@
+#include "cli/cluster_client.hpp"
+
+#include <algorithm>
+
+namespace collm::cli {
+namespace {
+
+errc code_of(unsigned status) {
+  switch (status) {
+    case 400:
+      return errc::bad_request;
+    case 401:
+      return errc::unauthorized;
+    case 403:
+      return errc::forbidden;
+    case 404:
+      return errc::not_found;
+    case 409:
+      return errc::conflict;
+    case 413:
+      return errc::too_large;
+    case 429:
+      return errc::rate_limited;
+    case 503:
+      return errc::overloaded;
+    default:
+      return errc::internal;
+  }
+}
+
+json parsed(const std::string& body) { return json::parse(body, nullptr, false); }
+
+site_gateway gateway_from(const json& snapshot, const json& node, const std::string& state) {
+  const std::string address = text(snapshot, "httpAddress");
+  return {text(snapshot, "site", text(node, "site")), text(snapshot, "node", text(node, "name")),
+          address.empty() || address.starts_with("http") ? address : "http://" + address, state};
+}
+
+}  // namespace
+
+double number(const json& from, const char* name, double otherwise) {
+  const json& value = part(from, name);
+  return value.is_number() ? value.get<double>() : otherwise;
+}
+
+std::string text(const json& from, const char* name, const std::string& otherwise) {
+  const json& value = part(from, name);
+  return value.is_string() ? value.get<std::string>() : otherwise;
+}
+
+const json& part(const json& from, const char* name) {
+  static const json nothing;
+  if (!from.is_object()) return nothing;
+  const auto found = from.find(name);
+  return found == from.end() ? nothing : *found;
+}
+
+error failure_of(const bench::http_reply& reply) {
+  const json body = parsed(reply.body);
+  const std::string message = text(part(body, "error"), "message");
+  const std::string status = "HTTP " + std::to_string(reply.status);
+  return {code_of(reply.status), message.empty() ? status : message + " (" + status + ")"};
+}
+
+cluster_client::cluster_client(bench::http_url server, std::string url, std::string key)
+    : http_(std::move(server)), url_(std::move(url)), key_(std::move(key)) {}
+
+result<cluster_client> cluster_client::connect(const cluster_flags& flags) {
+  auto server = bench::parse_url(flags.url);
+  if (!server) return server.failure();
+  return cluster_client(std::move(*server), flags.url, flags.key);
+}
+
+bench::http_call cluster_client::call(std::string method, std::string target) const {
+  bench::http_call c;
+  c.method = std::move(method);
+  c.target = std::move(target);
+  if (!key_.empty()) c.headers.emplace_back("Authorization", "Bearer " + key_);
+  return c;
+}
+
+error cluster_client::unreachable(const error& why) const {
+  if (why.code != errc::unavailable) return why;
+  return {why.code, "nothing answers at " + url_ +
+                        "; start a cluster with collm up, or name another with --url (" +
+                        why.message + ")"};
+}
+
+result<json> cluster_client::understood(const result<bench::http_reply>& reply) const {
+  if (!reply) return unreachable(reply.failure());
+  if (!reply->ok()) return failure_of(*reply);
+  json body = parsed(reply->body);
+  if (body.is_discarded())
+    return error{errc::corrupt,
+                 url_ + " answered something that is not JSON: is it a CoLLM gateway?"};
+  return body;
+}
+
+result<json> cluster_client::get(const std::string& target) const {
+  return understood(http_.send(call("GET", target)));
+}
+
+result<json> cluster_client::post(const std::string& target, const json& body,
+                                  std::chrono::milliseconds silence) const {
+  bench::http_call c = call("POST", target);
+  c.body = body.dump(-1, ' ', false, json::error_handler_t::replace);
+  c.silence_timeout = silence;
+  return understood(http_.send(c));
+}
+
+result<void> cluster_client::stream(const std::string& target, const json& body,
+                                    const std::function<bool(const json&)>& to) const {
+  bench::http_call c = call("POST", target);
+  c.body = body.dump(-1, ' ', false, json::error_handler_t::replace);
+  std::optional<error> broken;
+  bool ended = false;
+  const auto reply = http_.stream(c, [&](std::string_view data) {
+    if (data == "[DONE]") return ended = true;
+    const json event = parsed(std::string(data));
+    if (event.is_discarded())
+      broken = error{errc::corrupt, "a stream event is not JSON"};
+    else if (event.contains("error"))
+      broken = error{errc::internal, text(event["error"], "message", "the stream broke off")};
+    const bool go_on = !broken && to(event);
+    ended = ended || !go_on;
+    return go_on;
+  });
+  if (!reply) return unreachable(reply.failure());
+  if (!reply->ok()) return failure_of(*reply);
+  if (broken) return *broken;
+  if (!ended) return error{errc::unavailable, "the answer broke off before its end"};
+  return {};
+}
+
+bool cluster_client::answers() const {
+  return static_cast<bool>(http_.send(call("GET", "/health")));
+}
+
+std::vector<site_gateway> site_gateways(const json& status) {
+  std::vector<site_gateway> all;
+  const json& nodes = part(status, "nodes");
+  if (nodes.is_array()) {
+    for (const json& node : nodes)
+      all.push_back(gateway_from(part(node, "snapshot"), node, text(node, "state")));
+  }
+  if (all.empty() && !text(part(status, "head"), "site").empty()) {
+    all.push_back(gateway_from(part(status, "head"), json(), "serving"));
+  }
+  std::erase_if(all, [](const site_gateway& g) { return g.url.empty(); });
+  std::stable_sort(all.begin(), all.end(), [](const site_gateway& a, const site_gateway& b) {
+    return (a.state == "serving") > (b.state == "serving");
+  });
+  return all;
+}
+
+result<site_gateway> gateway_of(const json& status, const std::string& site) {
+  std::vector<site_gateway> all = site_gateways(status);
+  std::string sites;
+  for (const site_gateway& g : all) {
+    if (g.site == site || (site.empty() && all.size() == 1)) return g;
+    sites += (sites.empty() ? "" : ", ") + g.site;
+  }
+  if (sites.empty())
+    return error{errc::unavailable, "no node of this cluster serves yet; collm status tells why"};
+  return error{errc::bad_request,
+               (site.empty() ? "name a site with --site" : "no site \"" + site + "\"") +
+                   std::string("; there are: ") + sites};
+}
+
+}  // namespace collm::cli

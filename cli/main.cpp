@@ -1,0 +1,17 @@
+// `collm`: the one binary.
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+
+#include "cli/verbs.hpp"
+
+int main(int argc, char** argv) {
+  const bool colours =
+      ::isatty(STDOUT_FILENO) && ::isatty(STDERR_FILENO) && std::getenv("NO_COLOR") == nullptr;
+  collm::cli::console io(std::cout, std::cerr, colours);
+  std::error_code failed;
+  const auto executable = std::filesystem::read_symlink("/proc/self/exe", failed);
+  return collm::cli::run(argc, argv, io, failed ? std::filesystem::absolute(argv[0]) : executable);
+}

@@ -1,0 +1,111 @@
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <ostream>
+#include <thread>
+
+#include "cli/cluster_client.hpp"
+#include "cli/manifest_source.hpp"
+#include "cli/plan_view.hpp"
+#include "cli/status_view.hpp"
+#include "cli/verbs.hpp"
+#include "deploy/cluster.hpp"
+
+namespace collm::cli {
+namespace {
+
+/// Packing a base for the first time takes most of it.
+constexpr std::chrono::seconds ready_max{60};
+constexpr std::chrono::seconds stop_max{30};
+constexpr std::chrono::milliseconds look_again{100};
+
+struct up_options {
+  std::string file, log_level = "warning";
+};
+
+std::atomic<bool> interrupted{false};
+
+void on_interrupt(int) { interrupted = true; }
+
+/// Ctrl-C and SIGTERM end the wait; a second one ends the process, should the drain hang.
+void listen_to_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+json announcement(const deploy::spawn_plan& plan, const json& status) {
+  const std::string head = "http://" + to_string(plan.head.http);
+  json sites = json::array();
+  for (const deploy::node_plan& n : plan.nodes) {
+    sites.push_back({{"node", n.name}, {"site", n.site}, {"http", "http://" + to_string(n.http)}});
+  }
+  return {{"cluster", plan.cluster},
+          {"http", head},
+          {"dashboard", head + "/dashboard/"},
+          {"sites", sites},
+          {"memory_bytes", memory_used(status)},
+          {"budget_bytes", plan.budget_bytes},
+          {"kernel_path", kernel_path_of(status)}};
+}
+
+std::string line_of(const json& up) {
+  std::string line = text(up, "cluster") + " is up: " + text(up, "http");
+  for (const json& site : up["sites"]) line += ", " + text(site, "site") + " " + text(site, "http");
+  return line + "; dashboard " + text(up, "dashboard") + "; memory " +
+         size_text(number(up, "memory_bytes")) + " of " + size_text(number(up, "budget_bytes")) +
+         "; " + text(up, "kernel_path", "kernel path not told yet");
+}
+
+int announce(console& io, const deploy::spawn_plan& plan) {
+  const auto client = cluster_client::connect({"http://" + to_string(plan.head.http), ""});
+  if (!client) return io.fail(client.failure());
+  const auto status = client->status();
+  if (!status) return io.fail(status.failure());
+  const json up = announcement(plan, *status);
+  if (io.wants_json())
+    io.print(up);
+  else
+    io.out() << line_of(up) << std::endl;
+  return success;
+}
+
+void wait_for_end(const deploy::cluster& running) {
+  while (!interrupted && !running.stop_requested()) std::this_thread::sleep_for(look_again);
+}
+
+int serve(console& io, const deploy::spawn_plan& plan, deploy::cluster& running) {
+  if (const auto ready = running.wait_ready(ready_max); !ready) return io.fail(ready.failure());
+  if (const int said = announce(io, plan); said != success) return said;
+  wait_for_end(running);
+  return success;
+}
+
+int up(console& io, const up_options& o, const std::filesystem::path& executable) {
+  const auto source = read_manifest(o.file);
+  if (!source) return io.fail(source.failure());
+  const auto on = deploy::machine::here();
+  const deploy::plan_check checked = deploy::make_plan(source->yaml, source->base_dir, on);
+  if (!checked.plan) return report(io, source->name, checked.problems);
+  listen_to_signals();
+  auto running = deploy::cluster::start(*checked.plan, {executable, on.cache_dir, o.log_level});
+  if (!running) return io.fail(running.failure());
+  const int outcome = serve(io, *checked.plan, **running);
+  (*running)->stop(stop_max);
+  return outcome;
+}
+
+}  // namespace
+
+void add_up(program& p) {
+  verb v(p.app, "up", "Start a cluster and stay until Ctrl-C or collm down");
+  const auto o = std::make_shared<up_options>();
+  add_manifest_flag(v, o->file);
+  v.flag("--log-level", o->log_level, "trace, debug, info, warning, error")->capture_default_str();
+  v.runs(p.io, p.exit,
+         [&io = p.io, o, executable = p.executable] { return up(io, *o, executable); });
+}
+
+}  // namespace collm::cli

@@ -1,0 +1,165 @@
+#include "deploy/doctor.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "deploy/manifest_values.hpp"
+
+namespace collm::deploy {
+namespace fs = std::filesystem;
+namespace {
+
+/// State, logs and a packed base fit easily; below this a disk is about to be full.
+constexpr std::uint64_t free_disk_min = 1ull << 30;
+
+class descriptor {
+ public:
+  explicit descriptor(int fd) : fd_(fd) {}
+  ~descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  descriptor(const descriptor&) = delete;
+  descriptor& operator=(const descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+std::uint64_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("MemAvailable:")) return std::stoull(line.substr(13)) * 1024;
+  }
+  return 0;
+}
+
+/// The nearest folder above `path` that exists: where its file system is.
+fs::path existing(fs::path path) {
+  std::error_code ignored;  // what cannot be looked at does not exist for us
+  while (path.has_relative_path() && !fs::exists(path, ignored)) path = path.parent_path();
+  return path;
+}
+
+finding disk_of(const char* what, const fs::path& path) {
+  std::error_code failed;
+  const auto space = fs::space(existing(path), failed);
+  if (failed)
+    return {"disk", health::problem, std::string(what) + ": cannot look at " + path.string(),
+            "choose a folder that can be read"};
+  const std::string text =
+      bytes_text(space.available) + " free for " + what + " (" + path.string() + ")";
+  if (::access(existing(path).c_str(), W_OK) != 0) {
+    return {"disk", health::problem, path.string() + " cannot be written",
+            "choose another folder for " + std::string(what)};
+  }
+  if (space.available < free_disk_min)
+    return {"disk", health::warning, text,
+            "free some space: at least " + bytes_text(free_disk_min)};
+  return {"disk", health::good, text, ""};
+}
+
+finding memory_of(const spawn_plan& plan) {
+  const std::uint64_t available = available_memory();
+  const std::string text = bytes_text(plan.planned_bytes()) + " planned of a budget of " +
+                           bytes_text(plan.budget_bytes) + ", " + bytes_text(available) +
+                           " available";
+  if (available >= plan.planned_bytes()) return {"memory", health::good, text, ""};
+  return {"memory", health::warning, text,
+          "close other programs, or lower kvCache in the manifest"};
+}
+
+finding cores_of(const spawn_plan& plan, const machine& on) {
+  std::uint32_t threads = 0;
+  for (const node_plan& n : plan.nodes) threads += n.threads * n.replicas;
+  return {"cores", health::good,
+          std::to_string(on.cores) + " cores, " + std::to_string(threads) + " engine threads", ""};
+}
+
+void ports_of(const spawn_plan& plan, std::vector<finding>& to) {
+  std::size_t taken = 0, all = 0;
+  const auto check = [&](const std::optional<address>& a, const std::string& whose) {
+    if (!a) return;
+    ++all;
+    const auto tried = try_port(*a);
+    if (tried) return;
+    ++taken;
+    to.push_back({"ports", health::problem,
+                  to_string(*a) + " (" + whose + "): " + tried.failure().message,
+                  "end what listens there (collm down, if it is a cluster of yours), or change the "
+                  "manifest"});
+  };
+  check(plan.head.http, "head");
+  check(plan.head.capnp, "head, Cap'n Proto");
+  check(plan.head.link, "link");
+  for (const node_plan& n : plan.nodes) {
+    check(n.http, n.name);
+    check(n.capnp, n.name + ", Cap'n Proto");
+  }
+  if (taken == 0)
+    to.push_back({"ports", health::good, "all " + std::to_string(all) + " ports are free", ""});
+}
+
+}  // namespace
+
+std::string_view to_string(health h) {
+  return h == health::good ? "good" : h == health::warning ? "warning" : "problem";
+}
+
+result<void> try_port(const address& a) {
+  sockaddr_storage where{};
+  socklen_t length = 0;
+  const bool v6 = a.host.find(':') != std::string::npos;
+  if (v6) {
+    auto* in = reinterpret_cast<sockaddr_in6*>(&where);
+    *in = {};
+    in->sin6_family = AF_INET6, in->sin6_port = htons(a.port), length = sizeof *in;
+    inet_pton(AF_INET6, a.host.c_str(), &in->sin6_addr);
+  } else {
+    auto* in = reinterpret_cast<sockaddr_in*>(&where);
+    in->sin_family = AF_INET, in->sin_port = htons(a.port), length = sizeof *in;
+    inet_pton(AF_INET, a.host.c_str(), &in->sin_addr);
+  }
+  const descriptor socket(::socket(where.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int yes = 1;  // as our gateways do: a port in TIME_WAIT is free
+  if (socket.get() >= 0) ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  if (socket.get() < 0 || ::bind(socket.get(), reinterpret_cast<sockaddr*>(&where), length) != 0 ||
+      ::listen(socket.get(), 1) != 0) {
+    return error{errno == EADDRINUSE ? errc::conflict : errc::io, std::strerror(errno)};
+  }
+  return {};
+}
+
+std::vector<finding> examine(std::string_view yaml, std::string_view file, const fs::path& base_dir,
+                             const machine& on) {
+  std::vector<finding> all;
+  const plan_check checked = make_plan(yaml, base_dir, on);
+  for (const problem& p : checked.problems) {
+    const bool model = p.field == "spec.model.source";
+    all.push_back({model ? "model" : "manifest", health::problem, to_string(p, file),
+                   model ? "./dev build fetches the catalogue's models"
+                         : "mend the manifest; collm validate checks it"});
+  }
+  all.push_back(disk_of("the cache", on.cache_dir));
+  if (!checked.plan) return all;
+  const spawn_plan& plan = *checked.plan;
+  all.push_back({"manifest", health::good,
+                 std::string(file) + ": " + plan.cluster + ", " +
+                     std::to_string(plan.nodes.size()) + " nodes",
+                 ""});
+  all.push_back(
+      {"model", health::good, plan.model.name + ", " + bytes_text(plan.model.file_bytes), ""});
+  all.push_back(cores_of(plan, on));
+  all.push_back(memory_of(plan));
+  all.push_back(disk_of("the state", plan.head.state_dir));
+  ports_of(plan, all);
+  return all;
+}
+
+}  // namespace collm::deploy
