@@ -248,25 +248,33 @@ void serving_executor::cover(sequence& s, std::uint32_t end) {
   }
 }
 
-// A block that another sequence published since is taken instead of computed, so a planned chunk
-// may shrink, down to no row.
+// Prefix blocks are taken instead of computed: those of a preempted sequence itself, and those that
+// others published since. So a planned chunk may shrink, down to no row. Beyond the chunk they are
+// taken from blocks that nobody planned.
 void serving_executor::plan(std::span<const step_work> work) {
   planned_.clear();
   segments_.clear();
+  std::uint32_t spare = cache_.available();
+  for (const auto& [id, tokens] : work) spare -= blocks_needed(id, tokens);
   for (const auto& [id, tokens] : work) {
     sequence& s = *find(id);
-    const std::uint32_t end = s.computed + tokens;
-    take_hits(s, end);
+    std::uint32_t end = s.computed + tokens;
+    const std::uint32_t planned_blocks = blocks_for(end);
+    take_hits(s, end + spare * kv_.pages().block_tokens);
+    spare -= std::max(planned_blocks, static_cast<std::uint32_t>(s.blocks.size())) - planned_blocks;
+    end = std::max(end, s.computed);
     cover(s, end);
-    const std::uint32_t rows = end - s.computed;
-    planned_.push_back({&s, end, rows});
-    if (rows == 0) continue;
-    segments_.push_back({.tokens = std::span(s.tokens).subspan(s.computed, rows),
-                         .position = s.computed,
-                         .blocks = s.blocks,
-                         .with = s.with,
-                         .logits = end == s.length()});
+    planned_.push_back({&s, end});
+    if (end > s.computed) segments_.push_back(rows_of(s, end));
   }
+}
+
+segment serving_executor::rows_of(const sequence& s, std::uint32_t end) const {
+  return {.tokens = std::span(s.tokens).subspan(s.computed, end - s.computed),
+          .position = s.computed,
+          .blocks = s.blocks,
+          .with = s.with,
+          .logits = end == s.length()};
 }
 
 // The wall towards libtorch: its exceptions end here.

@@ -49,8 +49,7 @@ class serving_executor final : public executor {
   /// One planned sequence of the present step.
   struct planned {
     sequence* of;
-    std::uint32_t end;   ///< tokens whose KV stands after the step
-    std::uint32_t rows;  ///< computed in it; fewer than planned where prefix blocks were found
+    std::uint32_t end;  ///< tokens whose KV stands after the step
   };
 
   sequence* find(sequence_id id) const;
@@ -62,6 +61,7 @@ class serving_executor final : public executor {
   void take_hits(sequence& s, std::uint32_t end);
   void cover(sequence& s, std::uint32_t end);
   void plan(std::span<const step_work> work);
+  segment rows_of(const sequence& s, std::uint32_t end) const;
   result<std::span<const float>> run_forward();
   void publish_full_blocks(sequence& s);
   emission next_token(sequence& s, std::span<const float> logits);
