@@ -30,10 +30,12 @@ std::string bearer_key(const http_request& request) {
   return start == std::string::npos ? std::string() : value->substr(start);
 }
 
-api_error refused(errc code, std::string message) { return api_error::of({code, std::move(message), 0}); }
+api_error refused(errc code, std::string message) {
+  return api_error::of({code, std::move(message), 0});
+}
 
-// Prefix reuse is shared inside a tenant and on every gateway of the cluster, so the salt depends on its name alone; a client
-// can neither see nor choose it.
+// Prefix reuse is shared inside a tenant and on every gateway of the cluster, so the salt depends
+// on its name alone; a client can neither see nor choose it.
 std::uint64_t salt_of(const std::string& tenant_name) {
   std::uint64_t salt = 0;
   const auto hex = sha256_hex("collm cache salt of tenant " + tenant_name);
@@ -56,7 +58,8 @@ std::string sha256_hex(std::string_view bytes) {
   return out;
 }
 
-authenticator::authenticator(std::vector<tenant> tenants, std::string admin_key_sha256, std::uint16_t port)
+authenticator::authenticator(std::vector<tenant> tenants, std::string admin_key_sha256,
+                             std::uint16_t port)
     : tenants_(std::move(tenants)),
       buckets_(tenants_.size()),
       admin_key_sha256_(lower(admin_key_sha256)),
@@ -75,15 +78,18 @@ bool authenticator::local_host(std::string_view host) const {
 }
 
 std::optional<api_error> authenticator::check_local(const http_request& request) const {
-  if (!request.from_loopback) return refused(errc::forbidden, "without a key only callers on this machine are served");
+  if (!request.from_loopback)
+    return refused(errc::forbidden, "without a key only callers on this machine are served");
   const auto* host = request.header("host");
   if (host == nullptr || request.header_count("host") != 1 || !local_host(lower(*host))) {
-    return refused(errc::forbidden, "Host must be localhost:" + port_ + ", 127.0.0.1:" + port_ + " or [::1]:" +
-                                        port_ + " on a gateway without keys");
+    return refused(errc::forbidden, "Host must be localhost:" + port_ + ", 127.0.0.1:" + port_ +
+                                        " or [::1]:" + port_ + " on a gateway without keys");
   }
   const auto* origin = request.header("origin");
   if (origin != nullptr && lower(*origin) != "http://" + lower(*host)) {
-    return refused(errc::forbidden, "requests from web pages of another origin are refused; this one is http://" + *host);
+    return refused(
+        errc::forbidden,
+        "requests from web pages of another origin are refused; this one is http://" + *host);
   }
   return std::nullopt;
 }
@@ -101,41 +107,50 @@ const tenant* authenticator::find_tenant(const std::string& key) const {
 std::optional<api_error> authenticator::check(const http_request& request, access_level level,
                                               caller& who) const {
   const auto key = bearer_key(request);
-  const bool admin = !admin_key_sha256_.empty() && !key.empty() && same_digest(sha256_hex(key), admin_key_sha256_);
+  const bool admin =
+      !admin_key_sha256_.empty() && !key.empty() && same_digest(sha256_hex(key), admin_key_sha256_);
   if (admin) return std::nullopt;
   if (level == access_level::admin && !admin_key_sha256_.empty()) {
-    return refused(errc::unauthorized, "this path needs the admin key as 'Authorization: Bearer KEY'");
+    return refused(errc::unauthorized,
+                   "this path needs the admin key as 'Authorization: Bearer KEY'");
   }
   if (level == access_level::admin || tenants_.empty()) return check_local(request);
   if (level == access_level::open) return std::nullopt;
   const tenant* known = key.empty() ? nullptr : find_tenant(key);
   if (known == nullptr) {
-    return refused(errc::unauthorized, key.empty() ? "a key is needed: send 'Authorization: Bearer KEY'"
-                                                   : "this key is not known here");
+    return refused(errc::unauthorized, key.empty()
+                                           ? "a key is needed: send 'Authorization: Bearer KEY'"
+                                           : "this key is not known here");
   }
   who = {known->name, known->site, known->interactive, salt_of(known->name)};
   return std::nullopt;
 }
 
-std::optional<api_error> authenticator::admit(const caller& who, clock::time_point now,
-                                              std::vector<std::pair<std::string, std::string>>& limit_headers) {
-  const auto it = std::find_if(tenants_.begin(), tenants_.end(), [&](const tenant& t) { return t.name == who.tenant; });
+std::optional<api_error> authenticator::admit(
+    const caller& who, clock::time_point now,
+    std::vector<std::pair<std::string, std::string>>& limit_headers) {
+  const auto it = std::find_if(tenants_.begin(), tenants_.end(),
+                               [&](const tenant& t) { return t.name == who.tenant; });
   if (it == tenants_.end() || it->requests_per_s <= 0) return std::nullopt;
   const double rate = it->requests_per_s, most = std::max(1.0, rate);
   bucket& b = buckets_[static_cast<std::size_t>(it - tenants_.begin())];
   if (b.filled != clock::time_point{}) {
-    b.tokens = std::min(most, b.tokens + rate * std::chrono::duration<double>(now - b.filled).count());
+    b.tokens =
+        std::min(most, b.tokens + rate * std::chrono::duration<double>(now - b.filled).count());
   }
   b.filled = now;
   const bool granted = b.tokens >= 1;
   if (granted) b.tokens -= 1;
   const auto full_ms = static_cast<std::uint64_t>(std::ceil((most - b.tokens) / rate * 1000));
-  limit_headers.emplace_back("x-ratelimit-limit-requests", std::to_string(static_cast<std::uint64_t>(most)));
-  limit_headers.emplace_back("x-ratelimit-remaining-requests", std::to_string(static_cast<std::uint64_t>(b.tokens)));
+  limit_headers.emplace_back("x-ratelimit-limit-requests",
+                             std::to_string(static_cast<std::uint64_t>(most)));
+  limit_headers.emplace_back("x-ratelimit-remaining-requests",
+                             std::to_string(static_cast<std::uint64_t>(b.tokens)));
   limit_headers.emplace_back("x-ratelimit-reset-requests", std::to_string(full_ms) + "ms");
   if (granted) return std::nullopt;
   const double wait_ms = std::ceil((1 - b.tokens) / rate * 1000);
-  auto out = refused(errc::rate_limited, "tenant " + it->name + " may send " + std::to_string(rate) + " requests a second");
+  auto out = refused(errc::rate_limited, "tenant " + it->name + " may send " +
+                                             std::to_string(rate) + " requests a second");
   out.retry_after_ms = static_cast<std::uint32_t>(std::min<double>(wait_ms, retry_after_ms_max));
   return out;
 }

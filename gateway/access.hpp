@@ -1,5 +1,6 @@
-// Who may call: keys of tenants and of the admin, and on keyless loopback the checks that keep web pages of other origins out
-// (DNS rebinding, CSRF). Pure but for the digest; the gateway's Asio thread only.
+// Who may call: keys of tenants and of the admin, and on keyless loopback the checks that keep web
+// pages of other origins out (DNS rebinding, CSRF). Pure but for the digest; the gateway's Asio
+// thread only.
 #pragma once
 
 #include <chrono>
@@ -36,15 +37,17 @@ class authenticator {
  public:
   using clock = std::chrono::steady_clock;
 
-  /// `port`: the one we listen on, for Host. With tenants every user route needs a key. Admin routes need the admin key; while
-  /// none is set, a caller on this machine whose Host and Origin are local.
+  /// `port`: the one we listen on, for Host. With tenants every user route needs a key. Admin
+  /// routes need the admin key; while none is set, a caller on this machine whose Host and Origin
+  /// are local.
   authenticator(std::vector<tenant> tenants, std::string admin_key_sha256, std::uint16_t port);
 
   /// Nothing if the caller may; `who` is filled then.
-  std::optional<api_error> check(const http_request& request, access_level level, caller& who) const;
+  std::optional<api_error> check(const http_request& request, access_level level,
+                                 caller& who) const;
 
-  /// Takes one request out of the tenant's rate; an error with the time until the next one otherwise. `limit_headers` are
-  /// x-ratelimit-*-requests for a tenant with a rate.
+  /// Takes one request out of the tenant's rate; an error with the time until the next one
+  /// otherwise. `limit_headers` are x-ratelimit-*-requests for a tenant with a rate.
   std::optional<api_error> admit(const caller& who, clock::time_point now,
                                  std::vector<std::pair<std::string, std::string>>& limit_headers);
 

@@ -26,7 +26,8 @@ bool is_utf8(std::string_view bytes) {
          bytes.find("\xEF\xBF\xBD") != std::string_view::npos;
 }
 
-// Legacy completions show a token as one string only: a token that is no text by itself is spelled by its bytes.
+// Legacy completions show a token as one string only: a token that is no text by itself is spelled
+// by its bytes.
 std::string spelled(std::string_view bytes) {
   if (is_utf8(bytes)) return std::string(bytes);
   static constexpr char digits[] = "0123456789abcdef";
@@ -47,8 +48,9 @@ json byte_list(std::string_view bytes) {
 }
 
 std::uint64_t code_points(std::string_view bytes) {
-  return static_cast<std::uint64_t>(std::count_if(
-      bytes.begin(), bytes.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::uint64_t>(std::count_if(bytes.begin(), bytes.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
 }
 
 json token_entry(const text::tokenizer& tokens, std::uint32_t id, float logprob) {
@@ -88,7 +90,7 @@ std::string answered_by(schema::Accepted::Reader accepted, const std::string& ba
 
 std::string sse_data(std::string_view line) { return "data: " + std::string(line) + "\n\n"; }
 
-// -- logprobs ---------------------------------------------------------------------------------------------------------------
+// -- logprobs
 
 void logprob_writer::add(capnp::List<schema::Token>::Reader tokens) {
   for (const auto token : tokens) {
@@ -138,13 +140,14 @@ json logprob_writer::take() {
   return out;
 }
 
-// -- stream -----------------------------------------------------------------------------------------------------------------
+// -- stream
 
 stream_writer::stream_writer(answer_identity identity, const text::tokenizer& tokens)
     : identity_(std::move(identity)),
       choices_(identity_.choices, choice{false, false, logprob_writer(tokens, identity_.kind)}) {}
 
-std::string stream_writer::frame(std::uint32_t index, json part, json logprobs, json finish_reason) const {
+std::string stream_writer::frame(std::uint32_t index, json part, json logprobs,
+                                 json finish_reason) const {
   const bool chat = identity_.kind == completion_kind::chat;
   json one;
   one["index"] = index;
@@ -198,8 +201,9 @@ std::string stream_writer::finish(schema::Finish::Reader finish) {
     if (!choices_[i].finished) out += content(i, {}) + end(i, finish.getReason());
   }
   if (identity_.include_usage) {
-    json last = envelope(identity_, identity_.kind == completion_kind::chat ? "chat.completion.chunk"
-                                                                            : "text_completion");
+    json last =
+        envelope(identity_, identity_.kind == completion_kind::chat ? "chat.completion.chunk"
+                                                                    : "text_completion");
     last["choices"] = json::array();
     last["usage"] = usage_json(finish);
     out += sse_data(dumped(last));
@@ -207,7 +211,7 @@ std::string stream_writer::finish(schema::Finish::Reader finish) {
   return out + sse_data("[DONE]");
 }
 
-// -- body -------------------------------------------------------------------------------------------------------------------
+// -- body
 
 body_writer::body_writer(answer_identity identity, const text::tokenizer& tokens)
     : identity_(std::move(identity)),

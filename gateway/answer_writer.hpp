@@ -1,4 +1,5 @@
-// What an OpenAI client reads: the frames of a stream, the body of a whole answer. Pure; owned by one generation.
+// What an OpenAI client reads: the frames of a stream, the body of a whole answer. Pure; owned by
+// one generation.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +28,12 @@ struct answer_identity {
 /// "assistant@3"; the base's own name for an answer of the base alone.
 std::string answered_by(schema::Accepted::Reader accepted, const std::string& base_name);
 
-/// OpenAI's log probabilities of one choice, for either kind of completion. Legacy offsets count code points of the answer.
+/// OpenAI's log probabilities of one choice, for either kind of completion. Legacy offsets count
+/// code points of the answer.
 class logprob_writer {
  public:
-  logprob_writer(const text::tokenizer& tokens, completion_kind kind) : tokens_(&tokens), kind_(kind) {}
+  logprob_writer(const text::tokenizer& tokens, completion_kind kind)
+      : tokens_(&tokens), kind_(kind) {}
   void add(capnp::List<schema::Token>::Reader tokens);
   bool empty() const { return empty_; }
   /// Everything added since the last take.
@@ -62,8 +65,8 @@ class stream_writer {
     bool started = false, finished = false;
     logprob_writer logprobs;
   };
-  std::string frame(std::uint32_t index, nlohmann::ordered_json part, nlohmann::ordered_json logprobs,
-                    nlohmann::ordered_json finish_reason) const;
+  std::string frame(std::uint32_t index, nlohmann::ordered_json part,
+                    nlohmann::ordered_json logprobs, nlohmann::ordered_json finish_reason) const;
   std::string content(std::uint32_t index, std::string_view text);
   std::string end(std::uint32_t index, schema::FinishReason reason);
   answer_identity identity_;

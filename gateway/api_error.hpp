@@ -24,8 +24,8 @@ struct api_error {
 /// `{"error":{"message","type","param","code"}}`, one line.
 std::string error_json(const api_error& failure);
 
-/// The whole response; 429 and 503 carry retry-after and retry-after-ms when there is advice, never above 60 s (official
-/// SDKs ignore longer ones).
+/// The whole response; 429 and 503 carry retry-after and retry-after-ms when there is advice, never
+/// above 60 s (official SDKs ignore longer ones).
 http_response error_response(const api_error& failure);
 
 inline constexpr std::uint32_t retry_after_ms_max = 60'000;

@@ -10,19 +10,19 @@ namespace {
 
 using json = nlohmann::json;
 
-// -- fields that would change the answer and are not built: refused unless they say nothing ---------------------------------
+// -- fields that would change the answer and are not built: refused unless they say nothing
 
 using neutral_test = bool (*)(const json&);
-bool when_empty(const json& v) { return (v.is_array() || v.is_object() || v.is_string()) && v.empty(); }
+bool when_empty(const json& v) {
+  return (v.is_array() || v.is_object() || v.is_string()) && v.empty();
+}
 bool when_false(const json& v) { return v.is_boolean() && !v.get<bool>(); }
 bool when_true(const json& v) { return v.is_boolean() && v.get<bool>(); }
 bool when_one(const json& v) { return v.is_number() && v.get<double>() == 1; }
 bool when_zero(const json& v) { return v.is_number() && v.get<double>() == 0; }
 bool when_none_or_auto(const json& v) { return v == "none" || v == "auto"; }
 bool when_only_text(const json& v) { return v == json::array({"text"}); }
-bool when_text_format(const json& v) {
-  return v.is_object() && v.value("type", json()) == "text";
-}
+bool when_text_format(const json& v) { return v.is_object() && v.value("type", json()) == "text"; }
 bool never(const json&) { return false; }
 
 struct refused_field {
@@ -79,7 +79,7 @@ void refuse_unbuilt(field_reader& fields) {
   }
 }
 
-// -- parts of the body ------------------------------------------------------------------------------------------------------
+// -- parts of the body
 
 void read_stops(field_reader& fields, const limits& bounds, completion_request& out) {
   const auto* value = fields.find("stop");
@@ -87,14 +87,17 @@ void read_stops(field_reader& fields, const limits& bounds, completion_request& 
   const json list = value->is_array() ? *value : json::array({*value});
   if (list.size() > bounds.stop_strings_max) {
     return fields.fail("stop", "at most " + std::to_string(bounds.stop_strings_max) +
-                                   " stop strings are accepted, not " + std::to_string(list.size()));
+                                   " stop strings are accepted, not " +
+                                   std::to_string(list.size()));
   }
   for (const auto& stop : list) {
-    if (!stop.is_string()) return fields.fail("stop", "'stop' must be a string or a list of strings");
+    if (!stop.is_string())
+      return fields.fail("stop", "'stop' must be a string or a list of strings");
     const auto& text = stop.get_ref<const std::string&>();
     if (text.empty() || text.size() > bounds.stop_string_bytes_max) {
-      return fields.fail("stop", "a stop string has 1 to " + std::to_string(bounds.stop_string_bytes_max) +
-                                     " bytes, not " + std::to_string(text.size()));
+      return fields.fail("stop", "a stop string has 1 to " +
+                                     std::to_string(bounds.stop_string_bytes_max) + " bytes, not " +
+                                     std::to_string(text.size()));
     }
     out.stops.push_back(text);
   }
@@ -176,7 +179,8 @@ void read_messages(field_reader& fields, const limits& bounds, completion_reques
   }
   if (list->size() > bounds.messages_max) {
     return fields.fail("messages", "at most " + std::to_string(bounds.messages_max) +
-                                       " messages are accepted, not " + std::to_string(list->size()));
+                                       " messages are accepted, not " +
+                                       std::to_string(list->size()));
   }
   std::vector<text::chat_message> messages;
   for (std::size_t i = 0; i < list->size(); ++i) {
@@ -185,16 +189,20 @@ void read_messages(field_reader& fields, const limits& bounds, completion_reques
     if (!entry.is_object()) return fields.fail(at, "'" + at + "' must be an object");
     const auto role = known_role(entry.value("role", json()));
     if (!role) {
-      return fields.fail(at + ".role", "'" + at + ".role' must be system, developer, user or assistant");
+      return fields.fail(at + ".role",
+                         "'" + at + ".role' must be system, developer, user or assistant");
     }
     for (const char* unbuilt : {"tool_calls", "function_call", "audio"}) {
       if (entry.contains(unbuilt) && !entry[unbuilt].is_null() && !entry[unbuilt].empty()) {
-        return fields.fail(at + "." + unbuilt, std::string("'") + at + "." + unbuilt + "' is not supported");
+        return fields.fail(at + "." + unbuilt,
+                           std::string("'") + at + "." + unbuilt + "' is not supported");
       }
     }
     auto content = content_text(entry.value("content", json()));
     if (!content) {
-      return fields.fail(at + ".content", "'" + at + ".content' must be a string or a list of {\"type\": \"text\"} parts");
+      return fields.fail(
+          at + ".content",
+          "'" + at + ".content' must be a string or a list of {\"type\": \"text\"} parts");
     }
     messages.push_back({*role, std::move(*content)});
   }
@@ -220,7 +228,8 @@ void read_prompt(field_reader& fields, completion_request& out) {
   if (prompt == nullptr) return fields.fail("prompt", expected);
   const bool wrapped = prompt->is_array() && !prompt->empty() && !prompt->front().is_number();
   if (wrapped && prompt->size() > 1) {
-    return fields.fail("prompt", "one prompt a request is accepted, not " + std::to_string(prompt->size()) +
+    return fields.fail("prompt", "one prompt a request is accepted, not " +
+                                     std::to_string(prompt->size()) +
                                      "; send one request for each");
   }
   const json& one = wrapped ? prompt->front() : *prompt;
@@ -235,7 +244,8 @@ void read_prompt(field_reader& fields, completion_request& out) {
 
 }  // namespace
 
-std::variant<completion_request, api_error> parse_completion(std::string_view body, completion_kind kind,
+std::variant<completion_request, api_error> parse_completion(std::string_view body,
+                                                             completion_kind kind,
                                                              const limits& bounds) {
   auto document = parse_object(body, bounds.json_depth_max);
   if (!document) return api_error::of(document.failure());
@@ -259,7 +269,8 @@ std::variant<completion_request, api_error> parse_completion(std::string_view bo
   return out;
 }
 
-msg<schema::Request> build_request(const completion_request& from, const prompt_encoder::encoded& prompt,
+msg<schema::Request> build_request(const completion_request& from,
+                                   const prompt_encoder::encoded& prompt,
                                    const request_origin& origin) {
   return msg<schema::Request>::build([&](schema::Request::Builder b) {
     b.setId(origin.id);

@@ -1,4 +1,5 @@
-// The body of POST /v1/completions and /v1/chat/completions as checked values. Pure: no socket, no tokens yet.
+// The body of POST /v1/completions and /v1/chat/completions as checked values. Pure: no socket, no
+// tokens yet.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +37,10 @@ struct completion_request {
   std::string site;
 };
 
-/// Unknown fields are ignored unless they would change what the answer means; those are refused by name.
-std::variant<completion_request, api_error> parse_completion(std::string_view body, completion_kind kind,
+/// Unknown fields are ignored unless they would change what the answer means; those are refused by
+/// name.
+std::variant<completion_request, api_error> parse_completion(std::string_view body,
+                                                             completion_kind kind,
                                                              const limits& bounds);
 
 /// What the server adds to a parsed request.
@@ -50,7 +53,8 @@ struct request_origin {
   std::uint64_t age_us = 0;
 };
 
-msg<schema::Request> build_request(const completion_request& from, const prompt_encoder::encoded& prompt,
+msg<schema::Request> build_request(const completion_request& from,
+                                   const prompt_encoder::encoded& prompt,
                                    const request_origin& origin);
 
 }  // namespace collm::gateway

@@ -1,5 +1,5 @@
-// POST /v1/completions and /v1/chat/completions: from a body to a submitted generation. Cheap refusals come first: what will
-// not be admitted is not tokenised.
+// POST /v1/completions and /v1/chat/completions: from a body to a submitted generation. Cheap
+// refusals come first: what will not be admitted is not tokenised.
 #include <ctime>
 
 #include "gateway/generation.hpp"
@@ -14,15 +14,18 @@ constexpr std::uint32_t text_tokens_default = 16;
 /// Where the request has to stay: the field, the header or the tenant's own site, which must agree.
 result<std::string> site_of(const completion_request& request, const exchange& x) {
   std::string site = request.site;
-  if (const auto* header = x.request.header("x-collm-site"); header != nullptr && !header->empty()) {
+  if (const auto* header = x.request.header("x-collm-site");
+      header != nullptr && !header->empty()) {
     if (!site.empty() && site != *header) {
-      return error{errc::bad_request, "'site' is " + site + " but the header X-CoLLM-Site is " + *header};
+      return error{errc::bad_request,
+                   "'site' is " + site + " but the header X-CoLLM-Site is " + *header};
     }
     site = *header;
   }
   if (x.who.site.empty()) return site;
   if (!site.empty() && site != x.who.site) {
-    return error{errc::forbidden, "this key's requests stay in site " + x.who.site + ", not " + site};
+    return error{errc::forbidden,
+                 "this key's requests stay in site " + x.who.site + ", not " + site};
   }
   return x.who.site;
 }
@@ -40,7 +43,8 @@ answer_identity identity_of(http_context& context, const completion_request& req
 
 std::uint64_t age_us(const exchange& x) {
   const auto age = std::chrono::steady_clock::now() - x.arrived;
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(age).count());
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(age).count());
 }
 
 void start(http_context& context, const exchange_ptr& x, completion_request request,
@@ -48,8 +52,8 @@ void start(http_context& context, const exchange_ptr& x, completion_request requ
   // 63 bits: a seed that we drew can be sent back as a JSON integer.
   const std::uint64_t seed = request.seed.value_or(context.random() >> 1);
   const auto id = context.runtime.next_id();
-  auto one = std::make_shared<generation>(context, x, identity_of(context, request), id, request.stream,
-                                          std::to_string(seed));
+  auto one = std::make_shared<generation>(context, x, identity_of(context, request), id,
+                                          request.stream, std::to_string(seed));
   one->submit(build_request(request, prompt,
                             {.id = id,
                              .seed = seed,
@@ -61,8 +65,9 @@ void start(http_context& context, const exchange_ptr& x, completion_request requ
 
 void complete(http_context& context, const exchange_ptr& x, completion_kind kind) {
   if (!context.runtime.ready()) {
-    return x->fail(api_error::of({errc::draining, "this gateway admits no requests now: " +
-                                                      context.runtime.health_text(), 1000}));
+    return x->fail(api_error::of(
+        {errc::draining, "this gateway admits no requests now: " + context.runtime.health_text(),
+         1000}));
   }
   auto parsed = parse_completion(x->request.body, kind, context.options.bounds);
   if (auto* failure = std::get_if<api_error>(&parsed)) return x->fail(*failure);

@@ -6,7 +6,8 @@
 
 namespace collm::gateway {
 
-event_feed::event_feed(http_context& context, boost::asio::io_context& io) : context_(context), timer_(io) {}
+event_feed::event_feed(http_context& context, boost::asio::io_context& io)
+    : context_(context), timer_(io) {}
 
 void event_feed::stop() {
   *alive_ = false;
@@ -22,8 +23,9 @@ void event_feed::subscribe(const exchange_ptr& to, std::uint32_t after) {
   forget_gone();
   const auto most = context_.options.bounds.event_subscribers_max;
   if (subscribers_.size() >= most) {
-    return to->fail(api_error::of({errc::overloaded, "at most " + std::to_string(most) + " event streams are open at once",
-                                   static_cast<std::uint32_t>(context_.options.events_interval.count())}));
+    return to->fail(api_error::of(
+        {errc::overloaded, "at most " + std::to_string(most) + " event streams are open at once",
+         static_cast<std::uint32_t>(context_.options.events_interval.count())}));
   }
   http_response head;
   head.content_type = "text/event-stream; charset=utf-8";
@@ -52,17 +54,40 @@ void event_feed::tick() {
 }
 
 void event_feed::poll() {
-  std::uint32_t after = UINT32_MAX;
-  for (const auto& s : subscribers_) after = std::min(after, s->after);
-  const auto gate = context_.gate;
-  context_.runtime.status([this, gate, alive = alive_](msg<schema::ClusterStatus> m) {
+  ask_status();
+  ask_events();
+}
+
+// A runtime that is slow to answer is not asked again meanwhile; one that never answers, only after
+// the reply deadline.
+bool event_feed::inquiry::begin(std::chrono::milliseconds patience) {
+  const auto now = std::chrono::steady_clock::now();
+  if (pending && now - since < patience) return false;
+  pending = true;
+  since = now;
+  return true;
+}
+
+void event_feed::ask_status() {
+  if (!status_asked_.begin(context_.options.timeouts.reply)) return;
+  context_.runtime.status([this, gate = context_.gate, alive = alive_](auto m) {
     gate->post([this, alive, m = std::move(m)] {
-      if (*alive) send_status(m);
+      if (!*alive) return;
+      status_asked_.pending = false;
+      send_status(m);
     });
   });
-  context_.runtime.events(after, [this, gate, alive = alive_](std::vector<msg<schema::Event>> list) {
-    gate->post([this, alive, list = std::move(list)] {
-      if (*alive) send_events(list);
+}
+
+void event_feed::ask_events() {
+  if (!events_asked_.begin(context_.options.timeouts.reply)) return;
+  std::uint32_t after = UINT32_MAX;
+  for (const auto& s : subscribers_) after = std::min(after, s->after);
+  context_.runtime.events(after, [this, gate = context_.gate, alive = alive_, after](auto list) {
+    gate->post([this, alive, after, list = std::move(list)] {
+      if (!*alive) return;
+      events_asked_.pending = false;
+      send_events(after, list);
     });
   });
 }
@@ -74,23 +99,27 @@ void event_feed::send(const subscriber_ptr& to, std::string frames) {
 
 void event_feed::send_status(const msg<schema::ClusterStatus>& status) {
   std::string frame;
-  const auto made = guard([&] { frame = "event: status\ndata: " + to_json(*status.read()) + "\n\n"; });
+  const auto made =
+      guard([&] { frame = "event: status\ndata: " + to_json(*status.read()) + "\n\n"; });
   if (!made) return;
   for (const auto& s : subscribers_) {
     if (s->unwritten == 0) send(s, frame);
   }
 }
 
-// One answer serves all subscribers, each from where it stands; a slow one catches up later, or finds a gap in seq.
-void event_feed::send_events(const std::vector<msg<schema::Event>>& events) {
+// One answer serves all subscribers, each from where it stands. A slow one catches up later, or
+// finds a gap in seq; one that joined since and stands before `after` gets its own with the next
+// turn.
+void event_feed::send_events(std::uint32_t after, const std::vector<msg<schema::Event>>& events) {
   for (const auto& s : subscribers_) {
-    if (s->unwritten > 1) continue;
+    if (s->unwritten > 1 || s->after < after) continue;
     std::string frames;
     for (const auto& m : events) {
       const auto made = guard([&] {
         const auto event = m.read();
         if (event->getSeq() <= s->after) return;
-        frames += "event: event\nid: " + std::to_string(event->getSeq()) + "\ndata: " + to_json(*event) + "\n\n";
+        frames += "event: event\nid: " + std::to_string(event->getSeq()) +
+                  "\ndata: " + to_json(*event) + "\n\n";
         s->after = event->getSeq();
       });
       if (!made) break;

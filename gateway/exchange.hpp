@@ -1,5 +1,6 @@
-// One request and the response it will get, as handlers see them. Asio thread only. Calls after the client has gone, or after
-// the response is complete, do nothing; that is what late callbacks run into.
+// One request and the response it will get, as handlers see them. Asio thread only. Calls after the
+// client has gone, or after the response is complete, do nothing; that is what late callbacks run
+// into.
 #pragma once
 
 #include <chrono>

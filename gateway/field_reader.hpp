@@ -1,4 +1,5 @@
-// Typed fields out of one JSON object. Keeps the first failure, naming the field, so that callers read like a table.
+// Typed fields out of one JSON object. Keeps the first failure, naming the field, so that callers
+// read like a table.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ class field_reader {
 
   /// Absent and null fields give the default.
   double number(const char* name, double otherwise, double least, double most);
-  std::int64_t integer(const char* name, std::int64_t otherwise, std::int64_t least, std::int64_t most);
+  std::int64_t integer(const char* name, std::int64_t otherwise, std::int64_t least,
+                       std::int64_t most);
   bool boolean(const char* name, bool otherwise);
   std::string string(const char* name, std::string otherwise = {});
   /// Any 64-bit integer, signed or not, as its bits.

@@ -6,13 +6,16 @@ namespace {
 api_error broken_off(schema::Finish::Reader m) {
   switch (m.getReason()) {
     case schema::FinishReason::SLOW_READER:
-      return api_error::of({errc::slow_reader, "the stream was not read fast enough and was ended", 0});
+      return api_error::of(
+          {errc::slow_reader, "the stream was not read fast enough and was ended", 0});
     case schema::FinishReason::CANCELLED:
       return api_error::of({errc::cancelled, "the request was cancelled by the server", 0});
-    default: break;
+    default:
+      break;
   }
   const std::string why = m.getMessage();
-  return api_error::of({errc::internal, why.empty() ? "the request failed in the runtime" : why, 0});
+  return api_error::of(
+      {errc::internal, why.empty() ? "the request failed in the runtime" : why, 0});
 }
 
 bool ended_by_itself(schema::FinishReason reason) {
@@ -21,8 +24,8 @@ bool ended_by_itself(schema::FinishReason reason) {
 
 }  // namespace
 
-generation::generation(http_context& context, exchange_ptr to, answer_identity identity, request_id id,
-                       bool streamed, std::string seed)
+generation::generation(http_context& context, exchange_ptr to, answer_identity identity,
+                       request_id id, bool streamed, std::string seed)
     : context_(context),
       gate_(context.gate),
       exchange_(std::move(to)),
@@ -36,7 +39,8 @@ void generation::submit(msg<schema::Request> request) {
   context_.runtime.submit(std::move(request), shared_from_this());
 }
 
-// A message may have come over the link, so reading it can fail: then this request fails, nothing else.
+// A message may have come over the link, so reading it can fail: then this request fails, nothing
+// else.
 template <class M, class F>
 void generation::hop(M m, F on_io) {
   gate_->post([self = shared_from_this(), m = std::move(m), on_io] {
@@ -83,10 +87,13 @@ void generation::on_chunk(schema::TokenChunk::Reader m) {
     body_->chunk(m);
     return context_.runtime.credit(id_, 1);
   }
-  if (!stream_) return fail(api_error::of({errc::internal, "tokens came before their request was accepted", 0}));
+  if (!stream_)
+    return fail(
+        api_error::of({errc::internal, "tokens came before their request was accepted", 0}));
   auto frames = stream_->chunk(m);
   if (frames.empty()) return context_.runtime.credit(id_, 1);
-  exchange_->send(std::move(frames), [&runtime = context_.runtime, id = id_] { runtime.credit(id, 1); });
+  exchange_->send(std::move(frames),
+                  [&runtime = context_.runtime, id = id_] { runtime.credit(id, 1); });
 }
 
 void generation::on_finish(schema::Finish::Reader m) {
@@ -108,11 +115,12 @@ void generation::end_stream(schema::Finish::Reader m) {
 }
 
 void generation::on_reject(schema::Reject::Reader m) {
-  fail(api_error::of({errc_of(std::string_view(m.getCode().begin(), m.getCode().size())), m.getMessage(),
-                      m.getRetryAfterMs()}));
+  fail(api_error::of({errc_of(std::string_view(m.getCode().begin(), m.getCode().size())),
+                      m.getMessage(), m.getRetryAfterMs()}));
 }
 
-// In a stream that is open already the status has gone: the error is an event and [DONE] is missing.
+// In a stream that is open already the status has gone: the error is an event and [DONE] is
+// missing.
 void generation::fail(const api_error& failure) {
   if (!stream_) return exchange_->fail(failure);
   exchange_->send(sse_data(error_json(failure)));

@@ -1,6 +1,6 @@
-// One completion between the runtime and its client: turns the runtime's messages into a stream or a body, gives credit as
-// bytes leave, cancels when the client goes. The port's callbacks come on any thread and hop to the Asio thread; everything
-// else is there.
+// One completion between the runtime and its client: turns the runtime's messages into a stream or
+// a body, gives credit as bytes leave, cancels when the client goes. The port's callbacks come on
+// any thread and hop to the Asio thread; everything else is there.
 #pragma once
 
 #include <memory>
@@ -16,8 +16,8 @@ namespace collm::gateway {
 
 class generation final : public stream, public std::enable_shared_from_this<generation> {
  public:
-  generation(http_context& context, exchange_ptr to, answer_identity identity, request_id id, bool streamed,
-             std::string seed);
+  generation(http_context& context, exchange_ptr to, answer_identity identity, request_id id,
+             bool streamed, std::string seed);
 
   void submit(msg<schema::Request> request);
 

@@ -1,4 +1,5 @@
-// What all handlers of one gateway share. Asio thread only, except the counters and what says so itself.
+// What all handlers of one gateway share. Asio thread only, except the counters and what says so
+// itself.
 #pragma once
 
 #include <atomic>
@@ -19,7 +20,8 @@ class event_feed;
 
 /// Any thread.
 struct http_counters {
-  std::atomic<std::uint64_t> connections_open{0}, connections_refused{0}, requests{0}, internal_errors{0};
+  std::atomic<std::uint64_t> connections_open{0}, connections_refused{0}, requests{0},
+      internal_errors{0};
 };
 
 struct http_context {

@@ -1,4 +1,5 @@
-// One HTTP request and one response as plain values, and the bytes of a response. Not a parser: http_session reads with Beast.
+// One HTTP request and one response as plain values, and the bytes of a response. Not a parser:
+// http_session reads with Beast.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,7 @@ struct http_request {
   std::string query;   ///< after '?', as sent
   unsigned version = 11;
   bool keep_alive = true;
-  bool from_loopback = false;  ///< the peer's address
+  bool from_loopback = false;                                ///< the peer's address
   std::vector<std::pair<std::string, std::string>> headers;  ///< names in lower case
   std::string body;
 
@@ -38,7 +39,7 @@ struct http_response {
 struct http_framing {
   unsigned version = 11;
   bool keep_alive = true;
-  bool chunked = false;  ///< instead of content-length
+  bool chunked = false;      ///< instead of content-length
   bool until_close = false;  ///< neither: HTTP/1.0 streams
 };
 

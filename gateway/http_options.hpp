@@ -28,17 +28,19 @@ struct http_timeouts {
 };
 
 struct http_options {
-  std::string address = "127.0.0.1";  ///< an IP address of loopback; beyond it keys and TLS are needed
-  std::uint16_t port = 0;             ///< 0: any free one
+  std::string address =
+      "127.0.0.1";         ///< an IP address of loopback; beyond it keys and TLS are needed
+  std::uint16_t port = 0;  ///< 0: any free one
   limits bounds;
   gateway_role role = gateway_role::node;
   http_timeouts timeouts;
   std::vector<tenant> tenants;
-  std::string admin_key_sha256;      ///< empty: admin routes are for keyless callers on this machine
-  std::span<const asset> assets;     ///< outlives the server
+  std::string admin_key_sha256;   ///< empty: admin routes are for keyless callers on this machine
+  std::span<const asset> assets;  ///< outlives the server
   std::chrono::milliseconds events_interval{1'000};
-  std::string version = "0.1.0";     ///< GET /version
-  std::uint64_t seed = 0;            ///< of request ids and of seeds that clients leave out; 0: from the system
+  std::string version = "0.1.0";  ///< GET /version
+  std::uint64_t seed =
+      0;  ///< of request ids and of seeds that clients leave out; 0: from the system
 };
 
 }  // namespace collm::gateway

@@ -23,7 +23,8 @@ namespace {
 constexpr std::size_t turned_away_max = 64;
 // How long to wait before accepting again when the system has no descriptor left.
 constexpr std::chrono::milliseconds accept_retry{100};
-// Advice to who was turned away. How fast connections free up is not measured, so this is a polite constant.
+// Advice to who was turned away. How fast connections free up is not measured, so this is a polite
+// constant.
 constexpr std::uint32_t full_retry_ms = 1000;
 
 std::uint64_t system_seed() {
@@ -83,13 +84,15 @@ struct http_server::impl {
     const bool full = context.counters.connections_open >= context.options.bounds.connections_max;
     if (full) context.counters.connections_refused++;
     if (full && sessions.size() - context.counters.connections_open >= turned_away_max) return;
-    auto session = std::make_shared<http_session>(context, std::move(peer), [this, full](http_session* s) {
-      if (!full) context.counters.connections_open--;
-      sessions.erase(s);
-    });
+    auto session =
+        std::make_shared<http_session>(context, std::move(peer), [this, full](http_session* s) {
+          if (!full) context.counters.connections_open--;
+          sessions.erase(s);
+        });
     sessions.emplace(session.get(), session);
     if (!full) context.counters.connections_open++;
-    full ? session->turn_away(api_error::of({errc::overloaded, "too many connections are open", full_retry_ms}))
+    full ? session->turn_away(
+               api_error::of({errc::overloaded, "too many connections are open", full_retry_ms}))
          : session->start();
   }
 
@@ -117,15 +120,19 @@ http_server::http_server(std::unique_ptr<impl> state) : impl_(std::move(state)) 
 
 http_server::~http_server() { stop(); }
 
-result<std::unique_ptr<http_server>> http_server::start(http_options options, gateway::port& runtime,
+result<std::unique_ptr<http_server>> http_server::start(http_options options,
+                                                        gateway::port& runtime,
                                                         prompt_encoder encoder) {
   const std::string place = options.address + ":" + std::to_string(options.port);
   error_code ec;
   const auto address = asio::ip::make_address(options.address, ec);
-  if (ec) return error{errc::bad_request, "gateway address " + place + ": an IP address is expected, such as 127.0.0.1"};
+  if (ec)
+    return error{errc::bad_request,
+                 "gateway address " + place + ": an IP address is expected, such as 127.0.0.1"};
   if (!address.is_loopback()) {
-    return error{errc::bad_request, "gateway address " + place + " is beyond loopback, which needs keys and TLS; TLS is "
-                                    "not built yet, so put a TLS proxy before 127.0.0.1"};
+    return error{errc::bad_request, "gateway address " + place +
+                                        " is beyond loopback, which needs keys and TLS; TLS is "
+                                        "not built yet, so put a TLS proxy before 127.0.0.1"};
   }
   auto io = std::make_unique<asio::io_context>(1);
   tcp::acceptor acceptor(*io);
@@ -135,7 +142,8 @@ result<std::unique_ptr<http_server>> http_server::start(http_options options, ga
   if (!ec) acceptor.bind(endpoint, ec);
   if (!ec) acceptor.listen(asio::socket_base::max_listen_connections, ec);
   if (ec) return error{errc::io, "gateway cannot listen on " + place + ": " + ec.message()};
-  auto state = std::make_unique<impl>(std::move(options), runtime, std::move(encoder), std::move(acceptor), std::move(io));
+  auto state = std::make_unique<impl>(std::move(options), runtime, std::move(encoder),
+                                      std::move(acceptor), std::move(io));
   state->accept();
   state->thread = std::thread([s = state.get()] {
     pthread_setname_np(pthread_self(), "collm-http");
@@ -145,8 +153,12 @@ result<std::unique_ptr<http_server>> http_server::start(http_options options, ga
 }
 
 std::uint16_t http_server::port() const { return impl_->port; }
-std::uint64_t http_server::connections_open() const { return impl_->context.counters.connections_open; }
-std::uint64_t http_server::connections_refused() const { return impl_->context.counters.connections_refused; }
+std::uint64_t http_server::connections_open() const {
+  return impl_->context.counters.connections_open;
+}
+std::uint64_t http_server::connections_refused() const {
+  return impl_->context.counters.connections_refused;
+}
 
 void http_server::stop() {
   if (!impl_->thread.joinable()) return;

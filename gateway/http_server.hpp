@@ -1,5 +1,6 @@
-// The HTTP gateway of one process: OpenAI's API, probes, admin, events and the page over HTTP/1.1. Runs on one thread of its
-// own; knows the runtime as a port. TLS is not built, so it starts on loopback only.
+// The HTTP gateway of one process: OpenAI's API, probes, admin, events and the page over HTTP/1.1.
+// Runs on one thread of its own; knows the runtime as a port. TLS is not built, so it starts on
+// loopback only.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +15,15 @@ namespace collm::gateway {
 
 class http_server {
  public:
-  /// Listens and serves. `runtime` outlives the server; callbacks that it still makes after stop() are dropped.
-  static result<std::unique_ptr<http_server>> start(http_options options, port& runtime, prompt_encoder encoder);
+  /// Listens and serves. `runtime` outlives the server; callbacks that it still makes after stop()
+  /// are dropped.
+  static result<std::unique_ptr<http_server>> start(http_options options, port& runtime,
+                                                    prompt_encoder encoder);
   ~http_server();
 
   std::uint16_t port() const;  ///< the one it listens on
-  /// Closes all connections, cancels what they had running, ends the thread. Drain the runtime first.
+  /// Closes all connections, cancels what they had running, ends the thread. Drain the runtime
+  /// first.
   void stop();
 
   // any thread

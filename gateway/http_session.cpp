@@ -30,7 +30,8 @@ std::string lower(std::string_view text) {
 
 }  // namespace
 
-http_session::http_session(http_context& context, socket peer, std::function<void(http_session*)> closed)
+http_session::http_session(http_context& context, socket peer,
+                           std::function<void(http_session*)> closed)
     : context_(context),
       socket_(std::move(peer)),
       closed_(std::move(closed)),
@@ -47,16 +48,17 @@ void http_session::turn_away(const api_error& failure) {
   refuse(failure);
 }
 
-// -- reading ----------------------------------------------------------------------------------------------------------------
+// -- reading
 
 void http_session::read_more() {
   const bool full = state_ == state::busy && in_.size() >= context_.options.bounds.header_bytes_max;
   if (reading_ || eof_ || full || state_ == state::closed) return;
   reading_ = true;
-  socket_.async_read_some(asio::buffer(read_area_), [self = shared_from_this()](error_code ec, std::size_t n) {
-    self->reading_ = false;
-    self->on_read(ec, n);
-  });
+  socket_.async_read_some(asio::buffer(read_area_),
+                          [self = shared_from_this()](error_code ec, std::size_t n) {
+                            self->reading_ = false;
+                            self->on_read(ec, n);
+                          });
 }
 
 void http_session::on_read(error_code ec, std::size_t bytes) {
@@ -90,15 +92,18 @@ bool http_session::step() {
       if (in_.empty()) return false;
       begin_request();
       return true;
-    case state::header: return step_header();
-    default: return step_body();
+    case state::header:
+      return step_header();
+    default:
+      return step_body();
   }
 }
 
 void http_session::begin_request() {
   parser_.emplace();
   // Our own count decides, to the byte; Beast's only has to stay out of its way.
-  parser_->header_limit(static_cast<std::uint32_t>(context_.options.bounds.header_bytes_max) + 65536);
+  parser_->header_limit(static_cast<std::uint32_t>(context_.options.bounds.header_bytes_max) +
+                        65536);
   parser_->body_limit(context_.options.bounds.request_bytes_max);
   header_bytes_ = 0;
   request_ = {};
@@ -121,7 +126,8 @@ bool http_session::step_header() {
     refuse({condition::header_too_large,
             "the request line and headers have more than " +
                 std::to_string(context_.options.bounds.header_bytes_max) + " bytes",
-            {}, 0});
+            {},
+            0});
     return true;
   }
   if (ec && ec != http::error::need_more) {
@@ -142,8 +148,9 @@ http_request http_session::take_header() {
   error_code ec;
   const auto peer = socket_.remote_endpoint(ec);
   const auto address = peer.address();
-  out.from_loopback = !ec && (address.is_loopback() || (address.is_v6() && address.to_v6().is_v4_mapped() &&
-                                                        address.to_v6().to_bytes()[12] == 127));
+  out.from_loopback =
+      !ec && (address.is_loopback() || (address.is_v6() && address.to_v6().is_v4_mapped() &&
+                                        address.to_v6().to_bytes()[12] == 127));
   for (const auto& field : head) {
     out.headers.emplace_back(lower({field.name_string().data(), field.name_string().size()}),
                              std::string(field.value()));
@@ -159,13 +166,18 @@ void http_session::header_complete() {
   request_ = take_header();
   keep_alive_ = request_.keep_alive;
   head_only_ = request_.method == "HEAD";
-  if (const auto* id = request_.header("x-request-id"); id != nullptr && usable_id(*id)) request_id_ = *id;
+  if (const auto* id = request_.header("x-request-id"); id != nullptr && usable_id(*id))
+    request_id_ = *id;
   const bool known_form = request_.path.starts_with('/') || request_.path == "*";
   if (!known_form || (request_.version != 11 && request_.version != 10)) {
-    return refuse({condition_of(errc::bad_request), "the request target must be a path, the version HTTP/1.0 or 1.1", {}, 0});
+    return refuse({condition_of(errc::bad_request),
+                   "the request target must be a path, the version HTTP/1.0 or 1.1",
+                   {},
+                   0});
   }
   if (request_.version == 11 && request_.header_count("host") != 1) {
-    return refuse({condition_of(errc::bad_request), "HTTP/1.1 needs exactly one Host header", {}, 0});
+    return refuse(
+        {condition_of(errc::bad_request), "HTTP/1.1 needs exactly one Host header", {}, 0});
   }
   context_.counters.requests.fetch_add(1, std::memory_order_relaxed);
   admission_ = admit(context_, request_);
@@ -214,7 +226,8 @@ void http_session::dispatch() {
     respond(std::move(*admission_.refusal));
     return read_more();
   }
-  current_ = std::make_shared<exchange>(weak_from_this(), std::move(request_), admission_.who, request_id_);
+  current_ = std::make_shared<exchange>(weak_from_this(), std::move(request_), admission_.who,
+                                        request_id_);
   const auto x = current_;
   try {
     admission_.run(context_, x);
@@ -222,7 +235,10 @@ void http_session::dispatch() {
     // The wall for foreign exceptions (JSON, allocation): this request fails, the gateway goes on.
     context_.counters.internal_errors.fetch_add(1, std::memory_order_relaxed);
     spdlog::error("gateway: request {} ended by an exception: {}", x->request_id, e.what());
-    x->fail({condition_of(errc::internal), "internal error; see the log for request " + x->request_id, {}, 0});
+    x->fail({condition_of(errc::internal),
+             "internal error; see the log for request " + x->request_id,
+             {},
+             0});
   }
   read_more();
 }
@@ -237,8 +253,10 @@ void http_session::refuse(const api_error& failure) {
 void http_session::refuse_parse(error_code ec) {
   if (ec == http::error::body_limit) {
     return refuse({condition_of(errc::too_large),
-                   "the body has more than " + std::to_string(context_.options.bounds.request_bytes_max) + " bytes",
-                   {}, 0});
+                   "the body has more than " +
+                       std::to_string(context_.options.bounds.request_bytes_max) + " bytes",
+                   {},
+                   0});
   }
   if (ec == http::error::bad_version) {
     return refuse({condition::version_not_supported, "this server speaks HTTP/1.1", {}, 0});
@@ -246,7 +264,7 @@ void http_session::refuse_parse(error_code ec) {
   refuse({condition_of(errc::bad_request), "malformed HTTP: " + ec.message(), {}, 0});
 }
 
-// -- writing ----------------------------------------------------------------------------------------------------------------
+// -- writing
 
 void http_session::add_headers(http_response& response) const {
   response.headers.emplace_back("x-request-id", request_id_);
@@ -257,7 +275,8 @@ void http_session::respond(http_response response) {
   if (state_ == state::closed) return;
   read_timer_.cancel();
   add_headers(response);
-  std::string bytes = head_bytes(response, {request_.version == 10 ? 10u : 11u, keep_alive_, false, false});
+  std::string bytes =
+      head_bytes(response, {request_.version == 10 ? 10u : 11u, keep_alive_, false, false});
   if (!head_only_ && response.status != 204) bytes += response.body;
   push(std::move(bytes));
   complete();
@@ -286,7 +305,9 @@ void http_session::end_stream() {
   complete();
 }
 
-void http_session::reply_within(ms most) { arm(read_timer_, most, &http_session::reply_deadline_passed); }
+void http_session::reply_within(ms most) {
+  arm(read_timer_, most, &http_session::reply_deadline_passed);
+}
 
 void http_session::push(std::string data, std::function<void()> written) {
   out_.push_back({std::move(data), std::move(written)});
@@ -306,8 +327,9 @@ void http_session::flush() {
   std::vector<asio::const_buffer> buffers;
   for (const auto& p : in_flight_) buffers.emplace_back(asio::buffer(p.data));
   arm(write_timer_, context_.options.timeouts.write, &http_session::drop);
-  asio::async_write(socket_, buffers,
-                    [self = shared_from_this()](error_code ec, std::size_t) { self->on_written(ec); });
+  asio::async_write(socket_, buffers, [self = shared_from_this()](error_code ec, std::size_t) {
+    self->on_written(ec);
+  });
 }
 
 void http_session::on_written(error_code ec) {
@@ -342,7 +364,7 @@ void http_session::linger() {
   read_more();
 }
 
-// -- deadlines and end ------------------------------------------------------------------------------------------------------
+// -- deadlines and end
 
 void http_session::arm(asio::steady_timer& timer, ms after, void (http_session::*then)()) {
   timer.expires_after(after);

@@ -1,8 +1,8 @@
-// One connection: reads requests, one at a time in order, hands each to its handler, writes the response. Bounds every wait and
-// every buffer. Asio thread only.
+// One connection: reads requests, one at a time in order, hands each to its handler, writes the
+// response. Bounds every wait and every buffer. Asio thread only.
 //
-// While a response is under way the socket is still read, up to one header's worth, so that a client which goes away is
-// noticed; what it sent ahead (pipelining) waits in the buffer.
+// While a response is under way the socket is still read, up to one header's worth, so that a
+// client which goes away is noticed; what it sent ahead (pipelining) waits in the buffer.
 #pragma once
 
 #include <utility>

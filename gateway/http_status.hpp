@@ -1,4 +1,5 @@
-// The one table from failures to HTTP: status, OpenAI's error type and code. SDKs choose their exception by the status.
+// The one table from failures to HTTP: status, OpenAI's error type and code. SDKs choose their
+// exception by the status.
 #pragma once
 
 #include <array>
@@ -30,23 +31,23 @@ inline constexpr http_condition version_not_supported{505, invalid, ""};
 
 /// Indexed by errc.
 inline constexpr std::array<http_condition, 17> http_conditions{{
-    {400, condition::invalid, ""},                                 // bad_request
-    {400, condition::invalid, "context_length_exceeded"},          // context_length_exceeded
-    {413, condition::invalid, "request_too_large"},                // too_large
-    {401, condition::invalid, "invalid_api_key"},                  // unauthorized
-    {403, "permission_error", ""},                                 // forbidden
-    {404, condition::invalid, "model_not_found"},                  // not_found
-    {409, condition::invalid, "conflict"},                         // conflict
-    {429, "rate_limit_error", "rate_limit_exceeded"},              // rate_limited
-    {503, condition::unavailable, "server_is_overloaded"},         // overloaded
-    {503, condition::unavailable, "slow_down"},                    // draining
-    {503, condition::unavailable, "server_is_overloaded"},         // unavailable
-    {503, condition::unavailable, "cancelled"},                    // cancelled: by us, else nobody reads it
-    {408, condition::invalid, "slow_reader"},                      // slow_reader
-    {504, "server_error", "timeout"},                              // timeout
-    {400, condition::invalid, "corrupt"},                          // corrupt: what the caller pointed at
-    {500, "server_error", "io"},                                   // io
-    {500, "server_error", ""},                                     // internal
+    {400, condition::invalid, ""},                          // bad_request
+    {400, condition::invalid, "context_length_exceeded"},   // context_length_exceeded
+    {413, condition::invalid, "request_too_large"},         // too_large
+    {401, condition::invalid, "invalid_api_key"},           // unauthorized
+    {403, "permission_error", ""},                          // forbidden
+    {404, condition::invalid, "model_not_found"},           // not_found
+    {409, condition::invalid, "conflict"},                  // conflict
+    {429, "rate_limit_error", "rate_limit_exceeded"},       // rate_limited
+    {503, condition::unavailable, "server_is_overloaded"},  // overloaded
+    {503, condition::unavailable, "slow_down"},             // draining
+    {503, condition::unavailable, "server_is_overloaded"},  // unavailable
+    {503, condition::unavailable, "cancelled"},  // cancelled: by us, else nobody reads it
+    {408, condition::invalid, "slow_reader"},    // slow_reader
+    {504, "server_error", "timeout"},            // timeout
+    {400, condition::invalid, "corrupt"},        // corrupt: what the caller pointed at
+    {500, "server_error", "io"},                 // io
+    {500, "server_error", ""},                   // internal
 }};
 static_assert(http_conditions.size() == static_cast<std::size_t>(errc::internal) + 1);
 

@@ -1,4 +1,5 @@
-// The way onto the Asio thread for callbacks of other threads, which may come after the server has stopped. Any thread.
+// The way onto the Asio thread for callbacks of other threads, which may come after the server has
+// stopped. Any thread.
 #pragma once
 
 #include <utility>

@@ -23,7 +23,8 @@ class depth_check final : public nlohmann::json_sax<json> {
   bool start_array(std::size_t) override { return enter(); }
   bool end_array() override { return leave(); }
   bool parse_error(std::size_t position, const std::string&, const json::exception& e) override {
-    problem_ = "the body is not valid JSON at byte " + std::to_string(position) + ": " + plain(e.what());
+    problem_ =
+        "the body is not valid JSON at byte " + std::to_string(position) + ": " + plain(e.what());
     return false;
   }
   const std::string& problem() const { return problem_; }

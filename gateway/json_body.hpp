@@ -1,4 +1,5 @@
-// A request body to JSON: depth is checked while parsing, before anything of the document is kept. Foreign exceptions end here.
+// A request body to JSON: depth is checked while parsing, before anything of the document is kept.
+// Foreign exceptions end here.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,8 @@
 
 namespace collm::gateway {
 
-/// One JSON object of at most `depth_max` nested arrays and objects (itself included). Invalid UTF-8 is an error.
+/// One JSON object of at most `depth_max` nested arrays and objects (itself included). Invalid
+/// UTF-8 is an error.
 result<nlohmann::json> parse_object(std::string_view text, std::uint32_t depth_max);
 
 }  // namespace collm::gateway

@@ -23,7 +23,8 @@ std::string dumped(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-/// A callback for the port, on any thread: runs `f(exchange, values...)` on the Asio thread unless the client has gone.
+/// A callback for the port, on any thread: runs `f(exchange, values...)` on the Asio thread unless
+/// the client has gone.
 template <class F>
 auto back_on_io(http_context& context, const exchange_ptr& x, F f) {
   return [gate = context.gate, x, f](auto value) {
@@ -58,12 +59,15 @@ std::optional<nlohmann::json> body_object(http_context& context, exchange& x) {
 
 std::string required(field_reader& fields, const char* name) {
   auto value = fields.string(name);
-  if (value.empty()) fields.fail(name, std::string("'") + name + "' must be a string that is not empty");
-  if (value.find('\0') != std::string::npos) fields.fail(name, std::string("'") + name + "' holds a NUL");
+  if (value.empty())
+    fields.fail(name, std::string("'") + name + "' must be a string that is not empty");
+  if (value.find('\0') != std::string::npos)
+    fields.fail(name, std::string("'") + name + "' holds a NUL");
   return value;
 }
 
-/// A failed load is the caller's to mend (4xx), even where the system could not read what was named.
+/// A failed load is the caller's to mend (4xx), even where the system could not read what was
+/// named.
 api_error load_failure(const error& failure) {
   auto out = api_error::of(failure);
   if (failure.code == errc::io) out.condition = condition_of(errc::corrupt);
@@ -83,7 +87,8 @@ void reply_done(exchange& x, const result<void>& done) {
 
 const asset* find_asset(http_context& context, std::string_view path) {
   const auto& assets = context.options.assets;
-  const auto it = std::find_if(assets.begin(), assets.end(), [&](const asset& a) { return a.path == path; });
+  const auto it =
+      std::find_if(assets.begin(), assets.end(), [&](const asset& a) { return a.path == path; });
   return it == assets.end() ? nullptr : &*it;
 }
 
@@ -97,7 +102,7 @@ void redirect(exchange& x, const char* to) {
 
 }  // namespace
 
-// -- probes -----------------------------------------------------------------------------------------------------------------
+// -- probes
 
 void handlers::health(http_context& context, const exchange_ptr& x) {
   if (context.runtime.healthy()) return x->reply(json_response(R"({"status":"ok"})"));
@@ -106,7 +111,8 @@ void handlers::health(http_context& context, const exchange_ptr& x) {
 
 void handlers::ready(http_context& context, const exchange_ptr& x) {
   if (context.runtime.ready()) return x->reply(json_response(R"({"status":"ready"})"));
-  x->fail(api_error::of({errc::draining, "admits no requests: " + context.runtime.health_text(), 0}));
+  x->fail(
+      api_error::of({errc::draining, "admits no requests: " + context.runtime.health_text(), 0}));
 }
 
 void handlers::version(http_context& context, const exchange_ptr& x) {
@@ -118,16 +124,21 @@ void handlers::version(http_context& context, const exchange_ptr& x) {
 void handlers::metrics(http_context& context, const exchange_ptr& x) {
   x->reply_within(context.options.timeouts.reply);
   const auto own = [&counters = context.counters] {
-    return "# HELP collm_gateway_connections Open HTTP connections.\n# TYPE collm_gateway_connections gauge\n"
-           "collm_gateway_connections " + std::to_string(counters.connections_open.load()) +
-           "\n# HELP collm_gateway_connections_refused_total Connections turned away because the limit was reached.\n"
-           "# TYPE collm_gateway_connections_refused_total counter\ncollm_gateway_connections_refused_total " +
+    return "# HELP collm_gateway_connections Open HTTP connections.\n# TYPE "
+           "collm_gateway_connections gauge\n"
+           "collm_gateway_connections " +
+           std::to_string(counters.connections_open.load()) +
+           "\n# HELP collm_gateway_connections_refused_total Connections turned away because the "
+           "limit was reached.\n"
+           "# TYPE collm_gateway_connections_refused_total "
+           "counter\ncollm_gateway_connections_refused_total " +
            std::to_string(counters.connections_refused.load()) +
            "\n# HELP collm_gateway_http_requests_total HTTP requests whose header was read.\n"
            "# TYPE collm_gateway_http_requests_total counter\ncollm_gateway_http_requests_total " +
            std::to_string(counters.requests.load()) +
            "\n# HELP collm_gateway_internal_errors_total Requests ended by an exception.\n"
-           "# TYPE collm_gateway_internal_errors_total counter\ncollm_gateway_internal_errors_total " +
+           "# TYPE collm_gateway_internal_errors_total "
+           "counter\ncollm_gateway_internal_errors_total " +
            std::to_string(counters.internal_errors.load()) + "\n";
   };
   context.runtime.metrics(back_on_io(context, x, [own](exchange& to, const std::string& text) {
@@ -138,29 +149,33 @@ void handlers::metrics(http_context& context, const exchange_ptr& x) {
   }));
 }
 
-// -- models -----------------------------------------------------------------------------------------------------------------
+// -- models
 
 void handlers::models(http_context& context, const exchange_ptr& x) {
   x->reply_within(context.options.timeouts.reply);
-  context.runtime.models(back_on_io(context, x, [](exchange& to, const std::vector<model_row>& rows) {
-    json out;
-    out["object"] = "list";
-    out["data"] = json::array();
-    for (const auto& row : rows) out["data"].push_back(model_json(row));
-    to.reply(json_response(dumped(out)));
-  }));
+  context.runtime.models(
+      back_on_io(context, x, [](exchange& to, const std::vector<model_row>& rows) {
+        json out;
+        out["object"] = "list";
+        out["data"] = json::array();
+        for (const auto& row : rows) out["data"].push_back(model_json(row));
+        to.reply(json_response(dumped(out)));
+      }));
 }
 
 void handlers::model(http_context& context, const exchange_ptr& x) {
   x->reply_within(context.options.timeouts.reply);
   const std::string id = x->request.path.substr(std::string_view("/v1/models/").size());
-  context.runtime.models(back_on_io(context, x, [id](exchange& to, const std::vector<model_row>& rows) {
-    const auto it = std::find_if(rows.begin(), rows.end(), [&](const model_row& r) { return r.id == id; });
-    if (it != rows.end()) return to.reply(json_response(dumped(model_json(*it))));
-    auto failure = api_error::of({errc::not_found, "there is no model '" + id + "'; GET /v1/models lists them", 0});
-    failure.param = "model";
-    to.fail(failure);
-  }));
+  context.runtime.models(
+      back_on_io(context, x, [id](exchange& to, const std::vector<model_row>& rows) {
+        const auto it =
+            std::find_if(rows.begin(), rows.end(), [&](const model_row& r) { return r.id == id; });
+        if (it != rows.end()) return to.reply(json_response(dumped(model_json(*it))));
+        auto failure = api_error::of(
+            {errc::not_found, "there is no model '" + id + "'; GET /v1/models lists them", 0});
+        failure.param = "model";
+        to.fail(failure);
+      }));
 }
 
 void handlers::load_adapter(http_context& context, const exchange_ptr& x) {
@@ -183,13 +198,14 @@ void handlers::unload_adapter(http_context& context, const exchange_ptr& x) {
   context.runtime.unload_adapter(name, back_on_io(context, x, reply_record));
 }
 
-// -- admin ------------------------------------------------------------------------------------------------------------------
+// -- admin
 
 void handlers::status(http_context& context, const exchange_ptr& x) {
   x->reply_within(context.options.timeouts.reply);
-  context.runtime.status(back_on_io(context, x, [](exchange& to, const msg<schema::ClusterStatus>& status) {
-    to.reply(json_response(to_json(*status.read())));
-  }));
+  context.runtime.status(
+      back_on_io(context, x, [](exchange& to, const msg<schema::ClusterStatus>& status) {
+        to.reply(json_response(to_json(*status.read())));
+      }));
 }
 
 void handlers::events(http_context& context, const exchange_ptr& x) {
@@ -198,7 +214,8 @@ void handlers::events(http_context& context, const exchange_ptr& x) {
   std::uint32_t after = 0;
   const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), after);
   if (ec != std::errc{} || end != text.data() + text.size()) {
-    return x->fail(api_error::bad("after", "'after' (or Last-Event-ID) must be the seq of an event, not '" + text + "'"));
+    return x->fail(api_error::bad(
+        "after", "'after' (or Last-Event-ID) must be the seq of an event, not '" + text + "'"));
   }
   context.events->subscribe(x, after);
 }
@@ -218,7 +235,7 @@ void handlers::shutdown(http_context& context, const exchange_ptr& x) {
   context.runtime.shutdown(back_on_io(context, x, reply_done));
 }
 
-// -- the page ---------------------------------------------------------------------------------------------------------------
+// -- the page
 
 void handlers::dashboard(http_context& context, const exchange_ptr& x) {
   if (x->request.path == "/dashboard") return redirect(*x, "/dashboard/");
@@ -226,15 +243,19 @@ void handlers::dashboard(http_context& context, const exchange_ptr& x) {
   if (path.empty()) path = "index.html";
   const asset* found = find_asset(context, path);
   if (found == nullptr) {
-    return x->fail({condition::unknown_url, "there is no page " + x->request.path + " here", {}, 0});
+    return x->fail(
+        {condition::unknown_url, "there is no page " + x->request.path + " here", {}, 0});
   }
   http_response out;
   out.content_type = found->content_type;
   out.body = found->bytes;
-  // The page loads nothing from elsewhere and nobody may frame it. Styles are set from script, hence unsafe-inline for them.
+  // The page loads nothing from elsewhere and nobody may frame it. Styles are set from script,
+  // hence unsafe-inline for them.
   out.headers.emplace_back("content-security-policy",
-                           "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-                           "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+                           "default-src 'none'; script-src 'self'; style-src 'self' "
+                           "'unsafe-inline'; img-src 'self' data:; "
+                           "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action "
+                           "'none'; frame-ancestors 'none'");
   out.headers.emplace_back("x-content-type-options", "nosniff");
   out.headers.emplace_back("referrer-policy", "no-referrer");
   out.headers.emplace_back("cache-control", "no-cache");
@@ -243,7 +264,10 @@ void handlers::dashboard(http_context& context, const exchange_ptr& x) {
 
 void handlers::root(http_context& context, const exchange_ptr& x) {
   if (context.options.role == gateway_role::head) return redirect(*x, "/dashboard/");
-  x->fail({condition::unknown_url, "this is a node's gateway; the API is under /v1, the page on the head", {}, 0});
+  x->fail({condition::unknown_url,
+           "this is a node's gateway; the API is under /v1, the page on the head",
+           {},
+           0});
 }
 
 }  // namespace collm::gateway

@@ -3,7 +3,8 @@
 namespace collm::gateway {
 namespace {
 
-// Bytes that no real text spends on a token on average; what is longer cannot fit and is refused before it is tokenised.
+// Bytes that no real text spends on a token on average; what is longer cannot fit and is refused
+// before it is tokenised.
 constexpr std::size_t bytes_per_token_max = 32;
 
 error too_long(const std::string& what) { return {errc::context_length_exceeded, what, 0}; }
@@ -19,7 +20,8 @@ std::size_t byte_count(const prompt_encoder::input& in) {
 
 std::vector<std::int32_t> tokens_of(const std::string& text, const text::tokenizer& tokens) {
   auto ids = tokens.encode(text, true);
-  if (tokens.vocab().add_bos && tokens.vocab().bos >= 0) ids.insert(ids.begin(), tokens.vocab().bos);
+  if (tokens.vocab().add_bos && tokens.vocab().bos >= 0)
+    ids.insert(ids.begin(), tokens.vocab().bos);
   return ids;
 }
 
@@ -27,7 +29,8 @@ result<void> known_ids(const std::vector<std::int32_t>& ids, std::int32_t size) 
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] >= 0 && ids[i] < size) continue;
     return error{errc::bad_request, "prompt token " + std::to_string(i) +
-                                        " is not in the vocabulary; ids go from 0 to " + std::to_string(size - 1)};
+                                        " is not in the vocabulary; ids go from 0 to " +
+                                        std::to_string(size - 1)};
   }
   return {};
 }
@@ -39,8 +42,8 @@ result<prompt_encoder::encoded> prompt_encoder::encode(const input& in, std::uin
   const std::size_t longest = std::size_t{bounds.prompt_tokens_max} * bytes_per_token_max;
   if (byte_count(in) > longest) {
     return too_long("the prompt has " + std::to_string(byte_count(in)) + " bytes; at most " +
-                    std::to_string(bounds.prompt_tokens_max) + " tokens, so " + std::to_string(longest) +
-                    " bytes, are accepted");
+                    std::to_string(bounds.prompt_tokens_max) + " tokens, so " +
+                    std::to_string(longest) + " bytes, are accepted");
   }
   encoded out;
   if (const auto* ids = std::get_if<std::vector<std::int32_t>>(&in)) {
@@ -52,15 +55,16 @@ result<prompt_encoder::encoded> prompt_encoder::encode(const input& in, std::uin
     out.prompt = chat.encode(*tokens, std::get<std::vector<text::chat_message>>(in), true);
   }
   const auto count = out.prompt.size();
-  if (count == 0) return error{errc::bad_request, "the prompt is empty; at least one token is needed"};
+  if (count == 0)
+    return error{errc::bad_request, "the prompt is empty; at least one token is needed"};
   if (count > bounds.prompt_tokens_max) {
     return too_long("the prompt has " + std::to_string(count) + " tokens; at most " +
                     std::to_string(bounds.prompt_tokens_max) + " are accepted");
   }
   if (count >= context || max_tokens > context - count) {
-    return too_long("this model's context is " + std::to_string(context) + " tokens; the prompt has " +
-                    std::to_string(count) + " and " + std::to_string(max_tokens == 0 ? 1 : max_tokens) +
-                    " are asked for");
+    return too_long("this model's context is " + std::to_string(context) +
+                    " tokens; the prompt has " + std::to_string(count) + " and " +
+                    std::to_string(max_tokens == 0 ? 1 : max_tokens) + " are asked for");
   }
   const auto room = context - static_cast<std::uint32_t>(count);
   out.max_tokens = max_tokens != 0 ? max_tokens : std::max(1u, std::min(fallback, room));

@@ -1,4 +1,5 @@
-// Text to tokens at the edge, once for every port (HTTP, Cap'n Proto): template, limits, max_tokens default. No sockets here.
+// Text to tokens at the edge, once for every port (HTTP, Cap'n Proto): template, limits, max_tokens
+// default. No sockets here.
 #pragma once
 
 #include <cstdint>
@@ -22,15 +23,16 @@ struct prompt_encoder {
   std::string base_name;      ///< "smollm2-135m-instruct"
   limits bounds;
 
-  using input = std::variant<std::string, std::vector<std::int32_t>, std::vector<text::chat_message>>;
+  using input =
+      std::variant<std::string, std::vector<std::int32_t>, std::vector<text::chat_message>>;
 
   struct encoded {
     std::vector<std::int32_t> prompt;
     std::uint32_t max_tokens = 0;
   };
 
-  /// Bytes are checked before tokenising, tokens after. `max_tokens` 0: `fallback`, at most what fits the context. Token
-  /// inputs are checked against the vocabulary.
+  /// Bytes are checked before tokenising, tokens after. `max_tokens` 0: `fallback`, at most what
+  /// fits the context. Token inputs are checked against the vocabulary.
   result<encoded> encode(const input& in, std::uint32_t max_tokens, std::uint32_t fallback) const;
 };
 

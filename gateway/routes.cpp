@@ -53,7 +53,8 @@ std::string allowed_methods(std::string_view path) {
 }
 
 const route* find(const http_request& request) {
-  const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
+  const std::string_view method =
+      request.method == "HEAD" ? "GET" : std::string_view(request.method);
   for (const auto& r : routes) {
     if (r.method == method && matches(r.path, request.path)) return &r;
   }
@@ -61,16 +62,22 @@ const route* find(const http_request& request) {
 }
 
 http_response no_route(const http_request& request) {
-  const auto allowed = request.path == "*" ? "GET, HEAD, POST, OPTIONS" : allowed_methods(request.path);
+  const auto allowed =
+      request.path == "*" ? "GET, HEAD, POST, OPTIONS" : allowed_methods(request.path);
   if (allowed.empty()) {
-    return error_response({condition::unknown_url, "there is no " + request.method + " " + request.path + " here", {}, 0});
+    return error_response({condition::unknown_url,
+                           "there is no " + request.method + " " + request.path + " here",
+                           {},
+                           0});
   }
   http_response out;
   if (request.method == "OPTIONS") {
     out.status = 204;
   } else {
     out = error_response({condition::method_not_allowed,
-                          request.path + " answers " + allowed + ", not " + request.method, {}, 0});
+                          request.path + " answers " + allowed + ", not " + request.method,
+                          {},
+                          0});
   }
   out.headers.emplace_back("allow", allowed);
   return out;
@@ -88,7 +95,8 @@ admission admit(http_context& context, const http_request& request) {
     out.refusal = no_route(request);
   } else if (to->generates) {
     const auto now = authenticator::clock::now();
-    if (auto limited = context.access.admit(out.who, now, out.headers)) out.refusal = error_response(*limited);
+    if (auto limited = context.access.admit(out.who, now, out.headers))
+      out.refusal = error_response(*limited);
   }
   if (!out.refusal) out.run = to->run;
   return out;

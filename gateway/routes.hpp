@@ -15,7 +15,7 @@ using handler = void (*)(http_context&, const exchange_ptr&);
 
 /// The decision on a request's header, before its body is read.
 struct admission {
-  handler run = nullptr;                 ///< null: refused
+  handler run = nullptr;  ///< null: refused
   std::optional<http_response> refusal;
   caller who;
   std::vector<std::pair<std::string, std::string>> headers;  ///< for the response, whatever it is
@@ -23,7 +23,7 @@ struct admission {
 
 admission admit(http_context& context, const http_request& request);
 
-// -- handlers, by file ------------------------------------------------------------------------------------------------------
+// -- handlers, by file
 namespace handlers {
 // completions.cpp
 void completions(http_context&, const exchange_ptr&);

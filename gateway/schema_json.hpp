@@ -1,5 +1,5 @@
-// Schema types as JSON: the one place, Cap'n Proto's own mapping (64-bit integers are strings, enums names, one line).
-// Pointers that were never set are left out.
+// Schema types as JSON: the one place, Cap'n Proto's own mapping (64-bit integers are strings,
+// enums names, one line). Pointers that were never set are left out.
 #pragma once
 
 #include <string>
