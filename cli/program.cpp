@@ -17,6 +17,7 @@ void add_verbs(program& p) {
   add_infer(p);
   add_adapter(p);
   add_workload(p);
+  add_inject(p);
   add_node(p);
 }
 

@@ -7,6 +7,7 @@
 #include "cli/cluster_client.hpp"
 #include "cli/manifest_source.hpp"
 #include "cli/plan_view.hpp"
+#include "cli/play.hpp"
 #include "cli/status_view.hpp"
 #include "cli/verbs.hpp"
 #include "deploy/cluster.hpp"
@@ -19,8 +20,13 @@ constexpr std::chrono::seconds ready_max{60};
 constexpr std::chrono::seconds stop_max{30};
 constexpr std::chrono::milliseconds look_again{100};
 
+/// A demo that leaves time for the report within 90 s of the start, at a rate that two slow cores
+/// can serve.
+constexpr double demo_seconds = 30, demo_rate = 1.5;
+
 struct up_options {
-  std::string file, log_level = "warning";
+  std::string file, log_level = "warning", report;
+  bool demo = false, once = false;
 };
 
 std::atomic<bool> interrupted{false};
@@ -59,28 +65,50 @@ std::string line_of(const json& up) {
          "; " + text(up, "kernel_path", "kernel path not told yet");
 }
 
-int announce(console& io, const deploy::spawn_plan& plan) {
+result<json> announce(console& io, const deploy::spawn_plan& plan) {
   const auto client = cluster_client::connect({"http://" + to_string(plan.head.http), ""});
-  if (!client) return io.fail(client.failure());
-  const auto status = client->status();
-  if (!status) return io.fail(status.failure());
+  if (!client) return client.failure();
+  auto status = client->status();
+  if (!status) return status;
   const json up = announcement(plan, *status);
   if (io.wants_json())
     io.print(up);
   else
     io.out() << line_of(up) << std::endl;
-  return success;
+  return status;
 }
 
-void wait_for_end(const deploy::cluster& running) {
+result<void> play_demo(console& io, const json& status, const up_options& o) {
+  const auto what = demo_workload(demo_seconds, demo_rate);
+  if (!what) return what.failure();
+  if (!io.wants_json()) {
+    io.remarks() << io.painted("playing " + std::to_string(what->requests.size()) +
+                                   " requests of the demo …",
+                               style::dim)
+                 << std::endl;
+  }
+  const auto done = play(*what, status, "");
+  if (!done) return done.failure();
+  return show_report(io, *done, o.report);
+}
+
+void wait_for_end(console& io, const deploy::cluster& running) {
+  if (!io.wants_json())
+    io.remarks() << io.painted("Ctrl-C or collm down ends it", style::dim) << std::endl;
   while (!interrupted && !running.stop_requested()) std::this_thread::sleep_for(look_again);
 }
 
-int serve(console& io, const deploy::spawn_plan& plan, deploy::cluster& running) {
+int serve(console& io, const up_options& o, const deploy::spawn_plan& plan,
+          deploy::cluster& running) {
   if (const auto ready = running.wait_ready(ready_max); !ready) return io.fail(ready.failure());
-  if (const int said = announce(io, plan); said != success) return said;
-  wait_for_end(running);
-  return success;
+  const auto status = announce(io, plan);
+  if (!status) return io.fail(status.failure());
+  int outcome = success;
+  if (o.demo) {
+    if (const auto played = play_demo(io, *status, o); !played) outcome = io.fail(played.failure());
+  }
+  if (!o.once) wait_for_end(io, running);
+  return outcome;
 }
 
 int up(console& io, const up_options& o, const std::filesystem::path& executable) {
@@ -92,7 +120,7 @@ int up(console& io, const up_options& o, const std::filesystem::path& executable
   listen_to_signals();
   auto running = deploy::cluster::start(*checked.plan, {executable, on.cache_dir, o.log_level});
   if (!running) return io.fail(running.failure());
-  const int outcome = serve(io, *checked.plan, **running);
+  const int outcome = serve(io, o, *checked.plan, **running);
   (*running)->stop(stop_max);
   return outcome;
 }
@@ -103,6 +131,9 @@ void add_up(program& p) {
   verb v(p.app, "up", "Start a cluster and stay until Ctrl-C or collm down");
   const auto o = std::make_shared<up_options>();
   add_manifest_flag(v, o->file);
+  v.toggle("--demo", o->demo, "play the demo workload once it serves, and report");
+  v.toggle("--once", o->once, "end after the start, or after the demo's report");
+  v.flag("--report", o->report, "also write the demo's report there, as JSON");
   v.flag("--log-level", o->log_level, "trace, debug, info, warning, error")->capture_default_str();
   v.runs(p.io, p.exit,
          [&io = p.io, o, executable = p.executable] { return up(io, *o, executable); });

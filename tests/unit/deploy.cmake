@@ -1,1 +1,4 @@
-collm_test(deploy_test unit/deploy_manifest_test.cpp LINK plan)
+collm_test(deploy_test
+  unit/deploy_manifest_test.cpp unit/deploy_plan_test.cpp unit/deploy_ledger_test.cpp unit/deploy_schema_test.cpp
+  unit/deploy_doctor_test.cpp
+  LINK plan nlohmann_json::nlohmann_json)

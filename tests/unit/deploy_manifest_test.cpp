@@ -72,10 +72,12 @@ TEST(manifest, fills_in_what_is_left_out) {
 
 TEST(manifest, reads_labels_tenants_limits_and_localhost) {
   const std::string key(64, 'A');
-  const manifest_check check = parse_manifest(with("  head: {gateway: {http: localhost:9000, capnp: '[::1]:9001'}}\n"
-                                                   "  tenants: [{name: shop, keySha256: " + key +
-                                                   ", site: edge-a, class: batch, rate: 90/min}]\n"
-                                                   "  limits: {requestBytes: 64Ki, connections: 8}\n"));
+  const manifest_check check =
+      parse_manifest(with("  head: {gateway: {http: localhost:9000, capnp: '[::1]:9001'}}\n"
+                          "  tenants: [{name: shop, keySha256: " +
+                          key +
+                          ", site: edge-a, class: batch, rate: 90/min}]\n"
+                          "  limits: {requestBytes: 64Ki, connections: 8}\n"));
   ASSERT_TRUE(check.value) << all_of(check);
   const manifest& m = *check.value;
   EXPECT_EQ(to_string(m.head.http), "127.0.0.1:9000");
@@ -112,130 +114,185 @@ INSTANTIATE_TEST_SUITE_P(
                 "c.yaml:8:9: spec.slo.tttf: unknown field; did you mean \"ttft\"?\n"},
         mistake{"unknown_far", with("  slo: {latency: 2s}\n"),
                 "c.yaml:8:9: spec.slo.latency: unknown field; known here: ttft, tpot\n"},
-        mistake{"no_unit", with("  slo: {ttft: 2}\n"), "c.yaml:8:15: spec.slo.ttft: 2 has no unit; write 2ms or 2s\n"},
+        mistake{"no_unit", with("  slo: {ttft: 2}\n"),
+                "c.yaml:8:15: spec.slo.ttft: 2 has no unit; write 2ms or 2s\n"},
         mistake{"wrong_time_unit", with("  slo: {ttft: 2sec}\n"),
-                "c.yaml:8:15: spec.slo.ttft: unit \"sec\" is not known for a duration; use ms, s, m or h\n"},
+                "c.yaml:8:15: spec.slo.ttft: unit \"sec\" is not known for a duration; use ms, s, "
+                "m or h\n"},
         mistake{"wrong_size_unit", with("  memory: {budget: 3GB}\n"),
-                "c.yaml:8:20: spec.memory.budget: unit \"GB\" is not known for a size; use Ki, Mi, Gi, Ti (powers of 1024) "
+                "c.yaml:8:20: spec.memory.budget: unit \"GB\" is not known for a size; use Ki, Mi, "
+                "Gi, Ti (powers of 1024) "
                 "or k, M, G, T\n"},
         mistake{"size_not_a_number", with("  memory: {budget: big}\n"),
-                "c.yaml:8:20: spec.memory.budget: \"big\" is not a size; write a number with Ki, Mi or Gi, such as 512Mi\n"},
+                "c.yaml:8:20: spec.memory.budget: \"big\" is not a size; write a number with Ki, "
+                "Mi or Gi, such as 512Mi\n"},
         mistake{"size_out_of_range", with("  memory: {budget: 1Ki}\n"),
                 "c.yaml:8:20: spec.memory.budget: 1Ki is out of range; from 64Mi to 64Ti\n"},
         mistake{"negative", with("  memory: {budget: -1Gi}\n"),
-                "c.yaml:8:20: spec.memory.budget: \"-1Gi\" is not a size; write a number with Ki, Mi or Gi, such as 512Mi\n"},
+                "c.yaml:8:20: spec.memory.budget: \"-1Gi\" is not a size; write a number with Ki, "
+                "Mi or Gi, such as 512Mi\n"},
         mistake{"duration_out_of_range", with("  slo: {ttft: 2h}\n"),
                 "c.yaml:8:15: spec.slo.ttft: 2h is out of range; from 1ms to 3600s\n"},
         mistake{"whole_number", with("  limits: {connections: 1.5}\n"),
-                "c.yaml:8:25: spec.limits.connections: \"1.5\" is not a whole number from 1 to 65536\n"},
-        mistake{"real_number", with("  training: {learningRate: fast}\n"),
-                "c.yaml:8:28: spec.training.learningRate: \"fast\" is not a number from 1e-08 to 1\n"},
+                "c.yaml:8:25: spec.limits.connections: \"1.5\" is not a whole number from 1 to "
+                "65536\n"},
+        mistake{
+            "real_number", with("  training: {learningRate: fast}\n"),
+            "c.yaml:8:28: spec.training.learningRate: \"fast\" is not a number from 1e-08 to 1\n"},
         mistake{"list_for_scalar", with("  slo: {ttft: [2s]}\n"),
                 "c.yaml:8:15: spec.slo.ttft: expects a single value, found a list\n"},
-        mistake{"scalar_for_mapping", with("  slo: 2s\n"), "c.yaml:8:8: spec.slo: expects a mapping, found a single value\n"},
-        mistake{"mapping_for_list", with("  tenants: {}\n"), "c.yaml:8:12: spec.tenants: expects a list, found a mapping\n"},
+        mistake{"scalar_for_mapping", with("  slo: 2s\n"),
+                "c.yaml:8:8: spec.slo: expects a mapping, found a single value\n"},
+        mistake{"mapping_for_list", with("  tenants: {}\n"),
+                "c.yaml:8:12: spec.tenants: expects a list, found a mapping\n"},
         mistake{"scalar_in_list", with("  adapters: [assistant]\n"),
                 "c.yaml:8:14: spec.adapters[0]: expects a mapping, found a single value\n"},
         mistake{"written_twice", with("  slo: {ttft: 2s}\n  slo: {ttft: 3s}\n"),
                 "c.yaml:9:3: spec.slo: is written twice; first in line 8\n"},
         mistake{"bad_target", with("  adapters: [{name: a, targets: [q, mlp]}]\n"),
-                "c.yaml:8:37: spec.adapters[0].targets[1]: \"mlp\" is not a target; one of q, k, v, o, gate, up, down\n"},
+                "c.yaml:8:37: spec.adapters[0].targets[1]: \"mlp\" is not a target; one of q, k, "
+                "v, o, gate, up, down\n"},
         mistake{"target_twice", with("  adapters: [{name: a, targets: [q, q]}]\n"),
                 "c.yaml:8:33: spec.adapters[0].targets: names a target twice\n"},
         mistake{"no_targets", with("  adapters: [{name: a, targets: []}]\n"),
-                "c.yaml:8:33: spec.adapters[0].targets: is empty; at least one of q, k, v, o, gate, up, down\n"},
+                "c.yaml:8:33: spec.adapters[0].targets: is empty; at least one of q, k, v, o, "
+                "gate, up, down\n"},
         mistake{"version_in_name", with("  adapters: [{name: a@1}]\n"),
-                "c.yaml:8:21: spec.adapters[0].name: \"a@1\" is not a name: at most 63 letters, digits and inner \".\", \"_\", "
+                "c.yaml:8:21: spec.adapters[0].name: \"a@1\" is not a name: at most 63 letters, "
+                "digits and inner \".\", \"_\", "
                 "\"-\", such as assistant\n"},
         mistake{"rank", with("  adapters: [{name: a, rank: 0}]\n"),
                 "c.yaml:8:30: spec.adapters[0].rank: \"0\" is not a whole number from 1 to 256\n"},
-        mistake{"residency", with("  adapters: [{name: a, residency: cloud}]\n"),
-                "c.yaml:8:35: spec.adapters[0].residency: \"cloud\" is not a residency; one of site\n"},
+        mistake{
+            "residency", with("  adapters: [{name: a, residency: cloud}]\n"),
+            "c.yaml:8:35: spec.adapters[0].residency: \"cloud\" is not a residency; one of site\n"},
         mistake{"spill", with("  adapters: [{name: a, spill: maybe}]\n"),
                 "c.yaml:8:31: spec.adapters[0].spill: \"maybe\" is not true or false\n"},
         mistake{"key_in_clear", with("  tenants: [{name: t, keySha256: secret, site: edge-a}]\n"),
-                "c.yaml:8:34: spec.tenants[0].keySha256: is not a SHA-256; write its 64 hex digits (printf %s KEY | "
+                "c.yaml:8:34: spec.tenants[0].keySha256: is not a SHA-256; write its 64 hex digits "
+                "(printf %s KEY | "
                 "sha256sum), never the key\n"},
-        mistake{"rate", with("  tenants: [{name: t, keySha256: " + std::string(64, '0') + ", site: edge-a, rate: 5}]\n"),
-                "c.yaml:8:120: spec.tenants[0].rate: \"5\" is not a rate; write requests per time, such as 10/s or 600/min\n"}),
+        mistake{"rate",
+                with("  tenants: [{name: t, keySha256: " + std::string(64, '0') +
+                     ", site: edge-a, rate: 5}]\n"),
+                "c.yaml:8:120: spec.tenants[0].rate: \"5\" is not a rate; write requests per time, "
+                "such as 10/s or 600/min\n"}),
     [](const auto& info) { return info.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
     cluster, manifest_mistake,
     testing::Values(
         mistake{"policy_unbuilt", with("  coordinator: {policy: coserve_fill}\n"),
-                "c.yaml:8:25: spec.coordinator.policy: policy \"coserve_fill\" is not built yet; supported: inference_only\n"},
+                "c.yaml:8:25: spec.coordinator.policy: policy \"coserve_fill\" is not built yet; "
+                "supported: inference_only\n"},
         mistake{"policy_unknown", with("  coordinator: {policy: best}\n"),
-                "c.yaml:8:25: spec.coordinator.policy: policy \"best\" is not known; supported: inference_only\n"},
-        mistake{"remote", with("    - {name: edge-b, placement: remote, gateway: {http: 127.0.0.1:8082}}\n"),
-                "c.yaml:8:33: spec.nodes[1].placement: remote is not built yet; use process (its own process, started here) "
+                "c.yaml:8:25: spec.coordinator.policy: policy \"best\" is not known; supported: "
+                "inference_only\n"},
+        mistake{"remote",
+                with("    - {name: edge-b, placement: remote, gateway: {http: 127.0.0.1:8082}}\n"),
+                "c.yaml:8:33: spec.nodes[1].placement: remote is not built yet; use process (its "
+                "own process, started here) "
                 "or thread\n"},
-        mistake{"placement", with("    - {name: edge-b, placement: docker, gateway: {http: 127.0.0.1:8082}}\n"),
-                "c.yaml:8:33: spec.nodes[1].placement: \"docker\" is not a placement; one of process, thread\n"},
-        mistake{"no_gateway", with("    - {name: edge-b}\n"), "c.yaml:8:7: spec.nodes[1].gateway: is required\n"},
+        mistake{"placement",
+                with("    - {name: edge-b, placement: docker, gateway: {http: 127.0.0.1:8082}}\n"),
+                "c.yaml:8:33: spec.nodes[1].placement: \"docker\" is not a placement; one of "
+                "process, thread\n"},
+        mistake{"no_gateway", with("    - {name: edge-b}\n"),
+                "c.yaml:8:7: spec.nodes[1].gateway: is required\n"},
         mistake{"beyond_loopback", with("    - {name: edge-b, gateway: {http: 0.0.0.0:8082}}\n"),
-                "c.yaml:8:38: spec.nodes[1].gateway.http: \"0.0.0.0\" is not loopback; gateways beyond loopback need keys and "
+                "c.yaml:8:38: spec.nodes[1].gateway.http: \"0.0.0.0\" is not loopback; gateways "
+                "beyond loopback need keys and "
                 "TLS, which are not built yet; write 127.0.0.1:8082\n"},
         mistake{"link_beyond_loopback", with("  head: {listen: 10.0.0.1:8099}\n"),
-                "c.yaml:8:18: spec.head.listen: \"10.0.0.1\" is not loopback; nodes on other machines are not built yet; "
+                "c.yaml:8:18: spec.head.listen: \"10.0.0.1\" is not loopback; nodes on other "
+                "machines are not built yet; "
                 "write 127.0.0.1:8099\n"},
         mistake{"no_port", with("  head: {listen: 127.0.0.1}\n"),
-                "c.yaml:8:18: spec.head.listen: \"127.0.0.1\" is not an address; write host:port, such as 127.0.0.1:8080, port "
+                "c.yaml:8:18: spec.head.listen: \"127.0.0.1\" is not an address; write host:port, "
+                "such as 127.0.0.1:8080, port "
                 "from 1 to 65535\n"},
         mistake{"port_zero", with("  head: {listen: '127.0.0.1:0'}\n"),
-                "c.yaml:8:18: spec.head.listen: \"127.0.0.1:0\" is not an address; write host:port, such as 127.0.0.1:8080, "
+                "c.yaml:8:18: spec.head.listen: \"127.0.0.1:0\" is not an address; write "
+                "host:port, such as 127.0.0.1:8080, "
                 "port from 1 to 65535\n"},
         mistake{"same_node_name", with("    - {name: edge-a, gateway: {http: 127.0.0.1:8082}}\n"),
-                "c.yaml:8:14: spec.nodes[1].name: node name \"edge-a\" is already taken by spec.nodes[0].name\n"},
-        mistake{"node_called_head", with("    - {name: head, gateway: {http: 127.0.0.1:8082}}\n"),
-                "c.yaml:8:14: spec.nodes[1].name: node name \"head\" is already taken by the head\n"},
+                "c.yaml:8:14: spec.nodes[1].name: node name \"edge-a\" is already taken by "
+                "spec.nodes[0].name\n"},
+        mistake{
+            "node_called_head", with("    - {name: head, gateway: {http: 127.0.0.1:8082}}\n"),
+            "c.yaml:8:14: spec.nodes[1].name: node name \"head\" is already taken by the head\n"},
         mistake{"same_port", with("    - {name: edge-b, gateway: {http: localhost:8081}}\n"),
-                "c.yaml:8:38: spec.nodes[1].gateway.http: address \"127.0.0.1:8081\" is already taken by "
+                "c.yaml:8:38: spec.nodes[1].gateway.http: address \"127.0.0.1:8081\" is already "
+                "taken by "
                 "spec.nodes[0].gateway.http\n"},
         mistake{"port_of_the_head", with("    - {name: edge-b, gateway: {http: 127.0.0.1:8080}}\n"),
-                "c.yaml:8:38: spec.nodes[1].gateway.http: address \"127.0.0.1:8080\" is already taken by "
+                "c.yaml:8:38: spec.nodes[1].gateway.http: address \"127.0.0.1:8080\" is already "
+                "taken by "
                 "spec.head.gateway.http\n"},
         mistake{"same_adapter", with("  adapters: [{name: a}, {name: a}]\n"),
-                "c.yaml:8:32: spec.adapters[1].name: adapter name \"a\" is already taken by spec.adapters[0].name\n"},
+                "c.yaml:8:32: spec.adapters[1].name: adapter name \"a\" is already taken by "
+                "spec.adapters[0].name\n"},
         mistake{"adapter_called_base", with("  adapters: [{name: base}]\n"),
-                "c.yaml:8:21: spec.adapters[0].name: adapter name \"base\" is already taken by the base itself\n"},
-        mistake{"federation_of_nothing", with("  adapters: [{name: assistant}]\n  federation: [{adapter: asistant}]\n"),
-                "c.yaml:9:26: spec.federation[0].adapter: no adapter \"asistant\" in this manifest; did you mean "
+                "c.yaml:8:21: spec.adapters[0].name: adapter name \"base\" is already taken by the "
+                "base itself\n"},
+        mistake{"federation_of_nothing",
+                with("  adapters: [{name: assistant}]\n  federation: [{adapter: asistant}]\n"),
+                "c.yaml:9:26: spec.federation[0].adapter: no adapter \"asistant\" in this "
+                "manifest; did you mean "
                 "\"assistant\"?\n"},
-        mistake{"quorum", with("  adapters: [{name: a}]\n  federation: [{adapter: a, round: {quorum: 3}}]\n"),
-                "c.yaml:9:45: spec.federation[0].round.quorum: a quorum of 3 can never be met by 1 replica\n"},
-        mistake{"tenant_of_no_site", with("  tenants: [{name: t, keySha256: " + std::string(64, '0') + ", site: moon}]\n"),
-                "c.yaml:8:106: spec.tenants[0].site: no site \"moon\" in this manifest; there are: edge-a\n"},
-        mistake{"data", with("    - {name: edge-b, data: 'builtin:garage', gateway: {http: 127.0.0.1:8082}}\n"),
-                "c.yaml:8:28: spec.nodes[1].data: \"builtin:garage\" is not known; builtin:kitchen, builtin:workshop or a "
-                "JSONL file\n"},
-        mistake{"looks", with("  adapters: [{name: a}]\n"
-                              "  federation: [{adapter: a, round: {quorum: 1}, gate: {looks: [32, 16]}}]\n"),
-                "c.yaml:9:63: spec.federation[0].gate.looks: must rise from look to look, such as [16, 32, 64]\n"}),
+        mistake{"quorum",
+                with("  adapters: [{name: a}]\n  federation: [{adapter: a, round: {quorum: 3}}]\n"),
+                "c.yaml:9:45: spec.federation[0].round.quorum: a quorum of 3 can never be met by 1 "
+                "replica\n"},
+        mistake{
+            "tenant_of_no_site",
+            with("  tenants: [{name: t, keySha256: " + std::string(64, '0') + ", site: moon}]\n"),
+            "c.yaml:8:106: spec.tenants[0].site: no site \"moon\" in this manifest; there are: "
+            "edge-a\n"},
+        mistake{
+            "data",
+            with("    - {name: edge-b, data: 'builtin:garage', gateway: {http: 127.0.0.1:8082}}\n"),
+            "c.yaml:8:28: spec.nodes[1].data: \"builtin:garage\" is not known; builtin:kitchen, "
+            "builtin:workshop or a "
+            "JSONL file\n"},
+        mistake{"looks",
+                with("  adapters: [{name: a}]\n"
+                     "  federation: [{adapter: a, round: {quorum: 1}, gate: {looks: [32, 16]}}]\n"),
+                "c.yaml:9:63: spec.federation[0].gate.looks: must rise from look to look, such as "
+                "[16, 32, 64]\n"}),
     [](const auto& info) { return info.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
     text, manifest_mistake,
     testing::Values(
-        mistake{"empty", "", "c.yaml:1:1: the text is empty; a manifest starts with apiVersion: collm.dev/v1alpha1\n"},
+        mistake{"empty", "",
+                "c.yaml:1:1: the text is empty; a manifest starts with apiVersion: "
+                "collm.dev/v1alpha1\n"},
         mistake{"only_comments", "# nothing\n---\n",
-                "c.yaml:1:1: the text is empty; a manifest starts with apiVersion: collm.dev/v1alpha1\n"},
-        mistake{"a_list", "- a\n", "c.yaml:1:1: expects a mapping (apiVersion, kind, metadata, spec), found a list\n"},
-        mistake{"not_yaml", "a: [1, 2\n", "c.yaml:2:1: is not YAML: end of sequence flow not found\n"},
+                "c.yaml:1:1: the text is empty; a manifest starts with apiVersion: "
+                "collm.dev/v1alpha1\n"},
+        mistake{"a_list", "- a\n",
+                "c.yaml:1:1: expects a mapping (apiVersion, kind, metadata, spec), found a list\n"},
+        mistake{"not_yaml", "a: [1, 2\n",
+                "c.yaml:2:1: is not YAML: end of sequence flow not found\n"},
         mistake{"second_document", smallest + "---\n" + smallest,
                 "c.yaml:9:1: a second document; one manifest describes one cluster\n"},
-        mistake{"other_kind", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  model: {source: x.gguf}\n"
-                              "  nodes:\n    - {name: e, gateway: {http: 127.0.0.1:1}}\n",
-                "c.yaml:1:13: apiVersion: \"v1\" is not a supported apiVersion; one of collm.dev/v1alpha1\n"
+        mistake{"other_kind",
+                "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  model: {source: x.gguf}\n"
+                "  nodes:\n    - {name: e, gateway: {http: 127.0.0.1:1}}\n",
+                "c.yaml:1:13: apiVersion: \"v1\" is not a supported apiVersion; one of "
+                "collm.dev/v1alpha1\n"
                 "c.yaml:2:7: kind: \"Pod\" is not a known kind; one of Cluster\n"},
-        mistake{"no_nodes", "apiVersion: collm.dev/v1alpha1\nkind: Cluster\nmetadata: {name: a}\nspec:\n"
-                            "  model: {source: x.gguf}\n  nodes: []\n",
+        mistake{"no_nodes",
+                "apiVersion: collm.dev/v1alpha1\nkind: Cluster\nmetadata: {name: a}\nspec:\n"
+                "  model: {source: x.gguf}\n  nodes: []\n",
                 "c.yaml:6:10: spec.nodes: is empty; a cluster needs at least one node\n"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(manifest, reports_all_mistakes_in_the_order_of_the_text) {
-  const manifest_check check = parse_manifest(with("  slo: {ttft: 2, tpo: 1ms}\n  limits: {connections: 0}\n"
-                                                   "  memory: {budget: 1}\n"));
+  const manifest_check check =
+      parse_manifest(with("  slo: {ttft: 2, tpo: 1ms}\n  limits: {connections: 0}\n"
+                          "  memory: {budget: 1}\n"));
   ASSERT_EQ(check.problems.size(), 4u) << all_of(check);
   EXPECT_EQ(check.problems[0].field, "spec.slo.ttft");
   EXPECT_EQ(check.problems[1].field, "spec.slo.tpo");
@@ -246,14 +303,17 @@ TEST(manifest, reports_all_mistakes_in_the_order_of_the_text) {
 TEST(manifest, refuses_more_nodes_than_it_can_run) {
   std::string yaml = smallest;
   for (int i = 0; i < 64; ++i) {
-    yaml += "    - {name: n" + std::to_string(i) + ", gateway: {http: 127.0.0.1:" + std::to_string(9000 + i) + "}}\n";
+    yaml += "    - {name: n" + std::to_string(i) +
+            ", gateway: {http: 127.0.0.1:" + std::to_string(9000 + i) + "}}\n";
   }
-  EXPECT_EQ(all_of(parse_manifest(yaml)), "c.yaml:7:5: spec.nodes: has 65 entries; at most 64\n"
-                                          "c.yaml:7:5: spec.nodes: is empty; a cluster needs at least one node\n");
+  EXPECT_EQ(all_of(parse_manifest(yaml)),
+            "c.yaml:7:5: spec.nodes: has 65 entries; at most 64\n"
+            "c.yaml:7:5: spec.nodes: is empty; a cluster needs at least one node\n");
 }
 
 TEST(manifest, refuses_a_text_that_is_too_long) {
-  EXPECT_EQ(all_of(parse_manifest(std::string((1u << 20) + 1, '#'))), "c.yaml:1:1: is larger than 1Mi; that is no manifest\n");
+  EXPECT_EQ(all_of(parse_manifest(std::string((1u << 20) + 1, '#'))),
+            "c.yaml:1:1: is larger than 1Mi; that is no manifest\n");
 }
 
 TEST(manifest, survives_deep_nesting) {
@@ -270,17 +330,20 @@ struct strategy_case {
 };
 
 TEST(strategy, is_spelled_in_our_words_or_flowers) {
-  const strategy_case cases[] = {{"FedAvg", "fedavg", "none", false, 0},
-                                 {"FedMedian", "fedavg", "median", false, 0},
-                                 {"FedTrimmedAvg", "fedavg", "trimmed_mean", false, 0},
-                                 {"FedBuff", "fedavg", "none", true, 0},
-                                 {"rolora", "rolora", "none", false, 0},
-                                 {"{aggregate: FedProx, prox: 0.5}", "fedavg", "none", false, 0.5},
-                                 {"{aggregate: ffa, robust: median, async: fedbuff}", "ffa", "median", true, 0},
-                                 {"{aggregate: stack_svd}", "stack_svd", "none", false, 0}};
+  const strategy_case cases[] = {
+      {"FedAvg", "fedavg", "none", false, 0},
+      {"FedMedian", "fedavg", "median", false, 0},
+      {"FedTrimmedAvg", "fedavg", "trimmed_mean", false, 0},
+      {"FedBuff", "fedavg", "none", true, 0},
+      {"rolora", "rolora", "none", false, 0},
+      {"{aggregate: FedProx, prox: 0.5}", "fedavg", "none", false, 0.5},
+      {"{aggregate: ffa, robust: median, async: fedbuff}", "ffa", "median", true, 0},
+      {"{aggregate: stack_svd}", "stack_svd", "none", false, 0}};
   for (const strategy_case& c : cases) {
-    const manifest_check check = parse_manifest(
-        with(std::string("  adapters: [{name: a}]\n  federation: [{adapter: a, round: {quorum: 1}, strategy: ") + c.yaml + "}]\n"));
+    const manifest_check check = parse_manifest(with(
+        std::string(
+            "  adapters: [{name: a}]\n  federation: [{adapter: a, round: {quorum: 1}, strategy: ") +
+        c.yaml + "}]\n"));
     ASSERT_TRUE(check.value) << c.yaml << "\n" << all_of(check);
     const strategy_spec& s = check.value->federation[0].strategy;
     EXPECT_EQ(s.aggregate, c.aggregate) << c.yaml;
@@ -291,14 +354,18 @@ TEST(strategy, is_spelled_in_our_words_or_flowers) {
 }
 
 TEST(strategy, lists_what_there_is_when_the_name_is_another) {
-  const std::string before = "  adapters: [{name: a}]\n  federation: [{adapter: a, round: {quorum: 1}, strategy: ";
+  const std::string before =
+      "  adapters: [{name: a}]\n  federation: [{adapter: a, round: {quorum: 1}, strategy: ";
   EXPECT_EQ(all_of(parse_manifest(with(before + "Krum}]\n"))),
-            "c.yaml:9:59: spec.federation[0].strategy: \"Krum\" is not a strategy; one of fedavg, ffa, rolora, stack_svd, "
+            "c.yaml:9:59: spec.federation[0].strategy: \"Krum\" is not a strategy; one of fedavg, "
+            "ffa, rolora, stack_svd, "
             "FedAvg, FedProx, FedTrimmedAvg, FedMedian, FedBuff\n");
   EXPECT_EQ(all_of(parse_manifest(with(before + "FedProx}]\n"))),
-            "c.yaml:9:59: spec.federation[0].strategy: FedProx needs its prox; write {aggregate: FedProx, prox: 0.1}\n");
+            "c.yaml:9:59: spec.federation[0].strategy: FedProx needs its prox; write {aggregate: "
+            "FedProx, prox: 0.1}\n");
   EXPECT_EQ(all_of(parse_manifest(with(before + "{aggregate: FedProx}}]\n"))),
-            "c.yaml:9:71: spec.federation[0].strategy.aggregate: FedProx needs a prox over 0, such as prox: 0.1\n");
+            "c.yaml:9:71: spec.federation[0].strategy.aggregate: FedProx needs a prox over 0, such "
+            "as prox: 0.1\n");
   EXPECT_EQ(all_of(parse_manifest(with(before + "{}}]\n"))),
             "c.yaml:9:59: spec.federation[0].strategy.aggregate: is required\n");
 }

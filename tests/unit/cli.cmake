@@ -1,0 +1,3 @@
+if(TARGET cli)
+  collm_test(cli_test unit/cli_program_test.cpp unit/cli_view_test.cpp unit/cli_http_client_test.cpp LINK cli)
+endif()

@@ -1,0 +1,113 @@
+// The ledger's arithmetic, against sums made by hand.
+#include "deploy/ledger.hpp"
+
+#include <gtest/gtest.h>
+
+#include "deploy/memory_rates.hpp"
+
+namespace collm::deploy {
+namespace {
+
+/// Two layers of width 64, small enough to add up by hand.
+engine::model_shape tiny() {
+  engine::model_shape s;
+  s.layers = 2, s.hidden = 64, s.ffn = 128, s.heads = 4, s.kv_heads = 2, s.head_dim = 16,
+  s.vocab = 100, s.context = 256;
+  return s;
+}
+
+// A layer: q 64x64, k and v 64x32, o 64x64, gate and up 64x128, down 128x64.
+constexpr std::uint64_t layer_weights = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128;
+constexpr std::uint64_t norm_floats = (2 * 2 + 1) * 64;
+
+TEST(ledger, counts_an_f32_base_float_by_float) {
+  EXPECT_EQ(base_bytes(tiny(), engine::precision::f32),
+            4 * (2 * layer_weights + 100 * 64 + norm_floats));
+}
+
+TEST(ledger, counts_a_separate_output_matrix) {
+  engine::model_shape untied = tiny();
+  untied.tied_embeddings = false;
+  EXPECT_EQ(base_bytes(untied, engine::precision::f32) - base_bytes(tiny(), engine::precision::f32),
+            4u * 100 * 64);
+}
+
+TEST(ledger, counts_an_int8_base_with_outlier_columns_and_row_constants) {
+  // Rows are 64 wide but down's 128: one outlier column, two for down; 8 bytes of constants a row.
+  const std::uint64_t rows_of_64 = 64 + 32 + 32 + 64 + 128 + 128, rows_of_128 = 64;
+  const std::uint64_t layer = rows_of_64 * (64 + 1 + 8) + rows_of_128 * (128 + 2 + 8);
+  EXPECT_EQ(base_bytes(tiny(), engine::precision::int8),
+            2 * layer + 100 * (64 + 1 + 8) + 4 * norm_floats);
+}
+
+TEST(ledger, counts_a_version_by_its_targets) {
+  EXPECT_EQ(version_bytes(tiny(), {8, {"q"}}), 4u * 2 * 8 * (64 + 64));
+  EXPECT_EQ(version_bytes(tiny(), {8, {"k", "down"}}), 4u * 2 * 8 * ((64 + 32) + (128 + 64)));
+  EXPECT_EQ(version_bytes(tiny(), {16, {"k", "down"}}),
+            2 * version_bytes(tiny(), {8, {"k", "down"}}));
+}
+
+TEST(ledger, grows_activations_with_rows_outputs_and_threads) {
+  const auto bytes = activation_bytes(tiny(), 16, 4, 1);
+  EXPECT_EQ(activation_bytes(tiny(), 16, 5, 1) - bytes, 4u * 100);
+  EXPECT_EQ(activation_bytes(tiny(), 16, 4, 2) - bytes, 4u * 256 * rates::attention_queries);
+  EXPECT_EQ(activation_bytes(tiny(), 17, 4, 1) - bytes, 4u * (3 * 64 + 2 * 64 + 2 * 32 + 2 * 128));
+}
+
+ledger_input two_nodes() {
+  ledger_input in;
+  in.shape = tiny();
+  in.replicas = {{1000, 1}, {3000, 2}};
+  in.adapters = {{8, {"q"}}, {8, {"v"}}};
+  in.processes = 3, in.engine_processes = 2, in.gateways = 3;
+  return in;
+}
+
+TEST(ledger, has_the_same_five_rows_always) {
+  const auto rows = make_ledger(two_nodes());
+  ASSERT_EQ(rows.size(), 5u);
+  const char* names[] = {"base", "kv", "versions", "activations", "buffers"};
+  for (std::size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(rows[i].name, names[i]);
+    EXPECT_EQ(rows[i].shared, i == 0) << "only the base is one copy a machine";
+  }
+}
+
+TEST(ledger, adds_up_replicas_processes_and_versions) {
+  const ledger_input in = two_nodes();
+  const auto rows = make_ledger(in);
+  EXPECT_EQ(rows[0].bytes, base_bytes(in.shape, in.precision))
+      << "shared: once, whatever the number of replicas";
+  EXPECT_EQ(rows[1].bytes, 4000u);
+  EXPECT_EQ(rows[2].bytes,
+            (version_bytes(in.shape, in.adapters[0]) + version_bytes(in.shape, in.adapters[1])) *
+                resident_versions_max * 2);
+  EXPECT_EQ(rows[3].bytes,
+            activation_bytes(in.shape, 512, 64, 1) + activation_bytes(in.shape, 512, 64, 2));
+  EXPECT_EQ(rows[4].bytes, buffer_bytes(in));
+  std::uint64_t all = 0;
+  for (const ledger_row& row : rows) all += row.bytes;
+  EXPECT_EQ(sum(rows), all);
+}
+
+TEST(ledger, charges_buffers_for_limits) {
+  ledger_input in = two_nodes();
+  const auto before = buffer_bytes(in);
+  in.bounds.connections_max += 1;
+  EXPECT_EQ(buffer_bytes(in) - before, 3 * (in.bounds.header_bytes_max + rates::socket_bytes));
+  in.bounds.connections_max -= 1;
+  in.bounds.queued_requests_max += 1;
+  EXPECT_EQ(buffer_bytes(in) - before, 2ull * in.bounds.prompt_tokens_max * sizeof(std::int32_t));
+  in.bounds.queued_requests_max -= 1;
+  in.processes += 1;
+  EXPECT_EQ(buffer_bytes(in) - before, rates::process_bytes);
+}
+
+TEST(ledger, needs_no_versions_without_adapters) {
+  ledger_input in = two_nodes();
+  in.adapters.clear();
+  EXPECT_EQ(make_ledger(in)[2].bytes, 0u);
+}
+
+}  // namespace
+}  // namespace collm::deploy
