@@ -57,8 +57,8 @@ bool prefix_cache::holds(block_id block, const prefix_cursor& parent,
          std::ranges::equal(own, tokens);
 }
 
-std::optional<block_id> prefix_cache::match(prefix_cursor& at,
-                                            std::span<const std::int32_t> tokens) const {
+std::optional<block_id> prefix_cache::find(prefix_cursor& at,
+                                           std::span<const std::int32_t> tokens) {
   COLLM_ASSERT(tokens.size() == block_tokens_);
   if (at.broken) return std::nullopt;
   const block_hash hash = hash_(at.hash, tokens);
@@ -66,26 +66,8 @@ std::optional<block_id> prefix_cache::match(prefix_cursor& at,
   if (found == index_.end() || !holds(found->second, at, tokens)) return std::nullopt;
   at.hash = hash;
   at.serial = entries_[found->second].serial;
+  pool_.retain(found->second);
   return found->second;
-}
-
-std::optional<block_id> prefix_cache::find(prefix_cursor& at,
-                                           std::span<const std::int32_t> tokens) {
-  const auto block = match(at, tokens);
-  if (block) pool_.retain(*block);
-  return block;
-}
-
-prefix_cache::forecast prefix_cache::look(prefix_cursor at,
-                                          std::span<const std::int32_t> tokens) const {
-  forecast seen;
-  for (; tokens.size() >= block_tokens_; tokens = tokens.subspan(block_tokens_)) {
-    const auto block = match(at, tokens.first(block_tokens_));
-    if (!block) break;
-    ++seen.found;
-    seen.unreferenced += pool_.references(*block) == 0;
-  }
-  return seen;
 }
 
 block_id prefix_cache::publish(prefix_cursor& at, block_id block,

@@ -55,13 +55,6 @@ class prefix_cache {
   /// The cached block that follows `at` with exactly these tokens, retained for the caller; moves
   /// `at` past it.
   std::optional<block_id> find(prefix_cursor& at, std::span<const std::int32_t> tokens);
-  /// How many full blocks of `tokens` would be found from `at` on, and how many of them nobody
-  /// references now.
-  struct forecast {
-    std::uint32_t found = 0, unreferenced = 0;
-  };
-  forecast look(prefix_cursor at, std::span<const std::int32_t> tokens) const;
-
   /// Makes a full block of the caller findable; moves `at` past it. Returns the block that the
   /// caller holds from now on: its own, or, where another sequence was first, that one's (the
   /// caller's own is released).
@@ -91,7 +84,6 @@ class prefix_cache {
   std::span<std::int32_t> tokens_of(block_id block);
   bool holds(block_id block, const prefix_cursor& parent,
              std::span<const std::int32_t> tokens) const;
-  std::optional<block_id> match(prefix_cursor& at, std::span<const std::int32_t> tokens) const;
 
   block_pool pool_;
   std::uint32_t block_tokens_;
