@@ -29,7 +29,7 @@ struct refusal {
   const char* field;
   const char* reason;
 };
-constexpr std::array<refusal, 10> refusals = {{
+constexpr std::array<refusal, 14> refusals = {{
     {"use_dora", "DoRA's magnitude vectors are not built; train with use_dora=false"},
     {"modules_to_save", "fully trained modules are not built; only LoRA factors are"},
     {"fan_in_fan_out", "transposed weights do not occur in Llama-family models; must be false"},
@@ -40,6 +40,10 @@ constexpr std::array<refusal, 10> refusals = {{
     {"alora_invocation_tokens", "activated LoRA is not built"},
     {"use_qalora", "QALoRA is not built"},
     {"megatron_config", "Megatron's parallel layers are not built"},
+    {"use_bdlora", "block-diagonal LoRA is not built"},
+    {"kasa_config", "KaSA is not built"},
+    {"monteclora_config", "MonteCLoRA is not built"},
+    {"arrow_config", "Arrow's routing between adapters is not built"},
 }};
 
 result<void> check_refusals(const json& config) {
@@ -53,7 +57,7 @@ result<void> check_refusals(const json& config) {
   const auto init = config.find("init_lora_weights");
   if (init == config.end() || !init->is_string()) return {};
   const auto name = init->get<std::string>();
-  for (const char* moved : {"pissa", "olora", "corda", "loftq"})
+  for (const char* moved : {"pissa", "olora", "corda", "loftq", "lora_ga"})
     if (name.starts_with(moved))
       return refused("init_lora_weights \"" + name +
                      "\" changes the base weights; convert the adapter to plain LoRA "
@@ -123,6 +127,24 @@ result<void> read_targets(const json& config, peft_config& out) {
   return {};
 }
 
+// A pattern of exclusions cannot be resolved here, so the tensors tell, as with a pattern of
+// targets.
+result<void> read_excluded(const json& config, peft_config& out) {
+  if (!is_set(config, "exclude_modules")) return {};
+  const json& given = config.at("exclude_modules");
+  if (given.is_string())
+    out.targets.clear();
+  else if (!given.is_array())
+    return refused("exclude_modules must be a list of module names or a pattern");
+  if (!given.is_array()) return {};
+  for (const json& name : given) {
+    if (!name.is_string() || name.get<std::string>().empty())
+      return refused("exclude_modules holds " + name.dump() + ", must be a module name");
+    out.excluded.push_back(name.get<std::string>());
+  }
+  return {};
+}
+
 result<void> read_layers(const json& config, peft_config& out) {
   if (!is_set(config, "layers_to_transform")) return {};
   const json& given = config.at("layers_to_transform");
@@ -169,8 +191,8 @@ result<void> read_numbers(const json& config, peft_config& out) {
 
 bool peft_config::adapts(std::uint32_t layer, std::string_view module) const {
   if (!layers.empty() && std::ranges::find(layers, layer) == layers.end()) return false;
-  return std::ranges::any_of(targets,
-                             [&](const std::string& end) { return ends_with_module(module, end); });
+  const auto ends = [&](const std::string& end) { return ends_with_module(module, end); };
+  return std::ranges::any_of(targets, ends) && std::ranges::none_of(excluded, ends);
 }
 
 std::uint32_t peft_config::rank_of(std::string_view module) const {
@@ -194,6 +216,7 @@ result<peft_config> parse_peft_config(std::string_view text) {
   peft_config out;
   if (auto ok = read_numbers(config, out); !ok) return ok.failure();
   if (auto ok = read_targets(config, out); !ok) return ok.failure();
+  if (auto ok = read_excluded(config, out); !ok) return ok.failure();
   if (auto ok = read_layers(config, out); !ok) return ok.failure();
   return out;
 }

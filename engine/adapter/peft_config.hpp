@@ -22,6 +22,7 @@ struct peft_config {
   /// Name ends of adapted modules, as PEFT matches them. Empty: the config gives a pattern, and the
   /// tensors tell.
   std::vector<std::string> targets;
+  std::vector<std::string> excluded;  ///< name ends that are not adapted after all
   std::vector<std::uint32_t> layers;  ///< layers_to_transform; empty: all
   std::vector<std::pair<std::string, std::uint32_t>> rank_pattern;  ///< first match wins
   std::vector<std::pair<std::string, double>> alpha_pattern;
