@@ -64,7 +64,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 torch.set_num_threads(ARGS.threads)
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-ROW_TOKENS = 192
+ROW_TOKENS = 180  # beyond what the conversations of a batch share
 EVERYBODY = -2  # owns the tokens that every conversation of a row sees
 
 
@@ -148,13 +148,14 @@ class Model:
                 linear = module.get_base_layer()
                 weight = Int8Weight(linear.weight.data)
                 linear.forward = lambda x, w=weight: Int8Product.apply(x, w)
+                linear.weight.data = torch.empty(0)
 
     def packed_logits(self, batch):
         """Logits of every token of the answers: [tokens, vocabulary]. Conversations are packed into
         rows and do not see each other; what they all begin with (system line, template) is computed
         once a row, with the same result."""
         shared = common_prefix([prompt for prompt, _ in batch])
-        width = max([ROW_TOKENS] + [len(p) + len(a) for p, a in batch])
+        width = max([len(shared) + ROW_TOKENS] + [len(p) + len(a) for p, a in batch])
         rows = packed_rows(batch, len(shared), width)
         ids = torch.zeros(len(rows), width, dtype=torch.long)
         ids[:, :len(shared)] = torch.tensor(shared)
