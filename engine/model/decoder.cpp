@@ -210,9 +210,7 @@ void decoder::product(const member& me, std::uint32_t layer, matrix m, std::span
   const auto& w = weights_.layers[layer].of(m);
   const auto [first, last] = me.part(w.s8.out, product_grain);
   if (w.f32 != nullptr) {
-    // f32 rows lie input_stride_ apart: the product wants them dense, and is the reference, not the fast path
-    for (std::uint32_t r = 0; r < rows_; ++r)
-      product_f32(input(r), 1, w.s8.in, w.f32, first, last, wide(r), wide_stride_);
+    product_f32(input(0), input_stride_, rows_, w.s8.in, w.f32, first, last, wide(0), wide_stride_);
   } else {
     kernels_.gemm(quantised_, rows_, w.s8, first, last, wide_.data(), wide_stride_,
                   scratch_.data() + me.index * scratch_stride_);
@@ -305,8 +303,7 @@ void decoder::head(const member& me) {
   if (w.f32 == nullptr)
     return kernels_.gemm(quantised_, outputs_, w.s8, first, last, logits_.data(), s.vocab,
                          scratch_.data() + me.index * scratch_stride_);
-  for (std::uint32_t i = 0; i < outputs_; ++i)
-    product_f32(input(i), 1, s.hidden, w.f32, first, last, logits_.data() + std::size_t{i} * s.vocab, s.vocab);
+  product_f32(input(0), input_stride_, outputs_, s.hidden, w.f32, first, last, logits_.data(), s.vocab);
 }
 
 }  // namespace collm::engine

@@ -18,11 +18,12 @@ engine::model_shape tiny() {
 
 // A layer: q 64x64, k and v 64x32, o 64x64, gate and up 64x128, down 128x64.
 constexpr std::uint64_t layer_weights = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128;
+constexpr std::uint64_t spellings = 100 * rates::vocabulary_bytes;
 constexpr std::uint64_t norm_floats = (2 * 2 + 1) * 64;
 
 TEST(ledger, counts_an_f32_base_float_by_float) {
   EXPECT_EQ(base_bytes(tiny(), engine::precision::f32),
-            4 * (2 * layer_weights + 100 * 64 + norm_floats));
+            4 * (2 * layer_weights + 100 * 64 + norm_floats) + spellings);
 }
 
 TEST(ledger, counts_a_separate_output_matrix) {
@@ -33,11 +34,12 @@ TEST(ledger, counts_a_separate_output_matrix) {
 }
 
 TEST(ledger, counts_an_int8_base_with_outlier_columns_and_row_constants) {
-  // Rows are 64 wide but down's 128: one outlier column, two for down; 8 bytes of constants a row.
+  // Rows are 64 wide but down's 128; one input in sixteen, in steps of sixteen, is held twice; 8
+  // bytes of constants a row.
   const std::uint64_t rows_of_64 = 64 + 32 + 32 + 64 + 128 + 128, rows_of_128 = 64;
-  const std::uint64_t layer = rows_of_64 * (64 + 1 + 8) + rows_of_128 * (128 + 2 + 8);
+  const std::uint64_t layer = rows_of_64 * (64 + 16 + 8) + rows_of_128 * (128 + 16 + 8);
   EXPECT_EQ(base_bytes(tiny(), engine::precision::int8),
-            2 * layer + 100 * (64 + 1 + 8) + 4 * norm_floats);
+            2 * layer + 100 * (64 + 16 + 8) + 4 * norm_floats + spellings);
 }
 
 TEST(ledger, counts_a_version_by_its_targets) {
@@ -47,11 +49,22 @@ TEST(ledger, counts_a_version_by_its_targets) {
             2 * version_bytes(tiny(), {8, {"k", "down"}}));
 }
 
+// The packed file of SmolLM2-135M has 147,878,464 bytes in int8 and 538,998,016 in f32.
+TEST(ledger, estimates_smollm2_within_one_percent_of_its_packed_file) {
+  engine::model_shape s;
+  s.layers = 30, s.hidden = 576, s.ffn = 1536, s.heads = 9, s.kv_heads = 3, s.head_dim = 64,
+  s.vocab = 49152, s.context = 8192;
+  EXPECT_NEAR(double(base_bytes(s, engine::precision::int8)), 147878464.0, 1478784.0);
+  EXPECT_NEAR(double(base_bytes(s, engine::precision::f32)), 538998016.0, 5389980.0);
+}
+
 TEST(ledger, grows_activations_with_rows_outputs_and_threads) {
   const auto bytes = activation_bytes(tiny(), 16, 4, 1);
   EXPECT_EQ(activation_bytes(tiny(), 16, 5, 1) - bytes, 4u * 100);
   EXPECT_EQ(activation_bytes(tiny(), 16, 4, 2) - bytes, 4u * 256 * rates::attention_queries);
-  EXPECT_EQ(activation_bytes(tiny(), 17, 4, 1) - bytes, 4u * (3 * 64 + 2 * 64 + 2 * 32 + 2 * 128));
+  // A row: residual 64, widest input 128, widest output 2 * 128 floats, and the input again in
+  // bytes with 16 outliers.
+  EXPECT_EQ(activation_bytes(tiny(), 17, 4, 1) - bytes, 4u * (64 + 128 + 256) + 128 + 16);
 }
 
 ledger_input two_nodes() {

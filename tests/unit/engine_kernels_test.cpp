@@ -1,0 +1,260 @@
+// Every kernel against its naive twin, on every instruction path of this machine, and all paths against each other byte by byte.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "tests/unit/engine_kernels_naive.hpp"
+
+namespace collm::engine {
+namespace {
+
+using naive::activations;
+using naive::random_floats;
+
+/// Runs `f` on each path and expects the same bytes from all of them.
+template <class F>
+std::vector<float> same_on_all_paths(F&& f) {
+  std::vector<float> first;
+  for (const auto* path : kernel_paths()) {
+    const std::vector<float> now = f(*path);
+    if (first.empty()) first = now;
+    EXPECT_EQ(now.size(), first.size());
+    EXPECT_EQ(0, std::memcmp(now.data(), first.data(), now.size() * sizeof(float))) << path->name;
+  }
+  return first;
+}
+
+const std::vector<std::uint32_t> widths = {1, 2, 3, 8, 15, 16, 17, 24, 31, 33, 56, 64, 100, 576};
+
+TEST(engine_kernels, end_with_the_portable_path) {
+  ASSERT_FALSE(kernel_paths().empty());
+  EXPECT_STREQ("portable", kernel_paths().back()->name);
+}
+
+TEST(engine_kernels, exponential_is_exact_to_2e_7_and_zero_far_below) {
+  std::vector<float> x = {0, 1, -1, -86.9f, -87.0f, -87.5f, -1000, 80, 1e-8f};
+  for (float v = -20; v < 20; v += 0.37f) x.push_back(v);
+  const auto y = same_on_all_paths([&](const kernel_table& k) {
+    std::vector<float> out(x.size());
+    k.exponential(x.data(), static_cast<std::uint32_t>(x.size()), out.data());
+    return out;
+  });
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double expected = x[i] <= -87.0f ? 0.0 : std::exp(static_cast<double>(x[i]));
+    EXPECT_NEAR(y[i], expected, 2e-7 * expected) << x[i];
+  }
+}
+
+TEST(engine_kernels, rms_norm_matches_its_formula) {
+  std::mt19937 random(1);
+  for (auto n : widths) {
+    const auto x = random_floats(random, n), gain = random_floats(random, n);
+    const auto y = same_on_all_paths([&](const kernel_table& k) {
+      std::vector<float> out(n);
+      k.rms_norm(x.data(), gain.data(), n, 1e-5f, out.data());
+      return out;
+    });
+    double squares = 0;
+    for (float v : x) squares += static_cast<double>(v) * static_cast<double>(v);
+    const double inverse = 1 / std::sqrt(squares / n + 1e-5);
+    for (std::uint32_t i = 0; i < n; ++i)
+      EXPECT_NEAR(y[i], x[i] * inverse * gain[i], 1e-5 * (1 + std::fabs(static_cast<double>(y[i])))) << n;
+  }
+}
+
+TEST(engine_kernels, swiglu_matches_its_formula) {
+  std::mt19937 random(2);
+  for (auto n : widths) {
+    const auto gate = random_floats(random, n, 4), up = random_floats(random, n);
+    const auto y = same_on_all_paths([&](const kernel_table& k) {
+      std::vector<float> out(n);
+      k.swiglu(gate.data(), up.data(), n, out.data());
+      return out;
+    });
+    for (std::uint32_t i = 0; i < n; ++i) {
+      const double g = gate[i];
+      EXPECT_NEAR(y[i], g / (1 + std::exp(-g)) * up[i], 1e-5);
+    }
+  }
+}
+
+TEST(engine_kernels, rotation_turns_each_pair_by_its_angle) {
+  std::mt19937 random(3);
+  for (std::uint32_t n : {2u, 8u, 12u, 34u, 64u}) {
+    const auto x = random_floats(random, n), angles = random_floats(random, n / 2);
+    std::vector<float> c, s;
+    for (float a : angles) c.push_back(std::cos(a)), s.push_back(std::sin(a));
+    const auto y = same_on_all_paths([&](const kernel_table& k) {
+      auto head = x;
+      k.rotate(head.data(), c.data(), s.data(), n);
+      return head;
+    });
+    for (std::uint32_t i = 0; i < n / 2; ++i) {
+      EXPECT_NEAR(y[i], x[i] * c[i] - x[i + n / 2] * s[i], 1e-6);
+      EXPECT_NEAR(y[i + n / 2], x[i + n / 2] * c[i] + x[i] * s[i], 1e-6);
+    }
+  }
+}
+
+TEST(engine_kernels, quantised_rows_stand_for_their_floats_and_outliers_keep_15_bits) {
+  std::mt19937 random(4);
+  for (auto in : widths) {
+    const std::uint32_t hi = in >= 8 ? in / 8 : 0;
+    const auto p = naive::random_product(random, in, 1, hi);
+    auto x = random_floats(random, in);
+    for (auto k : p.index) x[k] *= 50;
+    activations rows(2, in, hi);
+    (void)same_on_all_paths([&](const kernel_table& k) {
+      k.quantise(x.data(), p.view, rows.view, 1);
+      std::vector<float> out;
+      for (std::uint32_t i = 0; i < in; ++i) out.push_back(static_cast<float>(naive::activation(rows, p.view, 1, i)));
+      return out;
+    });
+    for (std::uint32_t i = 0; i < in; ++i)
+      EXPECT_NEAR(naive::activation(rows, p.view, 1, i), x[i], rows.scales[1] * 0.5001) << in << " " << i;
+  }
+}
+
+TEST(engine_kernels, a_row_of_zeros_quantises_to_zeros) {
+  std::mt19937 random(4);
+  const auto p = naive::random_product(random, 24, 1, 4);
+  const std::vector<float> x(24, 0.0f);
+  activations rows(1, 24, 4);
+  for (const auto* k : kernel_paths()) {
+    k->quantise(x.data(), p.view, rows.view, 0);
+    for (std::uint32_t i = 0; i < 24; ++i) EXPECT_EQ(0.0, naive::activation(rows, p.view, 0, i));
+  }
+}
+
+struct gemm_shape {
+  std::uint32_t rows, in, out, hi;
+};
+
+class engine_gemm : public testing::TestWithParam<gemm_shape> {};
+
+TEST_P(engine_gemm, matches_the_naive_product_and_no_row_depends_on_its_neighbours) {
+  const auto [rows, in, out, hi] = GetParam();
+  std::mt19937 random(5);
+  const auto p = naive::random_product(random, in, out, hi);
+  activations x(rows, in, hi);
+  for (std::uint32_t r = 0; r < rows; ++r)
+    kernels().quantise(random_floats(random, in).data(), p.view, x.view, r);
+  std::vector<std::uint8_t> scratch(gemm_scratch_bytes(in, hi));
+  const auto y = same_on_all_paths([&](const kernel_table& k) {
+    std::vector<float> all(std::size_t{rows} * out, -1.0f);
+    k.gemm(x.view, rows, p.view, 0, out, all.data(), out, scratch.data());
+    return all;
+  });
+  for (std::uint32_t r = 0; r < rows; ++r)
+    for (std::uint32_t o = 0; o < out; ++o) {
+      const double expected = naive::product_at(x, p, r, o);
+      EXPECT_NEAR(y[std::size_t{r} * out + o], expected, 1e-6 * (1 + std::fabs(expected)));
+    }
+  for (std::uint32_t r = 0; r < rows; ++r) {  // alone, and in two halves of the outputs
+    quantised_rows one = x.view;
+    one.lo += r * one.lo_stride, one.hi += r * one.hi_stride, one.scale += r;
+    std::vector<float> alone(out);
+    kernels().gemm(one, 1, p.view, 0, out / 2, alone.data(), out, scratch.data());
+    kernels().gemm(one, 1, p.view, out / 2, out, alone.data(), out, scratch.data());
+    EXPECT_EQ(0, std::memcmp(alone.data(), y.data() + std::size_t{r} * out, out * sizeof(float))) << r;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(shapes, engine_gemm,
+                         testing::Values(gemm_shape{0, 8, 4, 0}, gemm_shape{1, 1, 1, 0}, gemm_shape{1, 24, 97, 4},
+                                         gemm_shape{3, 40, 13, 8}, gemm_shape{5, 33, 7, 0}, gemm_shape{7, 64, 29, 16},
+                                         gemm_shape{16, 100, 31, 20}, gemm_shape{17, 56, 12, 12},
+                                         gemm_shape{33, 130, 27, 4}, gemm_shape{35, 576, 60, 48},
+                                         gemm_shape{50, 63, 5, 3}, gemm_shape{64, 1536, 16, 96}));
+
+TEST(engine_kernels, lora_is_scale_x_at_bt_in_any_range_of_outputs) {
+  std::mt19937 random(6);
+  for (std::uint32_t rank : {1u, 3u, 4u, 8u, 13u})
+    for (std::uint32_t in : {1u, 24u, 33u}) {
+      const std::uint32_t out = 37;
+      const auto x = random_floats(random, in), a = random_floats(random, std::size_t{rank} * in);
+      const auto bt = random_floats(random, std::size_t{rank} * out), start = random_floats(random, out);
+      const auto y = same_on_all_paths([&](const kernel_table& k) {
+        std::vector<float> t(rank), to = start;
+        k.lora_down(x.data(), a.data(), in, rank, 0.5f, t.data());
+        k.lora_up(t.data(), bt.data(), rank, out, 0, 19, to.data());
+        k.lora_up(t.data(), bt.data(), rank, out, 19, out, to.data());
+        return to;
+      });
+      for (std::uint32_t o = 0; o < out; ++o) {
+        double expected = start[o];
+        for (std::uint32_t j = 0; j < rank; ++j) {
+          double t = 0;
+          for (std::uint32_t i = 0; i < in; ++i) t += static_cast<double>(x[i]) * static_cast<double>(a[j * in + i]);
+          expected += 0.5 * t * static_cast<double>(bt[j * out + o]);
+        }
+        EXPECT_NEAR(y[o], expected, 1e-4);
+      }
+    }
+}
+
+/// Keys and values in pages whose blocks lie in a shuffled order, and plain copies of them.
+struct paged {
+  paged(std::mt19937& random, std::uint32_t positions, std::uint32_t dim) {
+    const std::uint32_t count = (positions + block_positions - 1) / block_positions;
+    stride = std::size_t{2} * block_positions * dim;
+    pages.assign(stride * count, 0.0f);
+    for (std::uint32_t b = 0; b < count; ++b) blocks.push_back(count - 1 - b);
+    for (std::uint32_t p = 0; p < positions; ++p) {
+      keys.push_back(random_floats(random, dim));
+      values.push_back(random_floats(random, dim));
+      float* page = pages.data() + blocks[p / block_positions] * stride;
+      for (std::uint32_t d = 0; d < dim; ++d) {
+        page[d * block_positions + p % block_positions] = keys[p][d];
+        page[stride / 2 + (p % block_positions) * dim + d] = values[p][d];
+      }
+    }
+  }
+  std::vector<float> pages;
+  std::vector<std::uint32_t> blocks;
+  std::vector<std::vector<float>> keys, values;
+  std::size_t stride;
+};
+
+class engine_attention : public testing::TestWithParam<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> {};
+
+TEST_P(engine_attention, matches_the_naive_one_and_gives_a_row_the_same_bytes_alone) {
+  const auto [position, rows, dim] = GetParam();
+  const std::uint32_t group = 3;
+  std::mt19937 random(7);
+  const paged kv(random, position + rows, dim);
+  const auto q = random_floats(random, std::size_t{rows} * group * dim);
+  std::vector<float> scratch(attention_scratch_floats(position + rows, dim));
+  attention_task task;
+  task.q = q.data();
+  task.q_stride = task.out_stride = std::size_t{group} * dim;
+  task.rows = rows, task.group = group, task.head_dim = dim, task.position = position;
+  task.blocks = kv.blocks.data();
+  task.keys = kv.pages.data(), task.values = kv.pages.data() + kv.stride / 2;
+  task.block_stride = kv.stride;
+  task.scratch = scratch.data();
+  const auto y = same_on_all_paths([&](const kernel_table& k) {
+    std::vector<float> out(q.size());
+    task.out = out.data();
+    k.attend(task);
+    return out;
+  });
+  for (std::uint32_t pair = 0; pair < rows * group; ++pair) {
+    const auto expected = naive::attention(q.data() + pair * dim, kv.keys, kv.values, position + pair / group + 1);
+    for (std::uint32_t d = 0; d < dim; ++d) EXPECT_NEAR(y[pair * dim + d], expected[d], 1e-5) << pair;
+  }
+  for (std::uint32_t r = 0; r < rows; ++r) {
+    std::vector<float> alone(std::size_t{group} * dim);
+    auto one = task;
+    one.q += r * task.q_stride, one.out = alone.data(), one.rows = 1, one.position = position + r;
+    kernels().attend(one);
+    EXPECT_EQ(0, std::memcmp(alone.data(), y.data() + r * alone.size(), alone.size() * sizeof(float))) << r;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(shapes, engine_attention,
+                         testing::Combine(testing::Values(0u, 1u, 15u, 16u, 70u), testing::Values(1u, 2u, 5u, 20u),
+                                          testing::Values(2u, 8u, 12u, 32u, 64u)));
+
+}  // namespace
+}  // namespace collm::engine

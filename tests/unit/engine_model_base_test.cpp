@@ -1,0 +1,139 @@
+// The packed base: one mapping for all who open a file, atomic to make, refused by name when damaged.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <thread>
+
+#include "engine/model/base_file.hpp"
+
+namespace collm::engine {
+namespace {
+
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+class engine_base : public testing::Test {
+ protected:
+  engine_base() {
+    std::string name = (fs::temp_directory_path() / "collm_base.XXXXXX").string();
+    folder = ::mkdtemp(name.data());
+  }
+  ~engine_base() override { fs::remove_all(folder); }
+  static fs::path model(const std::string& name) {
+    return fs::path(COLLM_SOURCE_DIR) / "tests/golden/data" / name / "model.gguf";
+  }
+  base_ptr open(const std::string& name, precision p) const {
+    auto b = open_base(model(name), p, folder);
+    EXPECT_TRUE(b) << b.failure().message;
+    return b ? *b : nullptr;
+  }
+  fs::path packed_file() const { return fs::directory_iterator(folder)->path(); }
+  fs::path folder;
+};
+
+TEST_F(engine_base, two_opened_from_one_file_are_one_mapping) {
+  const auto a = open("tied", precision::int8), b = open("tied", precision::int8);
+  EXPECT_EQ(a.get(), b.get());
+  EXPECT_EQ(a->mapping(), b->mapping());
+  EXPECT_NE(a->mapping(), open("tied", precision::f32)->mapping());
+}
+
+TEST_F(engine_base, opened_by_many_threads_at_once_is_packed_once) {
+  std::vector<base_ptr> all(8);
+  {
+    std::vector<std::jthread> threads;
+    for (auto& b : all) threads.emplace_back([&] { b = open("untied", precision::int8); });
+  }
+  for (const auto& b : all) EXPECT_EQ(all[0].get(), b.get());
+  EXPECT_EQ(1, std::distance(fs::directory_iterator(folder), {}));
+}
+
+TEST_F(engine_base, maps_what_was_packed_without_packing_again) {
+  const auto digest = open("tied", precision::int8)->digest();
+  const auto made = fs::last_write_time(packed_file());
+  const auto again = open("tied", precision::int8);
+  EXPECT_EQ(made, fs::last_write_time(packed_file()));
+  EXPECT_EQ(digest + "-int8-v1.base", packed_file().filename());
+  EXPECT_EQ(64u, digest.size());
+  EXPECT_EQ(fs::file_size(packed_file()), again->mapping_bytes());
+}
+
+TEST_F(engine_base, keeps_shape_and_vocabulary_in_its_file) {
+  const auto b = open("untied", precision::int8);
+  const auto& s = b->shape();
+  EXPECT_EQ("llama", s.architecture);
+  EXPECT_EQ(3u, s.layers);
+  EXPECT_EQ(40u, s.hidden);
+  EXPECT_EQ(4u, s.heads);
+  EXPECT_EQ(2u, s.kv_heads);
+  EXPECT_EQ(12u, s.head_dim);
+  EXPECT_EQ(56u, s.ffn);
+  EXPECT_EQ(320u, s.context);
+  EXPECT_EQ(100000.0f, s.rope_theta);
+  EXPECT_FALSE(s.tied_embeddings);
+  EXPECT_EQ(s.vocab, b->vocabulary().tokens.size());
+  EXPECT_EQ("<|im_end|>", b->vocabulary().tokens.at(static_cast<std::size_t>(b->vocabulary().eos)));
+  EXPECT_EQ("t h", b->vocabulary().merges.at(0));
+  EXPECT_EQ(text::token_type::control, b->vocabulary().types.at(0));
+}
+
+TEST_F(engine_base, int8_weights_stand_within_half_a_step_of_f32) {
+  const auto f32 = open("tied", precision::f32), int8 = open("tied", precision::int8);
+  const auto& from = packed(*f32).weights().layers[1].of(matrix::down);
+  const auto& to = packed(*int8).weights().layers[1].of(matrix::down).s8;
+  for (std::uint32_t o = 0; o < to.out; ++o) {
+    std::int32_t correction = 0;
+    for (std::uint32_t k = 0; k < to.in; ++k) {
+      const auto at = std::size_t{o} * to.in + k;
+      EXPECT_NEAR(from.f32[at], static_cast<float>(to.w[at]) * to.scale[o], 0.5001f * to.scale[o]);
+      correction += 128 * to.w[at];
+    }
+    for (std::uint32_t j = 0; j < to.hi; ++j) {
+      EXPECT_EQ(to.w[std::size_t{o} * to.in + to.hi_index[j]], to.w_hi[std::size_t{o} * to.hi + j]);
+      correction += 128 * 128 * to.w_hi[std::size_t{o} * to.hi + j];
+    }
+    EXPECT_EQ(correction, to.correction[o]);
+  }
+}
+
+TEST_F(engine_base, a_cut_file_is_corrupt_by_its_name_at_any_length) {
+  (void)open("tied", precision::int8);
+  const auto path = packed_file();
+  const auto size = fs::file_size(path);
+  for (std::uintmax_t cut : {size - 1, size / 2, std::uintmax_t{4096}, std::uintmax_t{100}, std::uintmax_t{7}}) {
+    fs::resize_file(path, cut);
+    const auto b = map_base_file(path);
+    ASSERT_FALSE(b) << cut;
+    EXPECT_EQ(errc::corrupt, b.failure().code);
+    EXPECT_THAT(b.failure().message, HasSubstr(path.string()));
+  }
+}
+
+TEST_F(engine_base, a_changed_header_is_corrupt) {
+  (void)open("tied", precision::int8);
+  const auto path = packed_file();
+  for (std::streamoff at : {0, 9, 17, 25, 40, 200, 300}) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(at);
+    const char old = static_cast<char>(file.get());
+    file.seekp(at);
+    file.put(static_cast<char>(old ^ 0x55));
+    file.close();
+    EXPECT_FALSE(map_base_file(path)) << at;
+    std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(at).put(old);
+  }
+  EXPECT_TRUE(map_base_file(path));
+}
+
+TEST_F(engine_base, a_folder_that_cannot_be_written_is_an_io_error) {
+  const auto file = folder / "file";
+  std::ofstream(file) << "x";
+  const auto b = open_base(model("tied"), precision::f32, file / "cache");
+  ASSERT_FALSE(b);
+  EXPECT_EQ(errc::io, b.failure().code);
+}
+
+}  // namespace
+}  // namespace collm::engine
