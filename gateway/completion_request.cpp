@@ -13,9 +13,7 @@ using json = nlohmann::json;
 // -- fields that would change the answer and are not built: refused unless they say nothing
 
 using neutral_test = bool (*)(const json&);
-bool when_empty(const json& v) {
-  return (v.is_array() || v.is_object() || v.is_string()) && v.empty();
-}
+bool when_empty(const json& v) { return v == "" || ((v.is_array() || v.is_object()) && v.empty()); }
 bool when_false(const json& v) { return v.is_boolean() && !v.get<bool>(); }
 bool when_true(const json& v) { return v.is_boolean() && v.get<bool>(); }
 bool when_one(const json& v) { return v.is_number() && v.get<double>() == 1; }

@@ -1,5 +1,7 @@
 #include "gateway/prompt.hpp"
 
+#include <algorithm>
+
 namespace collm::gateway {
 namespace {
 
@@ -16,13 +18,6 @@ std::size_t byte_count(const prompt_encoder::input& in) {
     for (const auto& m : *messages) bytes += m.content.size();
   }
   return bytes;
-}
-
-std::vector<std::int32_t> tokens_of(const std::string& text, const text::tokenizer& tokens) {
-  auto ids = tokens.encode(text, true);
-  if (tokens.vocab().add_bos && tokens.vocab().bos >= 0)
-    ids.insert(ids.begin(), tokens.vocab().bos);
-  return ids;
 }
 
 result<void> known_ids(const std::vector<std::int32_t>& ids, std::int32_t size) {
@@ -50,7 +45,7 @@ result<prompt_encoder::encoded> prompt_encoder::encode(const input& in, std::uin
     if (auto known = known_ids(*ids, tokens->size()); !known) return known.failure();
     out.prompt = *ids;
   } else if (const auto* text = std::get_if<std::string>(&in)) {
-    out.prompt = tokens_of(*text, *tokens);
+    out.prompt = tokens->encode(*text, true);
   } else {
     out.prompt = chat.encode(*tokens, std::get<std::vector<text::chat_message>>(in), true);
   }

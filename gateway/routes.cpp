@@ -39,7 +39,7 @@ constexpr std::array routes{
 bool matches(std::string_view pattern, std::string_view path) {
   if (!pattern.ends_with('*')) return pattern == path;
   pattern.remove_suffix(1);
-  return path.size() > pattern.size() && path.starts_with(pattern);
+  return path.starts_with(pattern);
 }
 
 // A GET route answers HEAD too; OPTIONS is answered for every path that exists.

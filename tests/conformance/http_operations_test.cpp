@@ -1,0 +1,217 @@
+// Probes, models, adapters, admin, events, the page.
+#include "tests/support/http_fixture.hpp"
+
+namespace collm::gateway::fake {
+namespace {
+
+using testing::HasSubstr;
+
+class http_operations : public http_test {};
+
+TEST_F(http_operations, health_tells_what_is_wrong_and_ready_is_separate) {
+  EXPECT_EQ(ask("GET", "/health").status, 200u);
+  runtime.is_ready = false;
+  EXPECT_EQ(ask("GET", "/health").status, 200u);
+  EXPECT_EQ(ask("GET", "/ready").status, 503u);
+  runtime.is_ready = true;
+  runtime.is_healthy = false;
+  const auto sick = ask("GET", "/health");
+  EXPECT_EQ(sick.status, 503u);
+  EXPECT_THAT(error_of(sick)["message"].get<std::string>(), HasSubstr("no turn for 12 s"));
+  EXPECT_EQ(ask("GET", "/ready").status, 200u);
+}
+
+TEST_F(http_operations, health_answers_while_the_runtime_answers_nothing) {
+  runtime.hold_status = true;
+  auto stuck = peer();
+  stuck.send(stuck.request("GET", "/admin/v1/status"));
+  EXPECT_TRUE(runtime.wait_pending_status());
+  runtime.is_healthy = false;
+  EXPECT_EQ(ask("GET", "/health").status, 503u);
+}
+
+TEST_F(http_operations, models_are_listed_with_root_and_parent) {
+  EXPECT_EQ(
+      ask("GET", "/v1/models").body,
+      R"({"object":"list","data":[{"id":"tiny","object":"model","created":1700000000,)"
+      R"("owned_by":"collm","root":"tiny.gguf","parent":null},)"
+      R"({"id":"assistant","object":"model","created":1700000001,"owned_by":"collm",)"
+      R"("root":"peft:a","parent":"tiny"}]})");
+}
+
+TEST_F(http_operations, one_model_is_found_by_its_escaped_id) {
+  runtime.model_rows.push_back({"assistant@3", "peft:a", "tiny", 5});
+  EXPECT_EQ(parsed(ask("GET", "/v1/models/assistant%403").body)["id"], "assistant@3");
+  const auto missing = ask("GET", "/v1/models/nobody");
+  EXPECT_EQ(missing.status, 404u);
+  EXPECT_EQ(error_of(missing)["code"], "model_not_found");
+}
+
+TEST_F(http_operations, metrics_are_prometheus_text_with_the_gateways_own) {
+  const auto r = ask("GET", "/metrics");
+  EXPECT_EQ(r.headers.at("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+  EXPECT_TRUE(r.body.starts_with("collm_fake 1\n"));
+  EXPECT_THAT(r.body, HasSubstr("\ncollm_gateway_connections 1\n"));
+  EXPECT_TRUE(r.body.ends_with('\n'));
+}
+
+TEST_F(http_operations, version_is_that_of_the_options) {
+  options.version = "9.8.7";
+  EXPECT_EQ(ask("GET", "/version").body, R"({"version":"9.8.7"})");
+}
+
+TEST_F(http_operations, an_adapter_is_loaded_and_its_record_returned) {
+  std::string seen;
+  runtime.on_load = [&](const std::string& name, const std::string& folder) {
+    seen = name + "|" + folder;
+    return result<msg<schema::VersionRecord>>(port::record(name));
+  };
+  const auto r =
+      ask("POST", "/v1/load_lora_adapter", R"({"lora_name":"chef","lora_path":"/data/chef"})");
+  EXPECT_EQ(r.status, 200u);
+  EXPECT_EQ(seen, "chef|/data/chef");
+  EXPECT_EQ(parsed(r.body)["number"], 4);
+  EXPECT_EQ(parsed(r.body)["state"], "serving");
+  EXPECT_EQ(ask("POST", "/v1/unload_lora_adapter", R"({"lora_name":"chef"})").status, 200u);
+  EXPECT_EQ(seen, "chef|");
+}
+
+TEST_F(http_operations, a_failed_load_is_4xx_and_keeps_the_reason) {
+  for (const auto code :
+       {errc::corrupt, errc::io, errc::not_found, errc::conflict, errc::bad_request}) {
+    runtime.on_load = [&](const std::string&, const std::string&) {
+      return result<msg<schema::VersionRecord>>(
+          error{code, "tensor q_proj.lora_A has rank 3, not 8", 0});
+    };
+    const auto r = ask("POST", "/v1/load_lora_adapter", R"({"lora_name":"chef","lora_path":"x"})");
+    EXPECT_GE(r.status, 400u);
+    EXPECT_LT(r.status, 500u);
+    EXPECT_THAT(error_of(r)["message"].get<std::string>(), HasSubstr("q_proj.lora_A"));
+  }
+}
+
+TEST_F(http_operations, a_load_without_its_fields_names_them) {
+  for (const auto& [body, param] : std::vector<std::pair<const char*, const char*>>{
+           {"{}", "lora_name"},
+           {R"({"lora_name":""})", "lora_name"},
+           {R"({"lora_name":"a"})", "lora_path"},
+           {R"({"lora_name":"a","lora_path":5})", "lora_path"},
+           {R"({"lora_name":"a","lora_path":"b\u0000c"})", "lora_path"}}) {
+    const auto r = ask("POST", "/v1/load_lora_adapter", body);
+    EXPECT_EQ(r.status, 400u);
+    EXPECT_EQ(error_of(r)["param"], param) << body;
+  }
+}
+
+TEST_F(http_operations, status_is_the_schema_as_json) {
+  const auto r = parsed(ask("GET", "/admin/v1/status").body);
+  EXPECT_EQ(r["cluster"], "demo");
+  EXPECT_EQ(r["nodes"][0]["state"], "serving");
+}
+
+TEST_F(http_operations, drain_and_shutdown_reach_the_runtime) {
+  EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":"edge-b"})").body, R"({"status":"ok"})");
+  EXPECT_EQ(runtime.drained, "edge-b");
+  EXPECT_EQ(ask("POST", "/admin/v1/drain").status, 200u);
+  EXPECT_EQ(runtime.drained, "");
+  EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":"nobody"})").status, 404u);
+  EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":5})").status, 400u);
+  EXPECT_EQ(ask("POST", "/admin/v1/shutdown").status, 200u);
+  EXPECT_TRUE(runtime.shut_down);
+}
+
+TEST_F(http_operations, admin_paths_need_the_admin_key_where_one_is_set) {
+  options.admin_key_sha256 = sha256_hex("root");
+  for (const auto& [method, path] :
+       std::vector<std::pair<const char*, const char*>>{{"GET", "/admin/v1/status"},
+                                                        {"GET", "/admin/v1/events"},
+                                                        {"POST", "/admin/v1/drain"},
+                                                        {"POST", "/admin/v1/shutdown"},
+                                                        {"POST", "/v1/load_lora_adapter"},
+                                                        {"POST", "/v1/unload_lora_adapter"}}) {
+    EXPECT_EQ(ask(method, path).status, 401u) << path;
+    EXPECT_EQ(ask(method, path, {}, "Authorization: Bearer wrong\r\n").status, 401u) << path;
+  }
+  EXPECT_EQ(ask("GET", "/admin/v1/status", {}, "Authorization: Bearer root\r\n").status, 200u);
+  EXPECT_FALSE(runtime.shut_down);
+}
+
+TEST_F(http_operations, events_stream_a_status_at_once_and_each_event_once) {
+  options.events_interval = std::chrono::milliseconds(20);
+  runtime.add_event(1, "node_joined");
+  runtime.add_event(2, "version_loaded");
+  auto client = peer();
+  client.send(client.request("GET", "/admin/v1/events?after=1"));
+  EXPECT_EQ(client.read_head().headers.at("content-type"), "text/event-stream; charset=utf-8");
+  EXPECT_THAT(client.read_until("\n\n"), HasSubstr("event: status\ndata: {\"cluster\":\"demo\""));
+  EXPECT_THAT(client.read_until("\n\n"), HasSubstr("event: event\nid: 2\ndata: {\"seq\":2"));
+  EXPECT_THAT(client.read_until("\n\n"), HasSubstr("event: status\n"));
+  runtime.add_event(3, "node_lost");
+  const auto rest = client.read_until("node_lost");
+  EXPECT_THAT(rest, HasSubstr("id: 3\n"));
+  EXPECT_THAT(rest, testing::Not(HasSubstr("id: 2\n")));
+}
+
+TEST_F(http_operations, last_event_id_wins_over_the_query) {
+  for (std::uint32_t seq = 1; seq <= 3; ++seq) runtime.add_event(seq, "x");
+  auto client = peer();
+  client.send(client.request("GET", "/admin/v1/events?after=0", {}, "Last-Event-ID: 2\r\n"));
+  const auto all = client.read_until("\"seq\":3");
+  EXPECT_THAT(all, testing::Not(HasSubstr("id: 1\n")));
+  EXPECT_EQ(ask("GET", "/admin/v1/events?after=x").status, 400u);
+}
+
+TEST_F(http_operations, event_subscribers_are_bounded_and_their_places_freed) {
+  options.bounds.event_subscribers_max = 2;
+  options.events_interval = std::chrono::milliseconds(20);
+  auto first = peer(), second = peer();
+  for (auto* client : {&first, &second}) {
+    client->send(client->request("GET", "/admin/v1/events"));
+    EXPECT_EQ(client->read_head().status, 200u);
+  }
+  const auto refused = ask("GET", "/admin/v1/events");
+  EXPECT_EQ(refused.status, 503u);
+  EXPECT_TRUE(refused.headers.contains("retry-after"));
+  first.hang_up();
+  unsigned status = 0;
+  for (int i = 0; i < 1000 && status != 200; ++i) {
+    auto again = peer();
+    again.send(again.request("GET", "/admin/v1/events"));
+    status = again.read_head().status;
+  }
+  EXPECT_EQ(status, 200u);
+}
+
+TEST_F(http_operations, head_of_events_ends) {
+  auto client = peer();
+  EXPECT_EQ(client.ask("HEAD", "/admin/v1/events").status, 200u);
+  EXPECT_EQ(client.ask("GET", "/health").status, 200u);
+}
+
+constexpr asset page[] = {{"index.html", "text/html; charset=utf-8", "<!doctype html>page"},
+                          {"assets/app.js", "text/javascript", "go()"}};
+
+TEST_F(http_operations, the_page_is_served_with_a_policy_against_outside_requests) {
+  options.role = gateway_role::head;
+  options.assets = page;
+  const auto root = ask("GET", "/");
+  EXPECT_EQ(root.status, 302u);
+  EXPECT_EQ(root.headers.at("location"), "/dashboard/");
+  EXPECT_EQ(ask("GET", "/dashboard").headers.at("location"), "/dashboard/");
+  const auto index = ask("GET", "/dashboard/");
+  EXPECT_EQ(index.body, "<!doctype html>page");
+  EXPECT_EQ(index.headers.at("content-type"), "text/html; charset=utf-8");
+  EXPECT_THAT(index.headers.at("content-security-policy"), HasSubstr("default-src 'none'"));
+  EXPECT_THAT(index.headers.at("content-security-policy"), HasSubstr("connect-src 'self'"));
+  EXPECT_EQ(ask("GET", "/dashboard/assets/app.js").body, "go()");
+  EXPECT_EQ(ask("GET", "/dashboard/assets/none.js").status, 404u);
+  EXPECT_EQ(ask("GET", "/dashboard/../version").status, 404u);
+}
+
+TEST_F(http_operations, a_nodes_gateway_has_no_page) {
+  EXPECT_EQ(ask("GET", "/").status, 404u);
+  EXPECT_EQ(ask("GET", "/dashboard/").status, 404u);
+}
+
+}  // namespace
+}  // namespace collm::gateway::fake
