@@ -1,9 +1,24 @@
 #include "cli/play.hpp"
 
+#include "bench/player.hpp"
+#include "bench/serving_report.hpp"
+
 namespace collm::cli {
 
-result<played> play(const bench::workload&, const json&, const std::string&) {
-  return error{errc::unavailable, "this build has no workload player"};
+result<played> play(const bench::workload& what, const json& status, const std::string& key) {
+  bench::play_options options;
+  options.key = key;
+  for (const auto& g : site_gateways(status)) {
+    if (g.state == "serving") options.gateways.emplace(g.site, g.url);
+  }
+  auto done = bench::play(what, options);
+  if (!done) return done.failure();
+  bench::report_options how;
+  how.slo = {number(status, "sloTtftMs"), number(status, "sloTpotMs"), 0};
+  played out;
+  out.report = bench::serving_report(what, *done, how);
+  out.text = bench::report_block(out.report, how);
+  return out;
 }
 
 }  // namespace collm::cli

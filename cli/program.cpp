@@ -18,6 +18,7 @@ void add_verbs(program& p) {
   add_adapter(p);
   add_workload(p);
   add_inject(p);
+  add_bench(p);
   add_node(p);
 }
 
