@@ -108,12 +108,14 @@ void quantise(const float* x, const linear_s8& shape, const quantised_rows& to, 
   const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
   std::uint8_t* lo = to.lo + row * to.lo_stride;
   const lanes factor = lanes::all(inverse), most = lanes::all(127.0f), least = lanes::all(-127.0f);
+  lanes poison = lanes::all(0);  // bytes cannot be NaN, so a row that overflowed says so by its scale
   over_lanes(shape.in, [&](std::uint32_t i, std::uint32_t count) {
-    const lanes q = nearest(min(max(load_some(x + i, count) * factor, least), most));
-    store_biased(q, lo + i, count);
+    const lanes v = load_some(x + i, count);
+    poison = fma(v, lanes::all(0), poison);
+    store_biased(nearest(min(max(v * factor, least), most)), lo + i, count);
   });
   split_outliers(shape, outliers, inverse, lo, to.hi + row * to.hi_stride);
-  to.scale[row] = scale;
+  to.scale[row] = scale + sum(poison);
 }
 
 /// Four dots at once only hide latency; each has its own lanes and the same order as one alone.
