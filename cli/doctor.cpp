@@ -27,7 +27,7 @@ std::string rate_text(const deploy::speed& s) {
 
 finding speed_of(const deploy::spawn_plan& plan, const deploy::machine& on,
                  std::optional<deploy::speed>& measured) {
-  const auto s = deploy::measure_speed(plan.model, on.cache_dir);
+  const auto s = deploy::measure_speed(plan.model, on.cache_dir / "bases");
   if (!s)
     return {"speed", health::problem, s.failure().message,
             "remove the packed base in the cache, or fetch the model again with ./dev build"};

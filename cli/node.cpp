@@ -20,7 +20,7 @@ int node(console& io, const node_options& o, const std::filesystem::path& execut
       source->yaml, o.base_dir.empty() ? source->base_dir : std::filesystem::path(o.base_dir), on);
   if (!checked.plan) return report(io, source->name, checked.problems);
   const auto ended = deploy::run_node(*checked.plan, o.name, o.incarnation,
-                                      {executable, on.cache_dir, o.log_level});
+                                      {executable, on.cache_dir / "bases", o.log_level});
   return ended ? success : io.fail(ended.failure());
 }
 

@@ -118,7 +118,8 @@ int up(console& io, const up_options& o, const std::filesystem::path& executable
   const deploy::plan_check checked = deploy::make_plan(source->yaml, source->base_dir, on);
   if (!checked.plan) return report(io, source->name, checked.problems);
   listen_to_signals();
-  auto running = deploy::cluster::start(*checked.plan, {executable, on.cache_dir, o.log_level});
+  auto running =
+      deploy::cluster::start(*checked.plan, {executable, on.cache_dir / "bases", o.log_level});
   if (!running) return io.fail(running.failure());
   const int outcome = serve(io, o, *checked.plan, **running);
   (*running)->stop(stop_max);

@@ -21,16 +21,22 @@ std::vector<matrix> layer_matrices(const engine::model_shape& s) {
           {"down", s.ffn, s.hidden}};
 }
 
+/// Input columns that an int8 matrix holds a second time.
+std::uint64_t outlier_columns(std::uint64_t in) {
+  const std::uint64_t step = rates::outlier_step, share = in / rates::outlier_share;
+  return std::min({(share + step - 1) / step * step, in / 4 * 4, rates::outliers_max});
+}
+
 std::uint64_t matrix_bytes(const matrix& m, engine::precision p) {
   if (p == engine::precision::f32) return m.in * m.out * sizeof(float);
-  const std::uint64_t outliers = std::max<std::uint64_t>(1, m.in / rates::outlier_share);
-  return m.out * (m.in + outliers + rates::row_constants);
+  return m.out * (m.in + outlier_columns(m.in) + rates::row_constants);
 }
 
 }  // namespace
 
 std::uint64_t base_bytes(const engine::model_shape& s, engine::precision p) {
-  std::uint64_t bytes = (2ull * s.layers + 1) * s.hidden * sizeof(float);  // norms
+  const std::uint64_t norms = (2ull * s.layers + 1) * s.hidden * sizeof(float);
+  std::uint64_t bytes = norms + s.vocab * rates::vocabulary_bytes;
   for (const matrix& m : layer_matrices(s)) bytes += s.layers * matrix_bytes(m, p);
   const std::uint64_t vocabulary = matrix_bytes({"", s.hidden, s.vocab}, p);
   return bytes + vocabulary * (s.tied_embeddings ? 1 : 2);
@@ -49,10 +55,16 @@ std::uint64_t activation_bytes(const engine::model_shape& s, std::uint32_t rows,
                                std::uint32_t outputs, std::uint32_t threads) {
   const std::uint64_t queries = std::uint64_t{s.heads} * s.head_dim;
   const std::uint64_t keys = std::uint64_t{s.kv_heads} * s.head_dim;
-  const std::uint64_t a_row = 3ull * s.hidden + 2 * queries + 2 * keys + 2ull * s.ffn;
-  const std::uint64_t logits = std::uint64_t{outputs} * s.vocab;
-  const std::uint64_t scores = std::uint64_t{threads} * s.context * rates::attention_queries;
-  return (rows * a_row + logits + scores) * sizeof(float);
+  const std::uint64_t widest_in = std::max<std::uint64_t>({s.hidden, s.ffn, queries});
+  const std::uint64_t widest_out =
+      std::max<std::uint64_t>({s.hidden, 2ull * s.ffn, queries + 2 * keys});
+  const std::uint64_t a_row =
+      (s.hidden + widest_in + widest_out) * sizeof(float) + widest_in + outlier_columns(widest_in);
+  const std::uint64_t logits = std::uint64_t{outputs} * s.vocab * sizeof(float);
+  const std::uint64_t rotations = std::uint64_t{s.context} * s.head_dim * sizeof(float);
+  const std::uint64_t scores =
+      std::uint64_t{threads} * s.context * rates::attention_queries * sizeof(float);
+  return rows * a_row + logits + rotations + scores;
 }
 
 std::uint64_t buffer_bytes(const ledger_input& in) {

@@ -41,9 +41,8 @@ void collect(const json& node, const std::string& path, std::set<std::string>& f
 
 /// Every object of the schema refuses fields that it does not list.
 void expect_closed(const json& node, const std::string& path) {
-  if (node.contains("properties"))
-    EXPECT_EQ(node.value("additionalProperties", json(true)), json(false)) << path;
   if (node.contains("properties")) {
+    EXPECT_EQ(node.value("additionalProperties", json(true)), json(false)) << path;
     for (const auto& [name, child] : node["properties"].items())
       expect_closed(child, path + "." + name);
   }
