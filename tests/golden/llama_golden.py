@@ -114,10 +114,12 @@ def write_gguf(path, config, model, types):
 
 
 def greedy(model, prompt, count):
-    tokens = list(prompt)
+    tokens, step, past = [], list(prompt), None
     for _ in range(count):
-        tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
-    return tokens[len(prompt):]
+        out = model(torch.tensor([step]), past_key_values=past, use_cache=True)
+        past, step = out.past_key_values, [int(out.logits[0, -1].argmax())]
+        tokens += step
+    return tokens
 
 
 def answers(model, prompt):

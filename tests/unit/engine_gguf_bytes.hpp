@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,9 @@ class gguf_bytes {
   }
   template <class T>
   gguf_bytes& put(T value) {
-    const auto* p = reinterpret_cast<const std::uint8_t*>(&value);
-    bytes.insert(bytes.end(), p, p + sizeof value);
+    const auto at = bytes.size();
+    bytes.resize(at + sizeof value);
+    std::memcpy(bytes.data() + at, &value, sizeof value);
     return *this;
   }
   gguf_bytes& text(const std::string& s) {
