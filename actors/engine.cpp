@@ -171,7 +171,11 @@ class driver {
   void kick() {
     if (state_.stepping) return;
     state_.stepping = true;
-    self_->send(self_, step_atom::value);
+    if (deps_.modelled_turn.count() > 0) {
+      self_->delayed_send(self_, deps_.modelled_turn, step_atom::value);
+    } else {
+      self_->send(self_, step_atom::value);
+    }
   }
 
   msg<schema::Accepted> accepted(const running_request& run) const {

@@ -29,6 +29,7 @@ struct engine_deps {
   meter_ptr counts;
   heartbeat beat;
   std::chrono::milliseconds slot{1000};
+  std::chrono::microseconds modelled_turn{0};  ///< simulations only: virtual time between two turns
 };
 
 struct engine_state {

@@ -59,7 +59,8 @@ class warden {
   void left(const std::string& name, std::uint64_t incarnation, const std::string& reason) {
     const auto at = s_.nodes.find(name);
     if (at == s_.nodes.end() || at->second.incarnation != incarnation) return;
-    if (at->second.state == schema::NodeState::SERVING) lose(at->second, reason);
+    // While the cluster stops, a connection that ends is a node that has drained.
+    if (at->second.state == schema::NodeState::SERVING && !stopping_) lose(at->second, reason);
     disconnect(at->second);
   }
 
@@ -125,9 +126,8 @@ class warden {
         m.restart_at_ms = now;
       }
     }
-    deps_.on_serving(static_cast<std::uint32_t>(
-        std::count_if(s_.nodes.begin(), s_.nodes.end(),
-                      [](const auto& n) { return n.second.state == schema::NodeState::SERVING; })));
+    deps_.on_serving(static_cast<std::uint32_t>(std::count_if(
+        s_.nodes.begin(), s_.nodes.end(), [](const auto& n) { return serves(n.second); })));
     refresh_versions();
     self_->delayed_send(self_, deps_.slot, slot_atom::value);
   }
@@ -224,6 +224,7 @@ class warden {
     m.started_ms = now_ms(self_);
     m.restart_at_ms = -1;
     m.joined_ms = m.last_beat_ms = -1;
+    m.snapshot = {};
     auto pid = deps_.launch(m.plan.name, m.incarnation);
     if (!pid) {
       m.state = schema::NodeState::RESTARTING;
@@ -244,6 +245,12 @@ class warden {
         .then([this, name = m.plan.name,
                i = m.incarnation](const msg<schema::Snapshot>& s) { beat(name, i, s); },
               [](const caf::error&) {});  // beatAgeMs grows, which is what the status shows
+  }
+
+  /// Joined, and its first report shows a replica.
+  static bool serves(const member& m) {
+    return m.state == schema::NodeState::SERVING && !m.snapshot.empty() &&
+           m.snapshot.read()->getReplicas().size() > 0;
   }
 
   void lose(member& m, const std::string& reason) {

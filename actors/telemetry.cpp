@@ -64,8 +64,10 @@ class recorder {
   }
 
   void report(const replica_report_ptr& r) {
+    const bool first = !s_.replicas.contains(r->replica);
     s_.replicas[r->replica] = r;
     s_.families->observe(*r);
+    if (first) make_snapshot();  // whoever waits for this replica need not wait for the slot
   }
 
   void event(const msg<schema::Event>& e) {

@@ -215,7 +215,8 @@ std::string report_block(const json& report, const report_options& options) {
   out += centred("CoLLM", '-');
   line(out, "SLO attainment (%)", 100 * value("attainment"), 1);
   line(out, "Correct on time (answers/s)", value("correct_on_time_per_second"), 3);
-  for (const auto& [site, s] : report.value("sites", json::object()).items()) {
+  const json sites = report.value("sites", json::object());
+  for (const auto& [site, s] : sites.items()) {
     if (s.value("judged", 0.0) == 0) continue;
     line(out, "Exact match " + (site.empty() ? std::string("(all)") : site) + " (%)",
          100 * s.value("exact_match", 0.0), 1);

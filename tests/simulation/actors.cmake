@@ -1,0 +1,1 @@
+collm_test(actors_simulation_test simulation/serving_test.cpp simulation/supervisor_test.cpp LINK actors)

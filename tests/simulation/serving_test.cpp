@@ -1,0 +1,225 @@
+// Production actors of one node on virtual time: every request is answered, refused or failed with
+// a reason, by exactly one version.
+#include <gtest/gtest.h>
+
+#include "tests/support/serving_rig.hpp"
+
+namespace collm {
+namespace {
+
+using testing_support::modelled_executor;
+using testing_support::rig_options;
+using testing_support::seen_answer;
+using testing_support::serving_rig;
+using namespace std::chrono_literals;
+
+std::vector<std::int32_t> expected(const std::string& digest,
+                                   const std::vector<std::int32_t>& prompt, std::uint32_t count) {
+  std::vector<std::int32_t> out;
+  for (std::uint32_t i = 0; i < count; ++i)
+    out.push_back(modelled_executor::next_token(digest, prompt, i, 0));
+  return out;
+}
+
+TEST(serving, a_request_is_accepted_streamed_and_finished_once) {
+  serving_rig rig;
+  const auto id = rig.send("assistant", {1, 2, 3}, 5);
+  rig.system.pass(2s);
+  const auto& a = rig.answers[id];
+  EXPECT_EQ(a.accepted, 1u);
+  EXPECT_EQ(a.adapter, "assistant");
+  EXPECT_EQ(a.version, 0u);
+  EXPECT_EQ(a.tokens, expected("first", {1, 2, 3}, 5));
+  EXPECT_EQ(a.finished, 1u);
+  EXPECT_EQ(a.reason, schema::FinishReason::LENGTH);
+  EXPECT_TRUE(a.ended);
+  EXPECT_EQ(rig.in_flight, 0u);
+}
+
+TEST(serving, every_choice_of_n_is_streamed) {
+  serving_rig rig;
+  const auto id = rig.send("assistant", {7}, 4, 1u << 30, 3);
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.answers[id].tokens.size(), 12u);
+  EXPECT_EQ(rig.answers[id].finished, 1u);
+}
+
+TEST(serving, the_base_answers_by_its_own_name_and_unknown_names_are_listed) {
+  serving_rig rig;
+  const auto base = rig.send("tiny", {1}, 2);
+  const auto unknown = rig.send("assistent", {1}, 2);
+  const auto old = rig.send("assistant@7", {1}, 2);
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.answers[base].tokens, expected("base", {1}, 2));
+  EXPECT_EQ(rig.answers[unknown].code, "not_found");
+  EXPECT_NE(rig.answers[unknown].message.find("assistant (= assistant@0)"), std::string::npos);
+  EXPECT_EQ(rig.answers[old].code, "not_found");
+}
+
+TEST(serving, p1_swaps_under_load_change_no_running_answer) {
+  serving_rig rig;
+  std::map<request_id, std::vector<std::int32_t>> prompts;
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 3; ++i) {
+      const std::vector<std::int32_t> prompt = {round, i, 5};
+      const auto id = rig.send("assistant", {std::uint32_t(round), std::uint32_t(i), 5}, 50);
+      prompts[id] = prompt;
+    }
+    rig.load("version-" + std::to_string(round));
+    rig.system.pass(7ms);  // a few steps happen, most answers are still running
+  }
+  rig.system.pass(5s);
+  // Some loads are refused: at most three versions of an adapter are in memory. The registry knows
+  // which digest got which number.
+  std::map<std::uint32_t, std::string> digests;
+  const auto listed = rig.system.ask<actors::reply<msg<schema::VersionList>>>(
+      rig.registry, actors::list_atom::value);
+  const auto versions = (**listed).read();
+  for (const auto v : versions->getVersions()) digests[v.getNumber()] = v.getDigest().cStr();
+  std::uint32_t newest = 0;
+  for (const auto& [id, prompt] : prompts) {
+    const auto& a = rig.answers[id];
+    ASSERT_EQ(a.finished, 1u) << id;
+    EXPECT_EQ(a.tokens, expected(digests.at(a.version), prompt, 50))
+        << "request " << id << " by version " << a.version;
+    newest = std::max(newest, a.version);
+  }
+  EXPECT_GT(newest, 0u);
+}
+
+TEST(serving, a_replaced_version_is_freed_when_its_last_pin_ends) {
+  serving_rig rig;
+  rig.load("second");
+  rig.system.pass(1s);
+  EXPECT_EQ(rig.executor->resident(), (std::vector<version_id>{{"assistant", 1}}));
+  const auto id = rig.send("assistant", {1}, 3);
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.answers[id].version, 1u);
+  EXPECT_EQ(rig.answers[id].tokens, expected("second", {1}, 3));
+}
+
+TEST(serving, a_bad_folder_is_refused_with_the_tensor_and_changes_nothing) {
+  serving_rig rig;
+  const auto answer = rig.system.ask<actors::reply<msg<schema::VersionRecord>>>(
+      rig.node, actors::load_atom::value, std::string("assistant"), std::string("bad"));
+  ASSERT_FALSE(*answer);
+  EXPECT_NE((*answer).failure().message.find("tensor q"), std::string::npos);
+  EXPECT_EQ(rig.executor->resident(), (std::vector<version_id>{{"assistant", 0}}));
+}
+
+TEST(serving, beyond_the_queue_requests_are_refused_with_a_time_to_come_back) {
+  serving_rig rig({.queued_max = 4, .running_max = 2});
+  for (int i = 0; i < 20; ++i) rig.send("assistant", {std::uint32_t(i)}, 200);
+  rig.system.pass(2s);
+  int answered = 0, refused = 0;
+  for (const auto& [id, a] : rig.answers) {
+    EXPECT_EQ(a.finished + a.rejected, 1u);
+    answered += a.finished == 1 ? 1 : 0;
+    if (a.rejected == 1) {
+      ++refused;
+      EXPECT_EQ(a.code, "overloaded");
+      EXPECT_GE(a.retry_after_ms, 1000u);
+      EXPECT_LE(a.retry_after_ms, 60000u);
+    }
+  }
+  EXPECT_EQ(answered + refused, 20);
+  EXPECT_GE(answered, 6);
+  EXPECT_GT(refused, 0);
+}
+
+TEST(serving, a_slow_reader_is_cut_off_and_stalls_nobody) {
+  serving_rig rig({.unsent_tokens_max = 32});
+  const auto slow = rig.send("assistant", {1}, 500, 4);
+  const auto quick = rig.send("assistant", {2}, 500);
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.answers[slow].reason, schema::FinishReason::SLOW_READER);
+  EXPECT_EQ(rig.answers[slow].tokens.size(), 4u);
+  EXPECT_EQ(rig.answers[quick].tokens.size(), 500u);
+  EXPECT_EQ(rig.executor->cache().blocks_free, rig.executor->cache().blocks_total);
+}
+
+TEST(serving, a_client_that_goes_away_frees_its_blocks) {
+  serving_rig rig;
+  const auto id = rig.send("assistant", {1, 2, 3}, 1000, 4);
+  rig.system.pass(20ms);
+  caf::anon_send(rig.bridges[id], actors::cancel_atom::value);
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.answers[id].reason, schema::FinishReason::CANCELLED);
+  EXPECT_LT(rig.answers[id].tokens.size(), 1000u);
+  EXPECT_EQ(rig.executor->cache().blocks_free, rig.executor->cache().blocks_total);
+  EXPECT_EQ(rig.in_flight, 0u);
+}
+
+TEST(serving, a_bridge_that_dies_is_noticed_by_the_engine) {
+  serving_rig rig;
+  const auto id = rig.send("assistant", {1}, 100000, 1u << 30);
+  rig.system.pass(20ms);
+  EXPECT_LT(rig.executor->cache().blocks_free, rig.executor->cache().blocks_total);
+  caf::anon_send_exit(caf::actor_cast<caf::actor>(rig.bridges[id]), caf::exit_reason::kill);
+  rig.bridges.erase(id);
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.executor->cache().blocks_free, rig.executor->cache().blocks_total);
+}
+
+TEST(serving, sequences_are_preempted_and_end_the_same_when_blocks_run_out) {
+  serving_rig rig({.blocks = 12});
+  std::vector<request_id> ids;
+  for (std::uint32_t i = 0; i < 4; ++i) ids.push_back(rig.send("assistant", {i}, 100));
+  rig.system.pass(1s);
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(rig.answers[ids[i]].tokens, expected("first", {static_cast<std::int32_t>(i)}, 100))
+        << i;
+  }
+}
+
+TEST(serving, p11_three_failed_steps_in_a_row_start_a_new_engine_with_the_same_versions) {
+  serving_rig rig;
+  rig.load("second");
+  rig.system.pass(1s);
+  rig.executor->failing_steps = 1000;
+  std::vector<request_id> ids;
+  for (std::uint32_t i = 0; i < 6; ++i) {
+    ids.push_back(rig.send("assistant", {i}, 10));
+    rig.system.pass(2s);
+  }
+  rig.system.pass(3s);
+  EXPECT_GE(rig.engines_made, 2);
+  for (auto id : ids) EXPECT_TRUE(rig.answers[id].ended);
+  rig.executor->failing_steps = 0;
+  const auto after = rig.send("assistant", {4}, 10);
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.answers[after].version, 1u);
+  EXPECT_EQ(rig.answers[after].tokens, expected("second", {4}, 10));
+}
+
+TEST(serving, a_draining_node_refuses_new_requests_and_finishes_what_runs) {
+  serving_rig rig;
+  const auto running = rig.send("assistant", {1}, 50);
+  rig.system.pass(20ms);
+  caf::anon_send(rig.node, actors::drain_atom::value, std::uint32_t{5000});
+  rig.system.settle();
+  const auto late = rig.send("assistant", {2}, 5);
+  rig.system.pass(1s);
+  EXPECT_EQ(rig.answers[late].code, "draining");
+  EXPECT_EQ(rig.answers[running].tokens.size(), 50u);
+}
+
+TEST(serving, no_actor_met_a_message_or_error_that_it_does_not_know) {
+  serving_rig rig;
+  for (std::uint32_t i = 0; i < 10; ++i) rig.send("assistant", {i}, 20);
+  rig.load("second");
+  rig.system.pass(3s);
+  for (const auto& m : rig.board->all()) {
+    EXPECT_EQ(m->unexpected(), 0u) << m->name();
+    EXPECT_EQ(m->failures(), 0u) << m->name();
+    EXPECT_GT(m->processed(), 0u) << m->name();
+  }
+  const auto text = rig.system.ask<std::string>(rig.telemetry, actors::metrics_atom::value);
+  EXPECT_NE(text.find("collm_request_success_total"), std::string::npos);
+  const auto snapshot =
+      rig.system.ask<msg<schema::Snapshot>>(rig.telemetry, actors::list_atom::value);
+  EXPECT_EQ(snapshot.read()->getRequests().getAnswered(), 10);
+}
+
+}  // namespace
+}  // namespace collm

@@ -1,0 +1,200 @@
+// The supervisor on virtual time: a killed or frozen node process is noticed, replaced with
+// back-off, and the status tells the truth.
+#include "actors/supervisor.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/serving_rig.hpp"
+
+namespace collm {
+namespace {
+
+using namespace actors;
+using namespace std::chrono_literals;
+using testing_support::memory_versions;
+using testing_support::virtual_system;
+
+class supervision : public testing::Test {
+ protected:
+  void SetUp() override {
+    telemetry_ = system_.keep(system_.get().spawn(
+        telemetry_behavior, telemetry_deps{.node = "head",
+                                           .site = "",
+                                           .model = "tiny",
+                                           .kernel_path = "",
+                                           .http_address = "",
+                                           .board = board_,
+                                           .ledger = {},
+                                           .beats = {},
+                                           .requests_in_flight = [] { return 0u; },
+                                           .draining = [] { return false; },
+                                           .on_event = {},
+                                           .counts = board_->make("telemetry", "")}));
+    auto registry = system_.keep(system_.get().spawn(
+        registry_behavior, registry_deps{std::make_shared<memory_versions>(), "base", telemetry_,
+                                         "head", board_->make("registry", "")}));
+    auto ingress =
+        system_.keep(system_.get().spawn(site_router_behavior, std::vector<std::string>{"kitchen"},
+                                         board_->make("site_router", "")));
+    supervisor_ = system_.keep(system_.get().spawn(
+        supervisor_behavior,
+        supervisor_deps{.cluster = "demo",
+                        .product_version = "0",
+                        .base_name = "tiny",
+                        .base_digest = "base",
+                        .precision = "int8",
+                        .nodes = {{"edge-a", "kitchen", true}},
+                        .inactive = {},
+                        .launch = [this](const std::string&,
+                                         std::uint64_t incarnation) -> result<std::int32_t> {
+                          if (launch_fails_) return error{errc::io, "no such binary"};
+                          incarnation_ = incarnation;
+                          return ++pid_;
+                        },
+                        .kill = [this](std::int32_t pid) { killed_.push_back(pid); },
+                        .telemetry = telemetry_,
+                        .registry = registry,
+                        .ingress = ingress,
+                        .on_serving = [this](std::uint32_t n) { serving_ = n; },
+                        .counts = board_->make("supervisor", "")}));
+    system_.settle();
+  }
+
+  void join() {
+    auto hello = msg<schema::Hello>::build([&](schema::Hello::Builder b) {
+      b.setName("edge-a");
+      b.setSite("kitchen");
+      b.setIncarnation(incarnation_);
+      b.setPid(static_cast<std::uint32_t>(pid_));
+    });
+    caf::anon_send(supervisor_, join_atom::value, hello, router_actor(rig_.router), rig_.node);
+    system_.settle();
+  }
+  void beat() {
+    caf::anon_send(supervisor_, beat_atom::value, std::string("edge-a"), incarnation_,
+                   msg<schema::Snapshot>::build([](schema::Snapshot::Builder b) {
+                     b.setNode("edge-a");
+                     b.initReplicas(1)[0].setName("edge-a/0");
+                   }));
+    system_.settle();
+  }
+  void exit_of(std::int32_t pid, int status) {
+    caf::anon_send(supervisor_, child_exit{"edge-a", pid, status});
+    system_.settle();
+  }
+  schema::NodeState state() {
+    return system_.ask<msg<schema::ClusterStatus>>(supervisor_, list_atom::value)
+        .read()
+        ->getNodes()[0]
+        .getState();
+  }
+  std::string reason() {
+    return system_.ask<msg<schema::ClusterStatus>>(supervisor_, list_atom::value)
+        .read()
+        ->getNodes()[0]
+        .getReason()
+        .cStr();
+  }
+
+  testing_support::serving_rig rig_;  // lends a router and a node handle
+  virtual_system system_;
+  meter_board_ptr board_ = std::make_shared<meter_board>();
+  telemetry_actor telemetry_;
+  head_supervisor_actor supervisor_;
+  std::int32_t pid_ = 1000;
+  std::uint64_t incarnation_ = 0;
+  std::vector<std::int32_t> killed_;
+  std::uint32_t serving_ = 0;
+  bool launch_fails_ = false;
+};
+
+TEST_F(supervision, starts_its_nodes_and_serves_once_they_joined) {
+  EXPECT_EQ(pid_, 1001);
+  EXPECT_EQ(state(), schema::NodeState::STARTING);
+  join();
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
+  beat();
+  system_.pass(300ms);
+  EXPECT_EQ(serving_, 1u);
+}
+
+TEST_F(supervision, a_killed_process_is_started_again_with_growing_waits) {
+  double waited[3];
+  for (double& w : waited) {
+    join();
+    const auto incarnation = incarnation_;
+    exit_of(pid_, 9);
+    EXPECT_EQ(state(), schema::NodeState::RESTARTING);
+    EXPECT_EQ(reason(), "killed by signal 9");
+    w = 0;
+    const auto before = pid_;
+    while (pid_ == before && w < 20000) {
+      system_.pass(100ms);
+      w += 100;
+    }
+    EXPECT_GT(incarnation_, incarnation);
+  }
+  EXPECT_LE(waited[0], 800);
+  EXPECT_GT(waited[1], waited[0]);
+  EXPECT_GT(waited[2], waited[1]);
+}
+
+TEST_F(supervision, a_frozen_process_is_lost_then_killed_then_replaced) {
+  join();
+  beat();
+  system_.pass(3200ms);
+  EXPECT_EQ(state(), schema::NodeState::LOST);
+  EXPECT_NE(reason().find("no beat"), std::string::npos);
+  EXPECT_TRUE(killed_.empty());
+  system_.pass(3500ms);
+  ASSERT_EQ(killed_, std::vector<std::int32_t>{1001});
+  exit_of(1001, 9);
+  system_.pass(1s);
+  EXPECT_EQ(pid_, 1002);
+}
+
+TEST_F(supervision, a_lost_connection_is_told_at_once) {
+  join();
+  caf::anon_send(supervisor_, leave_atom::value, std::string("edge-a"), incarnation_,
+                 std::string("connection reset"));
+  system_.settle();
+  EXPECT_EQ(state(), schema::NodeState::LOST);
+  EXPECT_EQ(reason(), "connection reset");
+  join();  // the same process came back by itself
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
+}
+
+TEST_F(supervision, an_older_incarnation_does_not_replace_a_newer_one) {
+  join();
+  ++incarnation_;
+  join();
+  --incarnation_;
+  caf::anon_send(supervisor_, leave_atom::value, std::string("edge-a"), incarnation_,
+                 std::string("late news"));
+  system_.settle();
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
+}
+
+TEST_F(supervision, a_binary_that_cannot_start_is_named_and_tried_again) {
+  join();
+  launch_fails_ = true;
+  exit_of(pid_, 9);
+  system_.pass(1s);
+  EXPECT_EQ(state(), schema::NodeState::RESTARTING);
+  EXPECT_EQ(reason(), "no such binary");
+  launch_fails_ = false;
+  system_.pass(5s);
+  EXPECT_EQ(state(), schema::NodeState::STARTING);
+}
+
+TEST_F(supervision, nothing_is_started_again_while_the_cluster_stops) {
+  join();
+  caf::anon_send(supervisor_, drain_atom::value);
+  exit_of(pid_, 0);
+  system_.pass(20s);
+  EXPECT_EQ(state(), schema::NodeState::STOPPED);
+  EXPECT_EQ(pid_, 1001);
+}
+
+}  // namespace
+}  // namespace collm

@@ -1,0 +1,242 @@
+// One node's production actors on virtual time over modelled executors: what a gateway would talk
+// to.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "actors/bridge.hpp"
+#include "actors/engine.hpp"
+#include "actors/node.hpp"
+#include "actors/registry.hpp"
+#include "actors/replica.hpp"
+#include "actors/router.hpp"
+#include "actors/telemetry.hpp"
+#include "tests/support/modelled_executor.hpp"
+#include "tests/support/virtual_system.hpp"
+
+namespace collm::testing_support {
+
+/// Everything that one client saw.
+struct seen_answer {
+  std::string adapter;
+  std::uint32_t version = 0, accepted = 0, rejected = 0, finished = 0, chunks = 0;
+  std::vector<std::int32_t> tokens;
+  schema::FinishReason reason = schema::FinishReason::NONE;
+  std::string code, message;
+  std::uint32_t retry_after_ms = 0;
+  bool ended = false;
+};
+
+inline engine::adapter_ptr modelled_adapter(const std::string& digest) {
+  auto a = std::make_shared<engine::adapter>();
+  a->digest = digest;
+  a->rank_max = 8;
+  a->bytes = 100;
+  return a;
+}
+
+/// Keeps versions in memory, numbered as the real store does.
+class memory_versions final : public store::version_store {
+ public:
+  result<store::version_row> add(const store::version_row& row) override {
+    for (const auto& r : rows_) {
+      if (r.id.name == row.id.name && r.digest == row.digest) return r;
+    }
+    auto added = row;
+    added.id.number = static_cast<std::uint32_t>(std::count_if(
+        rows_.begin(), rows_.end(), [&](auto& r) { return r.id.name == row.id.name; }));
+    rows_.push_back(added);
+    return added;
+  }
+  result<std::vector<store::version_row>> list() override { return rows_; }
+  result<std::optional<store::version_row>> find(const version_id& id) override {
+    for (const auto& r : rows_) {
+      if (r.id == id) return std::optional(r);
+    }
+    return std::optional<store::version_row>();
+  }
+  result<store::version_row> promote(const version_id& id) override {
+    return set(id, store::version_state::serving);
+  }
+  result<store::version_row> rollback(const std::string& name) override {
+    return error{errc::not_found, "no earlier version of " + name};
+  }
+  result<store::version_row> retire(const version_id& id) override {
+    return set(id, store::version_state::retired);
+  }
+
+ private:
+  result<store::version_row> set(const version_id& id, store::version_state state) {
+    for (auto& r : rows_) {
+      if (r.id != id) continue;
+      r.state = state;
+      return r;
+    }
+    return error{errc::not_found, to_string(id)};
+  }
+  std::vector<store::version_row> rows_;
+};
+
+struct rig_options {
+  std::uint32_t blocks = 1000, queued_max = 256, running_max = 64, unsent_tokens_max = 1024;
+};
+
+class serving_rig {
+ public:
+  explicit serving_rig(rig_options o = {}) : options_(o) {
+    using namespace actors;
+    telemetry = system.keep(system.get().spawn(
+        telemetry_behavior, telemetry_deps{.node = "edge-a",
+                                           .site = "kitchen",
+                                           .model = "tiny",
+                                           .kernel_path = "modelled",
+                                           .http_address = "",
+                                           .board = board,
+                                           .ledger = {},
+                                           .beats = {},
+                                           .requests_in_flight = [this] { return in_flight; },
+                                           .draining = [] { return false; },
+                                           .on_event = {},
+                                           .counts = board->make("telemetry", "")}));
+    registry = system.keep(system.get().spawn(
+        registry_behavior, registry_deps{std::make_shared<memory_versions>(), "base", telemetry,
+                                         "head", board->make("registry", "")}));
+    router = system.keep(system.get().spawn(
+        router_behavior, router_deps{"edge-a", "tiny", board->make("router", "")}));
+    replica = system.keep(
+        system.get().spawn(replica_behavior,
+                           replica_deps{.name = "edge-a/0",
+                                        .queued_max = o.queued_max,
+                                        .running_max = o.running_max,
+                                        .counts = board->make("replica", "edge-a/0"),
+                                        .routers = {router_actor(router)},
+                                        .telemetry = telemetry},
+                           [this](const replica_actor& owner) -> result<engine_actor> {
+                             auto steps = std::make_shared<modelled_executor>(options_.blocks);
+                             executor = steps.get();
+                             ++engines_made;
+                             return engine_actor(system.keep(system.get().spawn(
+                                 engine_behavior,
+                                 engine_deps{.name = "edge-a/0",
+                                             .steps = steps,
+                                             .promises = {},
+                                             .counts = board->make("engine", "edge-a/0"),
+                                             .beat = beat,
+                                             .modelled_turn = std::chrono::milliseconds(1)},
+                                 owner)));
+                           }));
+    caf::anon_send(router, add_replica{"edge-a/0", replica});
+    node = system.keep(system.get().spawn(
+        node_behavior,
+        node_deps{.node = "edge-a",
+                  .base_digest = "base",
+                  .read_adapter = [](const std::string& folder) -> result<engine::adapter_ptr> {
+                    if (folder == "bad")
+                      return error{errc::bad_request, "tensor q of layer 0: expected [8, 4]"};
+                    return modelled_adapter(folder);
+                  },
+                  .replicas = {replica},
+                  .router = router,
+                  .registry = registry,
+                  .telemetry = telemetry,
+                  .beats = {},
+                  .wedged = [](const std::string&) {},
+                  .requests_in_flight = [this] { return in_flight; },
+                  .on_drain = [] {},
+                  .counts = board->make("node", "")},
+        std::vector<initial_version>{{"assistant", modelled_adapter("first"), "initial"}}));
+    system.pass(std::chrono::milliseconds(1));
+  }
+  ~serving_rig() {
+    for (auto& [id, b] : bridges)
+      caf::anon_send_exit(caf::actor_cast<caf::actor>(b), caf::exit_reason::kill);
+    bridges.clear();
+    system.settle();
+  }
+
+  /// Sends a request; what comes back is collected in answers[id]. credit: chunks delivered without
+  /// asking for more.
+  request_id send(const std::string& model, std::vector<std::uint32_t> prompt,
+                  std::uint32_t max_tokens, std::uint32_t credit = 1u << 30,
+                  std::uint32_t choices = 1) {
+    using namespace actors;
+    const auto id = next_++;
+    auto& answer = answers[id];
+    auto request = msg<schema::Request>::build([&](schema::Request::Builder b) {
+      b.setId(id);
+      b.setModel(model);
+      auto p = b.initPrompt(static_cast<std::uint32_t>(prompt.size()));
+      for (std::uint32_t i = 0; i < prompt.size(); ++i) p.set(i, prompt[i]);
+      b.setMaxTokens(max_tokens);
+      b.setChoices(static_cast<std::uint16_t>(choices));
+    });
+    stream_calls calls{.accepted =
+                           [&answer](msg<schema::Accepted> m) {
+                             ++answer.accepted;
+                             answer.adapter = m.read()->getAdapter().cStr();
+                             answer.version = m.read()->getVersion();
+                           },
+                       .chunk =
+                           [&answer](msg<schema::TokenChunk> m) {
+                             ++answer.chunks;
+                             const auto r = m.read();
+                             for (auto t : r->getTokens())
+                               answer.tokens.push_back(static_cast<std::int32_t>(t.getId()));
+                           },
+                       .finish =
+                           [&answer](msg<schema::Finish> m) {
+                             ++answer.finished;
+                             answer.reason = m.read()->getReason();
+                             answer.message = m.read()->getMessage().cStr();
+                           },
+                       .reject =
+                           [&answer](msg<schema::Reject> m) {
+                             ++answer.rejected;
+                             answer.code = m.read()->getCode().cStr();
+                             answer.message = m.read()->getMessage().cStr();
+                             answer.retry_after_ms = m.read()->getRetryAfterMs();
+                           }};
+    bridge_deps deps{.router = router,
+                     .telemetry = telemetry,
+                     .stream = std::move(calls),
+                     .ended =
+                         [this, &answer](request_id) {
+                           answer.ended = true;
+                           --in_flight;
+                         },
+                     .credit = credit,
+                     .unsent_tokens_max = options_.unsent_tokens_max,
+                     .counts = bridge_counts};
+    ++in_flight;
+    bridges[id] = system.get().spawn(bridge_behavior, std::move(deps), std::move(request));
+    return id;
+  }
+
+  void load(const std::string& folder) {
+    caf::anon_send(node, actors::load_atom::value, std::string("assistant"), folder);
+  }
+
+  virtual_system system;
+  actors::meter_board_ptr board = std::make_shared<actors::meter_board>();
+  actors::meter_ptr bridge_counts = board->make("bridge", "");
+  actors::heartbeat beat = std::make_shared<std::atomic<std::int64_t>>(0);
+  actors::telemetry_actor telemetry;
+  actors::registry_actor registry;
+  actors::node_router_actor router;
+  actors::replica_actor replica;
+  actors::node_actor node;
+  modelled_executor* executor = nullptr;
+  int engines_made = 0;
+  std::uint32_t in_flight = 0;
+  std::map<request_id, seen_answer> answers;
+  std::map<request_id, actors::bridge_actor> bridges;
+
+ private:
+  rig_options options_;
+  request_id next_ = 1;
+};
+
+}  // namespace collm::testing_support
