@@ -16,6 +16,7 @@ activations per token, the top 1/64 channels in float), which is cheaper on a CP
 itself stays in float.
 
 usage: demo_learning.py --dump build/bin/demo_dump --out bench/results/demo_learning.json
+       demo_learning.py --tables A.json [B.json …]    (a table of results, also of several runs)
 """
 
 import argparse
@@ -32,9 +33,10 @@ SITES = ("kitchen", "workshop")
 def arguments():
     cache = os.environ.get("COLLM_CACHE", str(Path.home() / ".cache/collm"))
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    p.add_argument("--dump", required=True, help="the demo_dump program")
+    p.add_argument("--tables", nargs="+", metavar="JSON", help="print results, train nothing")
+    p.add_argument("--dump", default="build/bin/demo_dump", help="the demo_dump program")
     p.add_argument("--model", default=f"{cache}/models/smollm2-135m-instruct.gguf")
-    p.add_argument("--out", required=True, help="results, JSON; rewritten after every evaluation")
+    p.add_argument("--out", help="results, JSON; rewritten after every evaluation")
     p.add_argument("--modes", default="controls,together,alone")
     p.add_argument("--steps", type=int, default=200, help="optimizer steps of each site")
     p.add_argument("--batch-tokens", type=int, default=1024)
@@ -51,10 +53,39 @@ def arguments():
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--int8", action="store_true")
     p.add_argument("--minutes", type=float, default=60, help="stop training after that, and say so")
-    return p.parse_args()
+    args = p.parse_args()
+    if not args.out and not args.tables:
+        p.error("--out is missing: where the results go")
+    return args
+
+
+def percent(share):
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
+def print_tables(files):
+    """Markdown: the controls, then right answers of both sites by step, one line for each mode."""
+    runs = [json.loads(Path(f).read_text()) for f in files]
+    print("| control | site | right | own staff | visitors |\n|---|---|---|---|---|")
+    for site, kinds in ((s, k) for r in runs for s, k in r["controls"].items()):
+        for kind, right in kinds.items():
+            print(f"| {kind} | {site} | " + " | ".join(
+                percent(right.get(g)) for g in ("all", "own staff", "visitors")) + " |")
+    print("\n| mode | steps | tokens | kitchen: right, own staff, visitors | workshop | examples |"
+          "\n|---|---|---|---|---|---|")
+    for run, mode in ((r, m) for m in ("together", "alone") for r in runs):
+        name = f"together, {run['settings']['aggregate']}" if mode == "together" else mode
+        for row in run.get(mode, []):
+            sites = (", ".join(percent(row["right"][s].get(g)) for g in (
+                "all", "own staff", "visitors")) for s in SITES)
+            print(f"| {name} | {row['step']} | {row['tokens']} | {' | '.join(sites)} "
+                  f"| {2 * row['examples']} |")
 
 
 ARGS = arguments()
+if ARGS.tables:
+    print_tables(ARGS.tables)
+    raise SystemExit
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = str(ARGS.threads)
 
@@ -366,7 +397,7 @@ def main():
     FIRST_VALUES = [p.data.clone() for p in model.values]
     sites = [Site(name, model) for name in SITES]
     lengths = [len(p) + len(a) for s in sites for p, a in s.encoded]
-    settings = {k: v for k, v in vars(ARGS).items() if k not in ("dump", "model", "out")}
+    settings = {k: v for k, v in vars(ARGS).items() if k not in ("dump", "model", "out", "tables")}
     results = {"settings": settings, "controls": {},
                "tokens an example": round(sum(lengths) / len(lengths), 1)}
     print(results, max(lengths), flush=True)
