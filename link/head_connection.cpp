@@ -101,9 +101,7 @@ error differs(const char* what, const std::string& node, const std::string& thei
 }  // namespace
 
 head_connection::head_connection(head_context& shared, std::string common_name)
-    : shared_(shared),
-      common_name_(std::move(common_name)),
-      calls_(new kj::TaskSet(*this)) {}
+    : shared_(shared), common_name_(std::move(common_name)), calls_(new kj::TaskSet(*this)) {}
 
 head_connection::~head_connection() noexcept { leave("the link was closed"); }
 

@@ -12,7 +12,9 @@ using schema::VersionRecord;
 
 /// Ends the stream if the sink goes away without an end: whoever held the request has died.
 struct last_word {
-  std::shared_ptr<stream_buffer> to;
+  explicit last_word(std::shared_ptr<stream_buffer> stream) : to(std::move(stream)) {}
+  last_word(const last_word&) = delete;
+  const std::shared_ptr<stream_buffer> to;
   ~last_word() { to->abandon("the actor that served the request has ended"); }
 };
 
@@ -33,7 +35,7 @@ actors::sink_actor::behavior_type sink_behavior(actors::sink_actor::pointer self
 }
 
 actors::sink_actor spawn_sink(caf::actor_system& system, const std::shared_ptr<stream_buffer>& to) {
-  auto end = std::make_shared<last_word>(last_word{to});
+  auto end = std::make_shared<last_word>(to);
   return system.spawn(sink_behavior, std::move(end));
 }
 

@@ -93,10 +93,13 @@ void remote_requests::start(const msg<schema::Request>& request, const actors::s
   auto call = to_.generateRequest(size);
   call.setRequest(*view);
   call.setSink(kj::heap<sink_server>(made));
-  auto sent = call.send().then([this, at](capnp::Response<schema::Node::GenerateResults>&& answer) {
-    finish(at, answer.getResult());
-  });
-  calls_.add(made->call.wrap(kj::mv(sent)).catch_([this, at](kj::Exception&& e) {
+  // Only the call itself is wrapped: what follows it may end the entry, and with it the canceler.
+  kj::Promise<capnp::Response<schema::Node::GenerateResults>> sent = call.send();
+  auto answered = made->call.wrap(kj::mv(sent))
+                      .then([this, at](capnp::Response<schema::Node::GenerateResults>&& answer) {
+                        finish(at, answer.getResult());
+                      });
+  calls_.add(answered.catch_([this, at](kj::Exception&& e) {
     auto why = from_exception(e);
     fail(at, {why.code, "node " + node_ + ": " + why.message, why.retry_after_ms});
   }));
