@@ -15,19 +15,6 @@ struct chat_options {
   unsigned max_tokens = 256;
 };
 
-/// The gateway to talk to: the site's own, found by asking --url.
-result<std::pair<cluster_client, std::string>> site_client(const chat_options& o) {
-  auto entry = cluster_client::connect(o.cluster);
-  if (!entry) return entry.failure();
-  const auto status = entry->status();
-  if (!status) return status.failure();
-  const auto gateway = gateway_of(*status, o.site);
-  if (!gateway) return gateway.failure();
-  auto there = cluster_client::connect({gateway->url, o.cluster.key});
-  if (!there) return there.failure();
-  return std::pair{std::move(*there), gateway->node};
-}
-
 json request_of(const chat_options& o, const json& messages) {
   json body = {
       {"messages", messages}, {"temperature", o.temperature}, {"max_tokens", o.max_tokens}};
@@ -41,7 +28,7 @@ bool next_line(bool prompting, std::string& line) {
 }
 
 int chat(console& io, const chat_options& o) {
-  const auto found = site_client(o);
+  const auto found = connect_site(o.cluster, o.site);
   if (!found) return io.fail(found.failure());
   const auto& [cluster, node] = *found;
   const bool prompting = ::isatty(STDIN_FILENO) && !io.wants_json();

@@ -167,4 +167,17 @@ result<site_gateway> gateway_of(const json& status, const std::string& site) {
                    std::string("; there are: ") + sites};
 }
 
+result<std::pair<cluster_client, std::string>> connect_site(const cluster_flags& entry,
+                                                            const std::string& site) {
+  const auto cluster = cluster_client::connect(entry);
+  if (!cluster) return cluster.failure();
+  const auto status = cluster->status();
+  if (!status) return status.failure();
+  const auto gateway = gateway_of(*status, site);
+  if (!gateway) return gateway.failure();
+  auto there = cluster_client::connect({gateway->url, entry.key});
+  if (!there) return there.failure();
+  return std::pair{std::move(*there), gateway->node};
+}
+
 }  // namespace collm::cli

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bench/http_client.hpp"
@@ -53,6 +54,10 @@ std::vector<site_gateway> site_gateways(const json& status);
 
 /// The serving gateway of `site`, or the only one; refuses with the sites there are.
 result<site_gateway> gateway_of(const json& status, const std::string& site);
+
+/// A client of the gateway of `site`, found by asking the cluster at `entry`, and that node's name.
+result<std::pair<cluster_client, std::string>> connect_site(const cluster_flags& entry,
+                                                            const std::string& site);
 
 /// "overloaded: ..." of an OpenAI error body, or the status alone.
 error failure_of(const bench::http_reply& reply);

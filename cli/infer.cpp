@@ -8,7 +8,7 @@ namespace {
 
 struct infer_options {
   cluster_flags cluster;
-  std::string prompt, model;
+  std::string prompt, site, model;
   unsigned max_tokens = 256;
   double temperature = 0;
   std::uint64_t seed = 0;
@@ -28,9 +28,10 @@ json request_of(const infer_options& o) {
 }
 
 int infer(console& io, const infer_options& o) {
-  const auto cluster = cluster_client::connect(o.cluster);
-  if (!cluster) return io.fail(cluster.failure());
-  const auto answered = ask(*cluster, o.raw ? "/v1/completions" : "/v1/chat/completions",
+  const auto found = connect_site(o.cluster, o.site);
+  if (!found) return io.fail(found.failure());
+  const auto& [cluster, node] = *found;
+  const auto answered = ask(cluster, o.raw ? "/v1/completions" : "/v1/chat/completions",
                             request_of(o), [&](const std::string& piece) {
                               if (!io.wants_json()) io.out() << piece << std::flush;
                             });
@@ -40,10 +41,11 @@ int infer(console& io, const infer_options& o) {
               {"model", answered->model},
               {"ttft_ms", answered->ttft_ms},
               {"completion_tokens", answered->tokens},
-              {"finish_reason", answered->finish_reason}});
+              {"finish_reason", answered->finish_reason},
+              {"node", node}});
   } else {
     io.out() << std::endl;
-    io.remarks() << io.painted(footer(*answered, ""), style::dim) << std::endl;
+    io.remarks() << io.painted(footer(*answered, node), style::dim) << std::endl;
   }
   return success;
 }
@@ -54,6 +56,7 @@ void add_infer(program& p) {
   verb v(p.app, "infer", "One answer to one prompt");
   const auto o = std::make_shared<infer_options>();
   v.argument("prompt", o->prompt, "what to ask");
+  v.flag("--site", o->site, "site whose gateway answers; may be left out where there is one");
   v.flag("--model", o->model, "adapter, adapter@version or the base; left out: the only adapter");
   v.flag("--max-tokens", o->max_tokens, "longest answer")
       ->check(CLI::Range(1u, 32768u))

@@ -20,6 +20,14 @@ std::string rounded(double value, const char* unit) {
   return text;
 }
 
+std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+
+std::string count(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.0f", value);
+  return text;
+}
+
 std::string duration(double ms) {
   const auto s = static_cast<unsigned long>(ms / 1000);
   if (s < 60) return rounded(ms / 1000, " s");
@@ -49,7 +57,7 @@ std::vector<std::string> node_row(const std::string& name, const std::string& si
           state,
           restarts,
           beat,
-          rounded(number(requests, "inFlight"), ""),
+          count(number(requests, "inFlight")),
           rounded(number(snapshot, "tokensPerSecond"), ""),
           ttft > 0 ? rounded(ttft, " ms") : "-",
           tpot > 0 ? rounded(tpot, " ms") : "-",
@@ -64,15 +72,15 @@ std::string nodes_text(const json& status, const console& io) {
                                                  "ADDRESS"}};
   std::vector<style> styles = {style::dim, style::plain};
   rows.push_back(
-      node_row(text(head, "node", "head"), text(head, "site", "-"), "serving", "-", "-", head));
+      node_row(text(head, "node", "head"), or_dash(text(head, "site")), "serving", "-", "-", head));
   const json& nodes = part(status, "nodes");
   if (nodes.is_array()) {
     for (const json& node : nodes) {
       const std::string state = text(node, "state");
       const double beat = number(node, "beatAgeMs", never);
-      rows.push_back(node_row(
-          text(node, "name"), text(node, "site"), state, rounded(number(node, "restarts"), ""),
-          beat >= never ? "never" : rounded(beat / 1000, " s"), part(node, "snapshot")));
+      rows.push_back(
+          node_row(text(node, "name"), text(node, "site"), state, count(number(node, "restarts")),
+                   beat >= never ? "never" : rounded(beat / 1000, " s"), part(node, "snapshot")));
       styles.push_back(state == "serving" ? style::plain : style_of(state));
     }
   }
@@ -112,7 +120,7 @@ std::string versions_text(const json& status) {
         bytes.is_string() ? std::atof(bytes.get<std::string>().c_str()) : number(v, "bytes");
     rows.push_back(
         {text(v, "adapter") + "@" + std::to_string(static_cast<unsigned>(number(v, "number"))),
-         text(v, "state"), rounded(number(v, "rank"), ""), size_text(size), text(v, "source", "-"),
+         text(v, "state"), count(number(v, "rank")), size_text(size), text(v, "source", "-"),
          text(v, "digest").substr(0, 12)});
   }
   return table(rows);
@@ -167,9 +175,9 @@ std::string status_text(const json& status, const console& io) {
                       duration(number(status, "uptimeMs")) + ", CoLLM " +
                       text(status, "version", "-") + "\n\n";
   lines += nodes_text(status, io) + losses_text(status, io) + "\n" + versions_text(status) + "\n";
-  lines += "requests: " + rounded(sum.answered, "") + " answered, " + rounded(sum.refused, "") +
-           " refused, " + rounded(sum.failed, "") + " failed, " + rounded(sum.cancelled, "") +
-           " cancelled; memory " + size_text(memory_used(status)) + "\n";
+  lines += "requests: " + count(sum.answered) + " answered, " + count(sum.refused) + " refused, " +
+           count(sum.failed) + " failed, " + count(sum.cancelled) + " cancelled; memory " +
+           size_text(memory_used(status)) + "\n";
   const json& inactive = part(status, "inactive");
   if (inactive.is_array()) {
     for (const json& line : inactive) {

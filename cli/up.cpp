@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -11,12 +12,14 @@
 #include "cli/status_view.hpp"
 #include "cli/verbs.hpp"
 #include "deploy/cluster.hpp"
+#include "deploy/doctor.hpp"
 
 namespace collm::cli {
 namespace {
 
 /// Packing a base for the first time takes most of it.
 constexpr std::chrono::seconds ready_max{60};
+constexpr std::chrono::seconds settle_max{10};
 constexpr std::chrono::seconds stop_max{30};
 constexpr std::chrono::milliseconds look_again{100};
 
@@ -65,10 +68,53 @@ std::string line_of(const json& up) {
          "; " + text(up, "kernel_path", "kernel path not told yet");
 }
 
+/// Before anything is spawned or written: all ports at once, not one after the other as they fail.
+result<void> check_ports(const deploy::spawn_plan& plan) {
+  std::string all, mend;
+  for (const deploy::finding& f : deploy::busy_ports(plan)) {
+    all += (all.empty() ? "" : ", ") + f.text;
+    mend = f.mend;
+  }
+  if (all.empty()) return {};
+  return error{errc::conflict, all + "; " + mend};
+}
+
+bool has_version(const json& snapshot, const std::string& adapter) {
+  const json& versions = part(snapshot, "versions");
+  return versions.is_array() && std::any_of(versions.begin(), versions.end(), [&](const json& v) {
+           return text(v, "adapter") == adapter;
+         });
+}
+
+/// Every node has reported its memory and every adapter of the plan.
+bool is_settled(const json& status, const deploy::spawn_plan& plan) {
+  const json& nodes = part(status, "nodes");
+  if (!nodes.is_array()) return false;
+  return std::all_of(nodes.begin(), nodes.end(), [&](const json& node) {
+    const json& snapshot = part(node, "snapshot");
+    const json& ledger = part(snapshot, "ledger");
+    return ledger.is_array() && !ledger.empty() &&
+           std::all_of(
+               plan.adapters.begin(), plan.adapters.end(),
+               [&](const deploy::adapter_spec& a) { return has_version(snapshot, a.name); });
+  });
+}
+
+/// The first status in which everything is settled; the last one when that takes too long.
+result<json> settled_status(const cluster_client& client, const deploy::spawn_plan& plan) {
+  const auto end = std::chrono::steady_clock::now() + settle_max;
+  for (;;) {
+    auto status = client.status();
+    const bool over = interrupted || std::chrono::steady_clock::now() > end;
+    if (!status || over || is_settled(*status, plan)) return status;
+    std::this_thread::sleep_for(look_again);
+  }
+}
+
 result<json> announce(console& io, const deploy::spawn_plan& plan) {
   const auto client = cluster_client::connect({"http://" + to_string(plan.head.http), ""});
   if (!client) return client.failure();
-  auto status = client->status();
+  auto status = settled_status(*client, plan);
   if (!status) return status;
   const json up = announcement(plan, *status);
   if (io.wants_json())
@@ -117,6 +163,7 @@ int up(console& io, const up_options& o, const std::filesystem::path& executable
   const auto on = deploy::machine::here();
   const deploy::plan_check checked = deploy::make_plan(source->yaml, source->base_dir, on);
   if (!checked.plan) return report(io, source->name, checked.problems);
+  if (const auto free = check_ports(*checked.plan); !free) return io.fail(free.failure());
   listen_to_signals();
   auto running =
       deploy::cluster::start(*checked.plan, {executable, on.cache_dir / "bases", o.log_level});

@@ -82,28 +82,16 @@ finding cores_of(const spawn_plan& plan, const machine& on) {
           std::to_string(on.cores) + " cores, " + std::to_string(threads) + " engine threads", ""};
 }
 
-void ports_of(const spawn_plan& plan, std::vector<finding>& to) {
-  std::size_t taken = 0, all = 0;
-  const auto check = [&](const std::optional<address>& a, const std::string& whose) {
-    if (!a) return;
-    ++all;
-    const auto tried = try_port(*a);
-    if (tried) return;
-    ++taken;
-    to.push_back({"ports", health::problem,
-                  to_string(*a) + " (" + whose + "): " + tried.failure().message,
-                  "end what listens there (collm down, if it is a cluster of yours), or change the "
-                  "manifest"});
-  };
-  check(plan.head.http, "head");
-  check(plan.head.capnp, "head, Cap'n Proto");
-  check(plan.head.link, "link");
+/// Each address of the plan, and whose it is.
+std::vector<std::pair<address, std::string>> addresses_of(const spawn_plan& plan) {
+  std::vector<std::pair<address, std::string>> all = {{plan.head.http, "head"},
+                                                      {plan.head.link, "link"}};
+  if (plan.head.capnp) all.emplace_back(*plan.head.capnp, "head, Cap'n Proto");
   for (const node_plan& n : plan.nodes) {
-    check(n.http, n.name);
-    check(n.capnp, n.name + ", Cap'n Proto");
+    all.emplace_back(n.http, n.name);
+    if (n.capnp) all.emplace_back(*n.capnp, n.name + ", Cap'n Proto");
   }
-  if (taken == 0)
-    to.push_back({"ports", health::good, "all " + std::to_string(all) + " ports are free", ""});
+  return all;
 }
 
 }  // namespace
@@ -136,6 +124,19 @@ result<void> try_port(const address& a) {
   return {};
 }
 
+std::vector<finding> busy_ports(const spawn_plan& plan) {
+  std::vector<finding> busy;
+  for (const auto& [where, whose] : addresses_of(plan)) {
+    const auto tried = try_port(where);
+    if (tried) continue;
+    busy.push_back({"ports", health::problem,
+                    to_string(where) + " (" + whose + "): " + tried.failure().message,
+                    "end what listens there (collm down, if it is a cluster of yours), or change "
+                    "the manifest"});
+  }
+  return busy;
+}
+
 std::vector<finding> examine(std::string_view yaml, std::string_view file, const fs::path& base_dir,
                              const machine& on) {
   std::vector<finding> all;
@@ -158,7 +159,12 @@ std::vector<finding> examine(std::string_view yaml, std::string_view file, const
   all.push_back(cores_of(plan, on));
   all.push_back(memory_of(plan));
   all.push_back(disk_of("the state", plan.head.state_dir));
-  ports_of(plan, all);
+  const std::vector<finding> busy = busy_ports(plan);
+  all.insert(all.end(), busy.begin(), busy.end());
+  if (busy.empty()) {
+    all.push_back({"ports", health::good,
+                   "all " + std::to_string(addresses_of(plan).size()) + " ports are free", ""});
+  }
   return all;
 }
 

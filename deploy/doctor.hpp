@@ -27,6 +27,9 @@ struct finding {
 std::vector<finding> examine(std::string_view yaml, std::string_view file, const std::filesystem::path& base_dir,
                              const machine& on);
 
+/// Ports of the plan that cannot be listened on, each with its mend.
+std::vector<finding> busy_ports(const spawn_plan& plan);
+
 /// Can this address be listened on now? Error: why not.
 result<void> try_port(const address& a);
 

@@ -163,16 +163,21 @@ class ClusterVerbs(unittest.TestCase):
         self.assertEqual(code, 2)
         self.assertIn("name a site with --site; there are: kitchen, workshop", err)
 
+    def test_infer_names_the_sites_there_are(self):
+        code, _, err = self.collm("infer", "hello")
+        self.assertEqual(code, 2)
+        self.assertIn("name a site with --site; there are: kitchen, workshop", err)
+
     def test_an_answer_that_breaks_off_is_a_failure(self):
-        code, out, err = self.collm("infer", "break")
+        code, out, err = self.collm("infer", "break", "--site", "kitchen")
         self.assertEqual(code, 1)
         self.assertIn("broke off", err)
 
     def test_infer_prints_the_answer_alone_on_stdout(self):
-        code, out, err = self.collm("infer", "hello")
+        code, out, err = self.collm("infer", "hello", "--site", "kitchen")
         self.assertEqual((code, out), (0, "you said hello\n"))
         self.assertIn("assistant@0 · TTFT", err)
-        code, out, _ = self.collm("infer", "--raw", "2+2=", "--output", "json")
+        code, out, _ = self.collm("infer", "--raw", "2+2=", "--site", "kitchen", "--output", "json")
         self.assertEqual(json.loads(out)["answer"], "you said 2+2=")
         self.assertEqual(self.server.posted()[-1][0], "/v1/completions")
 
@@ -216,6 +221,22 @@ class ManifestVerbs(unittest.TestCase):
         code, out, _ = collm("doctor", "--quick", "-f", "-", stdin=manifest.replace("127.0.0.1:8082", server.url[7:]))
         self.assertEqual(code, 1, out)
         self.assertIn(f"{server.url[7:]} (edge-b): Address already in use -> end what listens there", out)
+
+
+class Up(unittest.TestCase):
+    def test_names_all_taken_ports_before_it_starts_anything(self):
+        manifest = (pathlib.Path(__file__).parents[2] / "deploy/manifests/demo.yaml").read_text()
+        servers = [Server(), Server()]
+        for server, port in zip(servers, ("127.0.0.1:8082", "127.0.0.1:8099")):
+            self.addCleanup(server.end)
+            manifest = manifest.replace(port, server.url[7:])
+        with tempfile.TemporaryDirectory() as folder:
+            code, out, err = collm("up", "-f", "-", stdin=manifest, cwd=folder)
+            self.assertFalse(any(pathlib.Path(folder).iterdir()), "nothing is written")
+        self.assertEqual(code, 1, out)
+        for server in servers:
+            self.assertIn(server.url[7:], err)
+        self.assertIn("end what listens there (collm down", err)
 
 
 if __name__ == "__main__":
