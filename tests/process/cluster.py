@@ -1,0 +1,158 @@
+"""A real cluster of real processes for the tests beside this file: started from a manifest of its own, ended by pid."""
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+MANIFEST = """\
+apiVersion: collm.dev/v1alpha1
+kind: Cluster
+metadata: {{name: test}}
+spec:
+  model: {{source: smollm2-135m-instruct, precision: int8}}
+  memory: {{budget: 3Gi}}
+  adapters:
+    - {{name: assistant, rank: 8, alpha: 16, targets: [q, k, v, o, gate, up, down], residency: site}}
+  head:
+    stateDir: {state}
+    gateway: {{http: 127.0.0.1:{head}, capnp: 127.0.0.1:{native}}}
+    listen: 127.0.0.1:{link}
+  nodes:
+    - {{name: edge-a, site: kitchen, placement: {placement}, threads: 1, kvCache: 128Mi, gateway: {{http: 127.0.0.1:{a}}}}}
+    - {{name: edge-b, site: workshop, placement: {placement}, threads: 1, kvCache: 128Mi, gateway: {{http: 127.0.0.1:{b}}}}}
+  slo: {{ttft: 2s, tpot: 120ms}}
+  coordinator: {{policy: inference_only}}
+"""
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def until(what, condition, seconds=30):
+    """Polls other processes; the wait ends as soon as the condition holds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+class Cluster:
+    def __init__(self, collm, placement="process"):
+        self.dir = tempfile.TemporaryDirectory(prefix="collm-test-")
+        self.head, self.native, self.link, self.a, self.b = free_ports(5)
+        state = os.path.join(self.dir.name, "state")
+        self.manifest = os.path.join(self.dir.name, "cluster.yaml")
+        with open(self.manifest, "w") as f:
+            f.write(MANIFEST.format(state=state, head=self.head, native=self.native, link=self.link, a=self.a, b=self.b,
+                                    placement=placement))
+        self.log = open(os.path.join(self.dir.name, "up.log"), "w+")
+        self.collm = collm
+        self.process = subprocess.Popen([collm, "up", "-f", self.manifest], stdout=self.log, stderr=subprocess.STDOUT,
+                                        stdin=subprocess.DEVNULL)
+
+    def __enter__(self):
+        try:
+            until("both nodes serve", self.serving, 60)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(45)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.seek(0)
+        self.output = self.log.read()
+        self.log.close()
+        self.dir.cleanup()
+
+    def serving(self):
+        if self.process.poll() is not None:
+            self.log.seek(0)
+            raise AssertionError("collm up ended: " + self.log.read())
+        try:
+            return all(n["state"] == "serving" and n.get("snapshot", {}).get("replicas") for n in self.status()["nodes"])
+        except OSError:
+            return False
+
+    def status(self):
+        return self.get(self.head, "/admin/v1/status")
+
+    def node(self, name):
+        return next(n for n in self.status()["nodes"] if n["name"] == name)
+
+    def get(self, port, path):
+        return self.call(port, "GET", path)[1]
+
+    def call(self, port, method, path, body=None, headers=None, timeout=60):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        try:
+            payload = None if body is None else json.dumps(body)
+            connection.request(method, path, payload, {"Content-Type": "application/json", **(headers or {})})
+            reply = connection.getresponse()
+            data = reply.read()
+            kind = reply.getheader("Content-Type", "")
+            return reply.status, json.loads(data) if "json" in kind else data.decode()
+        finally:
+            connection.close()
+
+    def ask(self, port, text, max_tokens=16, model="assistant", **more):
+        body = {"model": model, "max_tokens": max_tokens, "temperature": 0,
+                "messages": [{"role": "user", "content": text}], **more}
+        return self.call(port, "POST", "/v1/chat/completions", body)
+
+    def stream(self, port, text, max_tokens, on_chunk=None):
+        """Returns (finish_reason or None, text). None: the stream broke."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        out, finish = "", None
+        try:
+            body = {"model": "assistant", "max_tokens": max_tokens, "temperature": 0, "stream": True, "ignore_eos": True,
+                    "messages": [{"role": "user", "content": text}]}
+            connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            if reply.status != 200:
+                return f"http {reply.status}", reply.read().decode()
+            for line in reply:
+                if not line.startswith(b"data: ") or line.strip() == b"data: [DONE]":
+                    continue
+                event = json.loads(line[6:])
+                if "error" in event:
+                    return None, out
+                for choice in event["choices"]:
+                    out += choice["delta"].get("content") or ""
+                    finish = choice["finish_reason"] or finish
+                    if on_chunk:
+                        on_chunk(out)
+        except (OSError, http.client.HTTPException):
+            return None, out
+        finally:
+            connection.close()
+        return finish, out
+
+
+def in_background(function, *args):
+    """Runs function; returns (thread, box) with the result in box[0]."""
+    box = []
+    thread = threading.Thread(target=lambda: box.append(function(*args)), daemon=True)
+    thread.start()
+    return thread, box
