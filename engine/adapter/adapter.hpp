@@ -1,4 +1,5 @@
-// LoRA factors of one immutable adapter version: y += scale (x At) Bt for the target layers. Inside engine/ only.
+// LoRA factors of one immutable adapter version: y += scale (x At) Bt for the target layers.
+// Inside engine/ only.
 #pragma once
 
 #include <array>
@@ -12,15 +13,17 @@ namespace collm::engine {
 
 enum class target : std::uint8_t { q, k, v, o, gate, up, down };
 inline constexpr std::size_t targets_count = 7;
-inline constexpr std::array<const char*, targets_count> target_names = {"q", "k", "v", "o", "gate", "up", "down"};
+inline constexpr std::array<const char*, targets_count> target_names = {"q",    "k",  "v",   "o",
+                                                                        "gate", "up", "down"};
 
-/// One target matrix. A: [rank, in], B: [out, rank], f32, row-major. rank 0: this layer is not adapted.
+/// One target matrix. A: [rank, in], B: [out, rank], f32, row-major. rank 0: not adapted.
 struct lora_pair {
   std::uint32_t rank = 0, in = 0, out = 0;
-  float scale = 0;            ///< alpha/rank, or alpha/sqrt(rank) with rsLoRA
+  float scale = 0;  ///< alpha/rank, or alpha/sqrt(rank) with rsLoRA
   std::vector<float> a, b;
-  std::vector<float> bt = {}; ///< [rank, out]: b transposed, the order that serving reads; made by prepare(), which every
-                              ///< maker of factors calls last (the forward pass asserts it)
+  /// [rank, out]: b transposed, the order that serving reads. Made by prepare(), which every maker
+  /// of factors calls last (the forward pass asserts it).
+  std::vector<float> bt = {};
   void prepare() {
     bt.resize(b.size());
     for (std::size_t o = 0; o < out; ++o)

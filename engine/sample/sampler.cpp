@@ -1,9 +1,11 @@
 #include "engine/sample/sampler.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
+#include "engine/kernels/kernels.hpp"
 #include "engine/sample/counter_rng.hpp"
 #include "messages/assert.hpp"
 
@@ -15,23 +17,43 @@ error out_of_range(const char* name, double value, const char* range) {
           std::string(name) + " is " + std::to_string(value) + ", must be " + range};
 }
 
+// Eight partial results in a fixed pattern: vectors without leaving the order to the compiler.
+constexpr std::size_t strands = 8;
+
 float largest(std::span<const float> values) {
-  return *std::max_element(values.begin(), values.end());
+  std::array<float, strands> most;
+  most.fill(-std::numeric_limits<float>::infinity());
+  std::size_t i = 0;
+  for (; i + strands <= values.size(); i += strands)
+    for (std::size_t j = 0; j < strands; ++j)
+      most[j] = values[i + j] > most[j] ? values[i + j] : most[j];
+  for (; i < values.size(); ++i) most[0] = std::max(most[0], values[i]);
+  return *std::max_element(most.begin(), most.end());
 }
 
-std::int32_t first_of_largest(std::span<const float> values) {
-  return static_cast<std::int32_t>(std::max_element(values.begin(), values.end()) - values.begin());
+double sum(std::span<const float> values) {
+  std::array<double, strands> total{};
+  std::size_t i = 0;
+  for (; i + strands <= values.size(); i += strands)
+    for (std::size_t j = 0; j < strands; ++j) total[j] += static_cast<double>(values[i + j]);
+  for (; i < values.size(); ++i) total[0] += static_cast<double>(values[i]);
+  return ((total[0] + total[1]) + (total[2] + total[3])) +
+         ((total[4] + total[5]) + (total[6] + total[7]));
+}
+
+std::int32_t first_of(std::span<const float> values, float value) {
+  return static_cast<std::int32_t>(std::find(values.begin(), values.end(), value) - values.begin());
 }
 
 // NaN anywhere or +Inf: a forward pass over broken weights. -Inf alone is a probability of 0.
 result<void> check_logits(std::span<const float> logits) {
-  for (std::size_t i = 0; i < logits.size(); ++i)
-    if (!(logits[i] <= std::numeric_limits<float>::max()))
-      return error{errc::internal, "logit of token " + std::to_string(i) +
-                                       " is not finite: the weights of this version overflow"};
-  if (largest(logits) == -std::numeric_limits<float>::infinity())
-    return error{errc::internal, "no token has a finite logit"};
-  return {};
+  unsigned broken = 0;
+  for (const float x : logits) broken |= !(x <= std::numeric_limits<float>::max());
+  if (broken == 0) return {};
+  const auto at = std::ranges::find_if(
+      logits, [](float x) { return !(x <= std::numeric_limits<float>::max()); });
+  return error{errc::internal, "logit of token " + std::to_string(at - logits.begin()) +
+                                   " is not finite: the weights of this version overflow"};
 }
 
 }  // namespace
@@ -63,15 +85,20 @@ result<choice> sampler::choose(std::span<const float> logits, const sampling& ho
                                const token_history& history, std::uint64_t index) {
   COLLM_ASSERT(!logits.empty());
   if (auto ok = check_logits(logits); !ok) return ok.failure();
-  weigh(logits, how, history);
+  const float most = largest(logits);
+  if (!std::isfinite(most)) return error{errc::internal, "no token has a finite logit"};
+  const auto adjusted = penalise(logits, how, history);
   choice out;
-  out.token = how.temperature == 0.0f ? first_of_largest(adjusted_) : draw(how, index);
-  if (how.logprobs >= 0) fill_logprobs(logits, how.logprobs, out);
+  out.token = how.temperature == 0.0f
+                  ? first_of(adjusted, largest(adjusted))
+                  : draw(adjusted, how, uniform(how.seed, random_stream::sample, index));
+  if (how.logprobs >= 0) fill_logprobs(logits, most, how.logprobs, out);
   return out;
 }
 
-void sampler::weigh(std::span<const float> logits, const sampling& how,
-                    const token_history& history) {
+std::span<const float> sampler::penalise(std::span<const float> logits, const sampling& how,
+                                         const token_history& history) {
+  if (history.seen().empty() || !has_penalties(how)) return logits;
   adjusted_.assign(logits.begin(), logits.end());
   for (const auto& [token, uses] : history.seen()) {
     float& logit = adjusted_[static_cast<std::size_t>(token)];
@@ -79,90 +106,89 @@ void sampler::weigh(std::span<const float> logits, const sampling& how,
     if (uses.in_answer == 0) continue;
     logit -= how.presence_penalty + how.frequency_penalty * static_cast<float>(uses.in_answer);
   }
+  return adjusted_;
 }
 
-// log softmax in double over float exponentials, summed in order of ids.
-void sampler::fill_logprobs(std::span<const float> logits, std::int32_t count, choice& out) {
-  const float most = largest(logits);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - most);
-  const double normaliser = static_cast<double>(most) + std::log(sum);
+// Fills weights_ and returns their sum. The kernel's exp gives the same bytes on every instruction
+// path.
+double sampler::weigh(std::span<const float> logits, float temperature, float most) {
+  weights_.resize(logits.size());
+  for (std::size_t i = 0; i < logits.size(); ++i) weights_[i] = logits[i] / temperature - most;
+  kernels().exponential(weights_.data(), static_cast<std::uint32_t>(logits.size()),
+                        weights_.data());
+  return sum(weights_);
+}
+
+void sampler::fill_logprobs(std::span<const float> logits, float most, std::int32_t count,
+                            choice& out) {
+  const double normaliser = static_cast<double>(most) + std::log(weigh(logits, 1.0f, most));
   const auto logprob = [&](float logit) { return static_cast<float>(logit - normaliser); };
   out.logprob = logprob(logits[static_cast<std::size_t>(out.token)]);
+  gather_best(logits, static_cast<std::size_t>(count));
+  for (const candidate& c : candidates_) out.top.push_back({c.token, logprob(c.logit)});
+}
+
+std::int32_t sampler::draw(std::span<const float> logits, const sampling& how, double u) {
+  const float most = largest(logits) / how.temperature;
+  if (!std::isfinite(most)) return first_of(logits, largest(logits));  // so cold that it is greedy
+  const double total = weigh(logits, how.temperature, most);
+  // Tokens below a fair part of what top-p drops are all dropped, so only the others are sorted.
+  const double dropped = how.top_k > 0 ? 0 : (1 - static_cast<double>(how.top_p)) * total;
+  if (how.top_k > 0)
+    gather_best(logits, static_cast<std::size_t>(how.top_k));
+  else
+    gather_above(logits, 0.5 * dropped / static_cast<double>(logits.size()));
+  if (how.top_p < 1.0f) keep_top_p(how.top_p);
+  std::erase_if(candidates_, [&](const candidate& c) {
+    return weight_of(c) == 0 || weight_of(c) < static_cast<double>(how.min_p);
+  });
+  const double target = u * kept_weight();
+  double reached = 0;
+  for (const candidate& c : candidates_)
+    if ((reached += weight_of(c)) > target) return c.token;
+  return candidates_.back().token;
+}
+
+void sampler::gather_best(std::span<const float> logits, std::size_t count) {
+  candidates_.clear();
+  count = std::min(count, logits.size());
+  if (count == 0) return;
+  // A heap with the worst of the best in front: nearly every token is only compared with that one.
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const candidate c{logits[i], static_cast<std::int32_t>(i)};
+    if (candidates_.size() == count) {
+      if (!better(c, candidates_.front())) continue;
+      std::pop_heap(candidates_.begin(), candidates_.end(), better);
+      candidates_.pop_back();
+    }
+    candidates_.push_back(c);
+    std::push_heap(candidates_.begin(), candidates_.end(), better);
+  }
+  std::sort_heap(candidates_.begin(), candidates_.end(), better);
+}
+
+/// In order of ids; without the impossible.
+void sampler::gather_above(std::span<const float> logits, double least) {
   candidates_.clear();
   for (std::size_t i = 0; i < logits.size(); ++i)
-    candidates_.push_back({logits[i], static_cast<std::int32_t>(i)});
-  ordered_ = 0;
-  order_first(static_cast<std::size_t>(count));
-  for (std::size_t i = 0; i < ordered_; ++i)
-    out.top.push_back({candidates_[i].token, logprob(candidates_[i].logit)});
+    if (weights_[i] > 0 && static_cast<double>(weights_[i]) >= least)
+      candidates_.push_back({logits[i], static_cast<std::int32_t>(i)});
 }
 
-std::int32_t sampler::draw(const sampling& how, std::uint64_t index) {
-  candidates_.clear();
-  best_ = largest(adjusted_) / how.temperature;
-  for (std::size_t i = 0; i < adjusted_.size(); ++i)
-    candidates_.push_back({adjusted_[i] / how.temperature, static_cast<std::int32_t>(i)});
-  ordered_ = 0;
-  if (!std::isfinite(best_))
-    return first_of_largest(adjusted_);  // a temperature so small that it is greedy
-  if (how.top_k > 0) keep_top_k(static_cast<std::uint32_t>(how.top_k));
-  if (how.top_p < 1.0f) keep_top_p(how.top_p);
-  if (how.min_p > 0.0f) keep_min_p(how.min_p);
-  const double target = uniform(how.seed, random_stream::sample, index) * total_weight();
-  double reached = 0;
-  std::int32_t last = candidates_.front().token;
-  for (const candidate& c : candidates_) {
-    const double weight = std::exp(c.logit - best_);
-    if (weight == 0) continue;
-    last = c.token;
-    reached += weight;
-    if (reached > target) break;
-  }
-  return last;
-}
-
-void sampler::keep_top_k(std::uint32_t k) {
-  if (k >= candidates_.size()) return;
-  order_first(k);
-  candidates_.resize(k);
-}
-
-// The shortest run of best tokens whose weight reaches p of the total. Grows the ordered front by
-// powers of four, since a whole vocabulary takes milliseconds to sort and the front is nearly
-// always short.
+// The shortest run of best tokens whose weight reaches p of what was left by the rules before.
 void sampler::keep_top_p(float p) {
-  const double target = static_cast<double>(p) * total_weight();
+  std::ranges::sort(candidates_, better);
+  const double target = static_cast<double>(p) * kept_weight();
   double reached = 0;
-  for (std::size_t kept = 0; kept < candidates_.size();) {
-    if (kept == ordered_) order_first(std::max<std::size_t>(64, ordered_ * 4));
-    reached += std::exp(candidates_[kept++].logit - best_);
-    if (reached >= target) candidates_.resize(kept);
-  }
-  ordered_ = std::min(ordered_, candidates_.size());
+  std::size_t kept = 0;
+  while (kept < candidates_.size() && reached < target) reached += weight_of(candidates_[kept++]);
+  candidates_.resize(std::max<std::size_t>(kept, 1));
 }
 
-void sampler::keep_min_p(float p) {
-  const double least = static_cast<double>(p);
-  std::erase_if(candidates_, [&](const candidate& c) { return std::exp(c.logit - best_) < least; });
-  ordered_ = 0;
-}
-
-double sampler::total_weight() const {
+double sampler::kept_weight() const {
   double total = 0;
-  for (const candidate& c : candidates_) total += std::exp(c.logit - best_);
+  for (const candidate& c : candidates_) total += weight_of(c);
   return total;
-}
-
-// The front is already the best of all, so only what lies behind it is searched.
-void sampler::order_first(std::size_t count) {
-  count = std::min(count, candidates_.size());
-  if (count <= ordered_) return;
-  const auto at = [&](std::size_t i) {
-    return candidates_.begin() + static_cast<std::ptrdiff_t>(i);
-  };
-  std::partial_sort(at(ordered_), at(count), candidates_.end(), better);
-  ordered_ = count;
 }
 
 }  // namespace collm::engine

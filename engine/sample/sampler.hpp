@@ -55,19 +55,22 @@ class sampler {
   static bool better(const candidate& a, const candidate& b) {
     return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
   }
-  void weigh(std::span<const float> logits, const sampling& how, const token_history& history);
-  void fill_logprobs(std::span<const float> logits, std::int32_t count, choice& out);
-  std::int32_t draw(const sampling& how, std::uint64_t index);
-  void keep_top_k(std::uint32_t k);
+  std::span<const float> penalise(std::span<const float> logits, const sampling& how,
+                                  const token_history& history);
+  void fill_logprobs(std::span<const float> logits, float most, std::int32_t count, choice& out);
+  std::int32_t draw(std::span<const float> logits, const sampling& how, double u);
+  double weigh(std::span<const float> logits, float temperature, float most);
+  void gather_best(std::span<const float> logits, std::size_t count);
+  void gather_above(std::span<const float> logits, double least);
   void keep_top_p(float p);
-  void keep_min_p(float p);
-  double total_weight() const;
-  void order_first(std::size_t count);
+  double kept_weight() const;
+  double weight_of(const candidate& c) const {
+    return static_cast<double>(weights_[static_cast<std::size_t>(c.token)]);
+  }
 
-  std::vector<float> adjusted_;
-  std::vector<candidate> candidates_;
-  std::size_t ordered_ = 0;  ///< so many candidates stand in front, best first
-  float best_ = 0;
+  std::vector<float> adjusted_;        ///< logits after penalties
+  std::vector<float> weights_;         ///< exp(logit / temperature - largest), by token
+  std::vector<candidate> candidates_;  ///< what the filters kept, best first
 };
 
 }  // namespace collm::engine

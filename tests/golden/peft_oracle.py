@@ -1,8 +1,9 @@
-"""Writes data/peft_odd: an adapter folder as peft itself saves it, for the tiny model of tests/support/tiny_model.hpp.
+"""Writes data/peft_odd: an adapter folder as peft saves it, for tests/support/tiny_model.hpp.
 
-Ranks and alphas differ by module, rsLoRA is on, one module is adapted in one layer only: what the loader must
-resolve as peft does. data/peft_odd/scales.txt holds the scale that peft computes for every adapted module, and
-the sum of the products of its factors, so that the test compares numbers and not only shapes.
+Ranks and alphas differ by module, rsLoRA is on, one module is adapted in one layer only: what the
+loader must resolve as peft does. data/peft_odd/scales.txt holds the scale that peft computes for
+every adapted module, and the sum of the products of its factors, so that the test compares
+numbers and not only shapes.
 
 With a folder as argument: loads it in peft instead and prints the same lines (the way back).
 """
@@ -18,8 +19,8 @@ FOLDER = pathlib.Path(__file__).with_name("data") / "peft_odd"
 
 def tiny_llama():
     return LlamaForCausalLM(LlamaConfig(
-        vocab_size=263, hidden_size=48, intermediate_size=72, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=12, max_position_embeddings=640))
+        vocab_size=263, hidden_size=48, intermediate_size=72, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=12, max_position_embeddings=640))
 
 
 def lines(model):
@@ -28,7 +29,8 @@ def lines(model):
         if hasattr(module, "lora_A") and "default" in getattr(module, "lora_A"):
             a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
             short = name.removeprefix("base_model.model.")
-            yield f"{short} {module.scaling['default']:.9g} {(b.double() @ a.double()).abs().sum():.9g}"
+            product = (b.double() @ a.double()).abs().sum()
+            yield f"{short} {module.scaling['default']:.9g} {product:.9g}"
 
 
 def write():

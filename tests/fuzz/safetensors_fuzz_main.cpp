@@ -1,0 +1,99 @@
+// Runs safetensors_fuzz.cpp without libFuzzer: the files named on the command line, or a good
+// adapter folder spoilt in thousands of ways from a fixed seed.
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <string>
+#include <string_view>
+
+#include "engine/adapter/safetensors.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+
+namespace {
+
+void run(const std::string& bytes) {
+  LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+}
+
+std::string good_tensors() {
+  const std::vector<float> values(16, 0.5f);
+  const std::string stem = "base_model.model.model.layers.0.self_attn.q_proj.lora_";
+  const auto file = collm::engine::write_safetensors(
+      {{stem + "A.weight", {2, 8}, values}, {stem + "B.weight", {8, 2}, values}});
+  return std::string(1, '\0') + std::string(file.begin(), file.end());
+}
+
+std::string good_config() {
+  return "\1"
+         R"({"peft_type":"LORA","r":2,"lora_alpha":4,"use_rslora":true,"bias":"none",)"
+         R"("target_modules":["q_proj"],"rank_pattern":{"layers.0.self_attn.q_proj":3},)"
+         R"("alpha_pattern":{},"layers_to_transform":[0,1],"exclude_modules":["v_proj"],)"
+         R"("init_lora_weights":true})";
+}
+
+/// Bits, digits, atoms of the format, cuts and doublings; the header's length is kept in step half
+/// of the time.
+std::string spoil(std::string bytes, std::mt19937& random) {
+  constexpr std::string_view atoms[] = {"[",
+                                        "]",
+                                        "{",
+                                        "}",
+                                        "\"",
+                                        ",",
+                                        "-1",
+                                        "18446744073709551615",
+                                        "4294967296",
+                                        "null",
+                                        "true",
+                                        "F16",
+                                        "BF16",
+                                        "I8",
+                                        "1e9",
+                                        "\"shape\":[0]",
+                                        "__metadata__",
+                                        "\\u0000"};
+  for (std::uint32_t n = 1 + random() % 4; n > 0 && bytes.size() > 10; --n) {
+    const std::size_t at = 1 + random() % (bytes.size() - 1);
+    switch (random() % 6) {
+      case 0:
+        bytes[at] = static_cast<char>(bytes[at] ^ (1 << random() % 8));
+        break;
+      case 1:
+        bytes[at] = static_cast<char>('0' + random() % 10);
+        break;
+      case 2:
+        bytes.insert(at, atoms[random() % std::size(atoms)]);
+        break;
+      case 3:
+        bytes.erase(at, 1 + random() % 8);
+        break;
+      case 4:
+        bytes.resize(at);
+        break;
+      default:
+        bytes.insert(at, bytes.substr(at, random() % 40));
+        break;
+    }
+  }
+  if (bytes[0] == 0 && bytes.size() > 9 && random() % 2 == 0) {
+    const std::uint64_t length = std::min<std::size_t>(bytes.size() - 9, bytes.rfind('}') - 8);
+    std::memcpy(bytes.data() + 1, &length, sizeof length);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    std::ifstream file(argv[i], std::ios::binary);
+    run({std::istreambuf_iterator<char>(file), {}});
+  }
+  if (argc > 1) return 0;
+  std::mt19937 random(3);
+  for (int i = 0; i < 20000; ++i) run(spoil(i % 2 == 0 ? good_tensors() : good_config(), random));
+  return 0;
+}
