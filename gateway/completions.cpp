@@ -64,11 +64,7 @@ void start(http_context& context, const exchange_ptr& x, completion_request requ
 }
 
 void complete(http_context& context, const exchange_ptr& x, completion_kind kind) {
-  if (!context.runtime.ready()) {
-    return x->fail(api_error::of(
-        {errc::draining, "this gateway admits no requests now: " + context.runtime.health_text(),
-         1000}));
-  }
+  if (!context.runtime.ready()) return x->fail(api_error::of(not_ready(context.runtime)));
   auto parsed = parse_completion(x->request.body, kind, context.options.bounds);
   if (auto* failure = std::get_if<api_error>(&parsed)) return x->fail(*failure);
   auto& request = std::get<completion_request>(parsed);

@@ -111,8 +111,7 @@ void handlers::health(http_context& context, const exchange_ptr& x) {
 
 void handlers::ready(http_context& context, const exchange_ptr& x) {
   if (context.runtime.ready()) return x->reply(json_response(R"({"status":"ready"})"));
-  x->fail(
-      api_error::of({errc::draining, "admits no requests: " + context.runtime.health_text(), 0}));
+  x->fail(api_error::of(not_ready(context.runtime)));
 }
 
 void handlers::version(http_context& context, const exchange_ptr& x) {

@@ -85,6 +85,13 @@ http_response no_route(const http_request& request) {
 
 }  // namespace
 
+error not_ready(const port& runtime) {
+  // How long a start or a drain takes is not known here, so the advice is a polite constant.
+  constexpr std::uint32_t retry_ms = 1000;
+  const auto why = runtime.healthy() ? "it is starting or draining" : runtime.health_text();
+  return {errc::draining, "this gateway admits no requests now: " + why, retry_ms};
+}
+
 admission admit(http_context& context, const http_request& request) {
   admission out;
   const route* to = find(request);

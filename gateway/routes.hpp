@@ -23,6 +23,9 @@ struct admission {
 
 admission admit(http_context& context, const http_request& request);
 
+/// Why no request is admitted now, while the runtime is not ready.
+error not_ready(const port& runtime);
+
 // -- handlers, by file
 namespace handlers {
 // completions.cpp

@@ -12,7 +12,9 @@ TEST_F(http_operations, health_tells_what_is_wrong_and_ready_is_separate) {
   EXPECT_EQ(ask("GET", "/health").status, 200u);
   runtime.is_ready = false;
   EXPECT_EQ(ask("GET", "/health").status, 200u);
-  EXPECT_EQ(ask("GET", "/ready").status, 503u);
+  const auto draining = ask("GET", "/ready");
+  EXPECT_EQ(draining.status, 503u);
+  EXPECT_THAT(error_of(draining)["message"].get<std::string>(), HasSubstr("starting or draining"));
   runtime.is_ready = true;
   runtime.is_healthy = false;
   const auto sick = ask("GET", "/health");
