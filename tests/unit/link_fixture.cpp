@@ -330,7 +330,7 @@ std::unique_ptr<link_client> cluster_test::start_node(const std::string& name,
 }
 
 void raw_peer::connect(std::uint16_t port) {
-  auto address = wait(io_.provider->getNetwork().parseAddress("127.0.0.1", port));
+  auto address = wait(io_->provider->getNetwork().parseAddress("127.0.0.1", port));
   stream_ = wait(address->connect());
 }
 

@@ -176,10 +176,12 @@ class cluster_test : public ::testing::Test {
   std::unique_ptr<link_client> node_;
 };
 
-/// A peer that the test writes by hand: its own kj loop on the test's thread.
+/// A peer that the test writes by hand, on a kj loop of the test's own thread; a second one shares
+/// the first one's.
 class raw_peer {
  public:
-  raw_peer() : io_(kj::setupAsyncIo()) {}
+  raw_peer() : io_(std::make_shared<kj::AsyncIoContext>(kj::setupAsyncIo())) {}
+  explicit raw_peer(const raw_peer& beside) : io_(beside.io_) {}
   void connect(std::uint16_t port);
   /// Over TLS; `files` null: without a certificate.
   void connect_tls(std::uint16_t port, const tls_files* files, const std::string& trust);
@@ -191,7 +193,7 @@ class raw_peer {
   }
   template <class T>
   T wait(kj::Promise<T>&& promise) {
-    return timer().timeoutAfter(20 * kj::SECONDS, kj::mv(promise)).wait(io_.waitScope);
+    return timer().timeoutAfter(20 * kj::SECONDS, kj::mv(promise)).wait(io_->waitScope);
   }
   /// The text of the failure; empty if it succeeds.
   std::string failure(kj::Promise<void>&& promise);
@@ -200,11 +202,11 @@ class raw_peer {
   /// Ends the connection without a word.
   void drop();
   kj::AsyncIoStream& stream() { return *stream_; }
-  kj::Timer& timer() { return io_.provider->getTimer(); }
-  kj::WaitScope& scope() { return io_.waitScope; }
+  kj::Timer& timer() { return io_->provider->getTimer(); }
+  kj::WaitScope& scope() { return io_->waitScope; }
 
  private:
-  kj::AsyncIoContext io_;
+  const std::shared_ptr<kj::AsyncIoContext> io_;
   kj::Own<kj::TlsContext> tls_;
   kj::Own<kj::AsyncIoStream> stream_;
   kj::Own<connection> rpc_;
