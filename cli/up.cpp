@@ -13,6 +13,7 @@
 #include "cli/verbs.hpp"
 #include "deploy/cluster.hpp"
 #include "deploy/doctor.hpp"
+#include "deploy/logging.hpp"
 
 namespace collm::cli {
 namespace {
@@ -164,6 +165,7 @@ int up(console& io, const up_options& o, const std::filesystem::path& executable
   const deploy::plan_check checked = deploy::make_plan(source->yaml, source->base_dir, on);
   if (!checked.plan) return report(io, source->name, checked.problems);
   if (const auto free = check_ports(*checked.plan); !free) return io.fail(free.failure());
+  deploy::start_logging(o.log_level);
   listen_to_signals();
   auto running =
       deploy::cluster::start(*checked.plan, {executable, on.cache_dir / "bases", o.log_level});
@@ -182,7 +184,9 @@ void add_up(program& p) {
   v.toggle("--demo", o->demo, "play the demo workload once it serves, and report");
   v.toggle("--once", o->once, "end after the start, or after the demo's report");
   v.flag("--report", o->report, "also write the demo's report there, as JSON");
-  v.flag("--log-level", o->log_level, "trace, debug, info, warning, error")->capture_default_str();
+  v.flag("--log-level", o->log_level, "what is logged to standard error")
+      ->check(CLI::IsMember(deploy::log_levels()))
+      ->capture_default_str();
   v.runs(p.io, p.exit,
          [&io = p.io, o, executable = p.executable] { return up(io, *o, executable); });
 }

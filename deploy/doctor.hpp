@@ -1,4 +1,5 @@
-// What `collm doctor` finds: can this machine run that manifest? One finding a question, each problem with its mend. Not the
+// What `collm doctor` finds: can this machine run that manifest? One finding a question, each
+// problem with its mend. Not the
 // running cluster: that is status.
 #pragma once
 
@@ -17,15 +18,15 @@ enum class health : std::uint8_t { good, warning, problem };
 std::string_view to_string(health h);
 
 struct finding {
-  std::string about;   ///< "cores", "memory", "disk", "ports", "model", "manifest", "speed"
+  std::string about;  ///< "cores", "memory", "disk", "ports", "model", "manifest", "speed"
   health how = health::good;
-  std::string text;    ///< what was found
-  std::string mend;    ///< what to do; empty if good
+  std::string text;  ///< what was found
+  std::string mend;  ///< what to do; empty if good
 };
 
 /// Everything but speed: reads the system, binds each port for a moment.
-std::vector<finding> examine(std::string_view yaml, std::string_view file, const std::filesystem::path& base_dir,
-                             const machine& on);
+std::vector<finding> examine(std::string_view yaml, std::string_view file,
+                             const std::filesystem::path& base_dir, const machine& on);
 
 /// Ports of the plan that cannot be listened on, each with its mend.
 std::vector<finding> busy_ports(const spawn_plan& plan);
@@ -38,7 +39,7 @@ struct speed {
   std::string kernel_path;
   double prefill_tokens_per_s = 0;
   double decode_tokens_per_s = 0;
-  double open_seconds = 0;     ///< to map the base; the first time on a machine it is packed
+  double open_seconds = 0;  ///< to map the base; the first time on a machine it is packed
 };
 result<speed> measure_speed(const model_plan& model, const std::filesystem::path& cache_dir);
 

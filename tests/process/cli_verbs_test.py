@@ -10,13 +10,29 @@ import threading
 import unittest
 
 COLLM = pathlib.Path(sys.argv.pop(1)) if len(sys.argv) > 1 else pathlib.Path("build/bin/collm")
-RECORD = {"adapter": "assistant", "number": 1, "digest": "ab" * 32, "source": "peft:lora", "state": "serving"}
+DEMO = pathlib.Path(__file__).parents[2] / "deploy/manifests/demo.yaml"
+RECORD = {"adapter": "assistant", "number": 1, "digest": "ab" * 32, "source": "peft:lora",
+          "state": "serving"}
 
 
 def snapshot(node, site, port, answered):
+    requests = {"answered": answered, "refused": 0, "failed": 0, "cancelled": 0, "inFlight": 0}
     return {"node": node, "site": site, "httpAddress": f"127.0.0.1:{port}", "kernelPath": "avx2",
-            "requests": {"answered": answered, "refused": 0, "failed": 0, "cancelled": 0, "inFlight": 0},
-            "ledger": [{"name": "base", "bytes": 1000, "shared": True}]}
+            "requests": requests, "ledger": [{"name": "base", "bytes": 1000, "shared": True}]}
+
+
+def status(port):
+    nodes = [{"name": name, "site": site, "state": "serving", "restarts": 0, "beatAgeMs": 100,
+              "reason": "", "snapshot": snapshot(name, site, port, 3)}
+             for name, site in (("edge-a", "kitchen"), ("edge-b", "workshop"))]
+    return {"cluster": "demo", "uptimeMs": 4000, "version": "0.1.0", "baseName": "small",
+            "precision": "int8", "head": snapshot("head", "", port, 1), "nodes": nodes,
+            "versions": [{"adapter": "assistant", "number": 0, "state": "serving"}],
+            "inactive": []}
+
+
+def refusal(message):
+    return {"error": {"message": message, "type": "x", "param": None, "code": None}}
 
 
 class Gateway(http.server.BaseHTTPRequestHandler):
@@ -38,16 +54,12 @@ class Gateway(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.calls.append(("GET", self.path, None, dict(self.headers)))
-        port = self.server.server_address[1]
         if self.path == "/admin/v1/status":
-            nodes = [{"name": name, "site": site, "state": "serving", "restarts": 0, "beatAgeMs": 100, "reason": "",
-                      "snapshot": snapshot(name, site, port, 3)} for name, site in (("edge-a", "kitchen"), ("edge-b", "workshop"))]
-            return self.answer(200, {"cluster": "demo", "uptimeMs": 4000, "version": "0.1.0", "baseName": "small",
-                                     "precision": "int8", "head": snapshot("head", "", port, 1), "nodes": nodes,
-                                     "versions": [{"adapter": "assistant", "number": 0, "state": "serving"}], "inactive": []})
+            return self.answer(200, status(self.server.server_address[1]))
         if self.path == "/v1/models":
-            return self.answer(200, {"object": "list", "data": [{"id": "small", "root": "small.gguf", "parent": None},
-                                                                {"id": "assistant@0", "root": "initial", "parent": "small"}]})
+            rows = [{"id": "small", "root": "small.gguf", "parent": None},
+                    {"id": "assistant@0", "root": "initial", "parent": "small"}]
+            return self.answer(200, {"object": "list", "data": rows})
         return self.answer(200, {"status": "ok"})
 
     def do_POST(self):
@@ -57,9 +69,9 @@ class Gateway(http.server.BaseHTTPRequestHandler):
             self.answer(200, {"status": "ok"})
             return threading.Thread(target=self.server.end, daemon=True).start()
         if self.path == "/admin/v1/drain" and body["node"] != "edge-a":
-            return self.answer(404, {"error": {"message": "no node 'moon'; there are edge-a, edge-b", "type": "x", "param": None, "code": None}})
-        if self.path.endswith("load_lora_adapter") and body.get("lora_path", "").endswith("bad"):
-            return self.answer(400, {"error": {"message": "tensor q_proj.lora_A has rank 7", "type": "x", "param": None, "code": None}})
+            return self.answer(404, refusal("no node 'moon'; there are edge-a, edge-b"))
+        if body.get("lora_path", "").endswith("bad"):
+            return self.answer(400, refusal("tensor q_proj.lora_A has rank 7"))
         if self.path.endswith("load_lora_adapter") or self.path == "/admin/v1/drain":
             return self.answer(200, RECORD)
         return self.stream(body)
@@ -74,10 +86,12 @@ class Gateway(http.server.BaseHTTPRequestHandler):
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
         for word in ("you ", "said ", prompt):
             piece = {"delta": {"content": word}} if chat else {"text": word}
-            self.event({"model": "assistant@0", "choices": [{"index": 0, "finish_reason": None, **piece}]})
+            choice = {"index": 0, "finish_reason": None, **piece}
+            self.event({"model": "assistant@0", "choices": [choice]})
         if prompt == "break":
             return
-        self.event({"model": "assistant@0", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        last = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        self.event({"model": "assistant@0", "choices": [last]})
         self.event({"model": "assistant@0", "choices": [], "usage": {"completion_tokens": 3}})
         self.wfile.write(b"data: [DONE]\n\n")
 
@@ -107,8 +121,8 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 def collm(*words, stdin="", env=None, cwd=None):
-    done = subprocess.run([COLLM.resolve(), *words], input=stdin, capture_output=True, text=True, timeout=60, cwd=cwd,
-                          env={**os.environ, **(env or {})})
+    done = subprocess.run([COLLM.resolve(), *words], input=stdin, capture_output=True, text=True,
+                          timeout=60, cwd=cwd, env={**os.environ, **(env or {})})
     return done.returncode, done.stdout, done.stderr
 
 
@@ -138,7 +152,8 @@ class ClusterVerbs(unittest.TestCase):
 
     def test_drain_names_the_node(self):
         code, out, _ = self.collm("drain", "edge-a")
-        self.assertEqual((code, self.server.posted()), (0, [("/admin/v1/drain", {"node": "edge-a"})]), out)
+        self.assertEqual(code, 0, out)
+        self.assertEqual(self.server.posted(), [("/admin/v1/drain", {"node": "edge-a"})])
         code, _, err = self.collm("drain", "moon")
         self.assertEqual(code, 1)
         self.assertIn("no node 'moon'; there are edge-a, edge-b", err)
@@ -146,15 +161,18 @@ class ClusterVerbs(unittest.TestCase):
     def test_down_waits_until_nobody_answers_and_sums_up(self):
         code, out, err = self.collm("down")
         self.assertEqual(code, 0, err)
-        self.assertEqual(out, "demo is down: 7 answered, 0 refused, 0 failed, 0 cancelled in 4 s; assistant@0\n")
+        self.assertEqual(out, "demo is down: 7 answered, 0 refused, 0 failed, 0 cancelled in 4 s; "
+                         "assistant@0\n")
 
     def test_chat_keeps_the_conversation_and_ends_with_its_input(self):
-        code, out, err = self.collm("chat", "--site", "workshop", "--system", "be short", stdin="one\ntwo\n")
+        code, out, err = self.collm("chat", "--site", "workshop", "--system", "be short",
+                                    stdin="one\ntwo\n")
         self.assertEqual(code, 0, err)
         self.assertIn("you said one\nassistant@0 · TTFT ", out)
         self.assertIn(" · edge-b\n", out)
         last = self.server.posted()[-1][1]
-        self.assertEqual([m["role"] for m in last["messages"]], ["system", "user", "assistant", "user"])
+        roles = [m["role"] for m in last["messages"]]
+        self.assertEqual(roles, ["system", "user", "assistant", "user"])
         self.assertEqual(last["messages"][2]["content"], "you said one")
         self.assertTrue(last["stream"])
 
@@ -177,7 +195,8 @@ class ClusterVerbs(unittest.TestCase):
         code, out, err = self.collm("infer", "hello", "--site", "kitchen")
         self.assertEqual((code, out), (0, "you said hello\n"))
         self.assertIn("assistant@0 · TTFT", err)
-        code, out, _ = self.collm("infer", "--raw", "2+2=", "--site", "kitchen", "--output", "json")
+        code, out, _ = self.collm("infer", "--raw", "2+2=", "--site", "kitchen",
+                                  "--output", "json")
         self.assertEqual(json.loads(out)["answer"], "you said 2+2=")
         self.assertEqual(self.server.posted()[-1][0], "/v1/completions")
 
@@ -185,8 +204,9 @@ class ClusterVerbs(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             code, out, _ = self.collm("adapter", "load", "assistant", "lora", cwd=folder)
             self.assertEqual(code, 0)
-            self.assertTrue(out.startswith("assistant@1 serves (peft:lora, sha256 abababababab)"), out)
-            self.assertEqual(self.server.posted()[0][1]["lora_path"], str(pathlib.Path(folder).resolve() / "lora"))
+            self.assertEqual(out, "assistant@1 serves (peft:lora, sha256 abababababab)\n")
+            sent = self.server.posted()[0][1]["lora_path"]
+            self.assertEqual(sent, str(pathlib.Path(folder).resolve() / "lora"))
             code, _, err = self.collm("adapter", "load", "assistant", "bad", cwd=folder)
         self.assertEqual(code, 2)
         self.assertIn("tensor q_proj.lora_A has rank 7", err)
@@ -205,27 +225,27 @@ class ManifestVerbs(unittest.TestCase):
             plan = json.loads(out)
             self.assertEqual([n["site"] for n in plan["nodes"]], ["kitchen", "workshop"])
             self.assertLess(plan["planned_bytes"], plan["budget_bytes"])
-            self.assertEqual(plan["head"]["state_dir"], str(pathlib.Path(folder).resolve() / "state"))
+            state = str(pathlib.Path(folder).resolve() / "state")
+            self.assertEqual(plan["head"]["state_dir"], state)
             self.assertFalse(any(pathlib.Path(folder).iterdir()), "a plan makes nothing")
 
     def test_validate_reads_standard_input_and_says_yes(self):
-        manifest = (pathlib.Path(__file__).parents[2] / "deploy/manifests/demo.yaml").read_text()
-        code, out, err = collm("validate", "-f", "-", stdin=manifest)
+        code, out, err = collm("validate", "-f", "-", stdin=DEMO.read_text())
         self.assertEqual(code, 0, err)
         self.assertIn("stdin: valid: cluster demo, 2 nodes, 1 adapter", out)
 
     def test_doctor_finds_the_taken_port_and_its_mend(self):
-        manifest = (pathlib.Path(__file__).parents[2] / "deploy/manifests/demo.yaml").read_text()
         server = Server()
         self.addCleanup(server.end)
-        code, out, _ = collm("doctor", "--quick", "-f", "-", stdin=manifest.replace("127.0.0.1:8082", server.url[7:]))
+        manifest = DEMO.read_text().replace("127.0.0.1:8082", server.url[7:])
+        code, out, _ = collm("doctor", "--quick", "-f", "-", stdin=manifest)
         self.assertEqual(code, 1, out)
-        self.assertIn(f"{server.url[7:]} (edge-b): Address already in use -> end what listens there", out)
+        self.assertIn(f"{server.url[7:]} (edge-b): Address already in use -> end what", out)
 
 
 class Up(unittest.TestCase):
     def test_names_all_taken_ports_before_it_starts_anything(self):
-        manifest = (pathlib.Path(__file__).parents[2] / "deploy/manifests/demo.yaml").read_text()
+        manifest = DEMO.read_text()
         servers = [Server(), Server()]
         for server, port in zip(servers, ("127.0.0.1:8082", "127.0.0.1:8099")):
             self.addCleanup(server.end)

@@ -136,7 +136,11 @@ deploy::spawn_plan small_plan() {
   p.cluster = "small";
   p.model = {"smollm2", "/m/smollm2.gguf", 100, engine::precision::int8, {}};
   p.adapters = {{"assistant", 8, 16, {"q", "v"}, false, ""}};
-  p.head = {"/state", {"127.0.0.1", 8080}, deploy::address{"127.0.0.1", 8090}, {"127.0.0.1", 8099}};
+  p.head.state_dir = "/state";
+  p.head.http.port = 8080;
+  p.head.http.host = "127.0.0.1";
+  p.head.capnp = deploy::address{"127.0.0.1", 8090};
+  p.head.link = deploy::address{"127.0.0.1", 8099};
   deploy::node_plan n;
   n.name = "edge-a", n.site = "kitchen", n.replicas = 2, n.kv_bytes = 1ull << 30,
   n.http = {"127.0.0.1", 8081};
