@@ -1,6 +1,7 @@
-// Attention over paged keys and values, written once over lanes. A (row, head) pair's bytes depend on its own query and the
-// positions up to its row only: scores are summed over head_dim in order, the softmax and the weighted sum over positions in
-// order, and positions after the row weigh exactly 0. Included by kernels_<path>.cpp after lanes.hpp.
+// Attention over paged keys and values, written once over lanes. A (row, head) pair's bytes depend
+// on its own query and the positions up to its row only: scores are summed over head_dim in order,
+// the softmax and the weighted sum over positions in order, and positions after the row weigh
+// exactly 0. Included by kernels_<path>.cpp after lanes.hpp.
 #pragma once
 
 #include <utility>
@@ -59,7 +60,8 @@ void weigh(attention_tile& tile, std::uint32_t i) {
   const std::uint32_t seen = tile.visible(i);
   lanes most = lanes::all(w[0]);
   over_lanes(seen, [&](std::uint32_t p, std::uint32_t n) {
-    if (n == lane_count) most = max(lanes::load(w + p), most);
+    if (n == lane_count)
+      most = max(lanes::load(w + p), most);
     else
       for (std::uint32_t j = 0; j < n; ++j) most = max(lanes::all(w[p + j]), most);
   });
@@ -71,7 +73,9 @@ void weigh(attention_tile& tile, std::uint32_t i) {
     store_some(e, w + p, n);
     total = total + (n == lane_count ? e : lanes::load(w + p, n));
   });
-  for (std::size_t p = (seen + lane_count - 1) / lane_count * lane_count; p < tile.weights_stride(); ++p) w[p] = 0;
+  for (std::size_t p = (seen + lane_count - 1) / lane_count * lane_count; p < tile.weights_stride();
+       ++p)
+    w[p] = 0;
   tile.totals[i] = sum(total);
 }
 
@@ -96,9 +100,11 @@ void blend(const attention_tile& tile, std::uint32_t d, std::uint32_t n) {
   }
   for (std::uint32_t i = 0; i < Count; ++i) {
     const std::uint32_t pair = tile.first + i;
-    float* out = t.out + pair / t.group * t.out_stride + std::size_t{pair % t.group} * t.head_dim + d;
+    float* out =
+        t.out + pair / t.group * t.out_stride + std::size_t{pair % t.group} * t.head_dim + d;
     for (std::uint32_t j = 0; j < Wide; ++j)
-      store_some(total[i][j] / lanes::all(tile.totals[i]), out + j * lane_count, Wide == 1 ? n : lane_count);
+      store_some(total[i][j] / lanes::all(tile.totals[i]), out + j * lane_count,
+                 Wide == 1 ? n : lane_count);
   }
 }
 
@@ -110,7 +116,8 @@ void attend_tile(attention_tile& tile) {
   const std::uint32_t dim = tile.task->head_dim;
   std::uint32_t d = 0;
   for (; d + 2 * lane_count <= dim; d += 2 * lane_count) blend<Count, 2>(tile, d, lane_count);
-  for (; d < dim; d += lane_count) blend<Count, 1>(tile, d, dim - d < lane_count ? dim - d : lane_count);
+  for (; d < dim; d += lane_count)
+    blend<Count, 1>(tile, d, dim - d < lane_count ? dim - d : lane_count);
 }
 
 template <std::size_t... Counts>

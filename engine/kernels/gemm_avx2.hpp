@@ -1,4 +1,5 @@
-// int8 product with AVX2: bytes widened to 16 bits, since vpmaddubsw would saturate. Included by kernels_avx2.cpp.
+// int8 product with AVX2: bytes widened to 16 bits, since vpmaddubsw would saturate. Included by
+// kernels_avx2.cpp.
 #pragma once
 
 #include <immintrin.h>
@@ -22,7 +23,8 @@ void dot(const std::uint8_t* x, std::size_t x_stride, const std::int8_t* w, std:
   for (auto& a : acc) a = _mm256_setzero_si256();
   std::uint32_t k = 0;
   for (; k + 16 <= n; k += 16) {
-    const __m256i right = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w + k)));
+    const __m256i right =
+        _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w + k)));
     for (std::uint32_t r = 0; r < Rows; ++r) {
       const auto* bytes = reinterpret_cast<const __m128i*>(x + r * x_stride + k);
       const __m256i left = _mm256_cvtepu8_epi16(_mm_loadu_si128(bytes));

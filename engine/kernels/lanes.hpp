@@ -1,6 +1,7 @@
-// Sixteen float lanes with the same rounding on every instruction set: each operation is IEEE-exact per lane and sum() adds in
-// one fixed tree. Included once by each kernels_<path>.cpp; everything lives in an anonymous namespace, since the translation
-// units are compiled for different instruction sets and must not share instantiations.
+// Sixteen float lanes with the same rounding on every instruction set: each operation is IEEE-exact
+// per lane and sum() adds in one fixed tree. Included once by each kernels_<path>.cpp; everything
+// lives in an anonymous namespace, since the translation units are compiled for different
+// instruction sets and must not share instantiations.
 #pragma once
 
 #include <cmath>
@@ -22,9 +23,12 @@ struct lanes {
   __m512 v;
   static lanes all(float x) { return {_mm512_set1_ps(x)}; }
   static lanes load(const float* p) { return {_mm512_loadu_ps(p)}; }
-  static lanes load(const float* p, std::uint32_t n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+  static lanes load(const float* p, std::uint32_t n) {
+    return {_mm512_maskz_loadu_ps(first(n), p)};
+  }
   static lanes load(const std::int8_t* p) {
-    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+    return {_mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
   }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
   void store(float* p, std::uint32_t n) const { _mm512_mask_storeu_ps(p, first(n), v); }
@@ -85,10 +89,18 @@ struct lanes {
     std::memcpy(p, full, n * sizeof(float));
   }
 };
-inline lanes operator+(lanes x, lanes y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
-inline lanes operator-(lanes x, lanes y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
-inline lanes operator*(lanes x, lanes y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
-inline lanes operator/(lanes x, lanes y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+inline lanes operator+(lanes x, lanes y) {
+  return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
+}
+inline lanes operator-(lanes x, lanes y) {
+  return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)};
+}
+inline lanes operator*(lanes x, lanes y) {
+  return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
+}
+inline lanes operator/(lanes x, lanes y) {
+  return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
 inline lanes fma(lanes x, lanes y, lanes z) {
   return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
@@ -158,18 +170,34 @@ lanes each(F&& f) {
   for (std::uint32_t i = 0; i < lane_count; ++i) r.v[i] = f(i);
   return r;
 }
-inline lanes operator+(lanes a, lanes b) { return each([&](auto i) { return a.v[i] + b.v[i]; }); }
-inline lanes operator-(lanes a, lanes b) { return each([&](auto i) { return a.v[i] - b.v[i]; }); }
-inline lanes operator*(lanes a, lanes b) { return each([&](auto i) { return a.v[i] * b.v[i]; }); }
-inline lanes operator/(lanes a, lanes b) { return each([&](auto i) { return a.v[i] / b.v[i]; }); }
+inline lanes operator+(lanes a, lanes b) {
+  return each([&](auto i) { return a.v[i] + b.v[i]; });
+}
+inline lanes operator-(lanes a, lanes b) {
+  return each([&](auto i) { return a.v[i] - b.v[i]; });
+}
+inline lanes operator*(lanes a, lanes b) {
+  return each([&](auto i) { return a.v[i] * b.v[i]; });
+}
+inline lanes operator/(lanes a, lanes b) {
+  return each([&](auto i) { return a.v[i] / b.v[i]; });
+}
 inline lanes fma(lanes a, lanes b, lanes c) {
   return each([&](auto i) { return std::fma(a.v[i], b.v[i], c.v[i]); });
 }
 // As the instructions do it: the second operand when the comparison fails, NaN included.
-inline lanes max(lanes a, lanes b) { return each([&](auto i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
-inline lanes min(lanes a, lanes b) { return each([&](auto i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
-inline lanes magnitude(lanes a) { return each([&](auto i) { return std::fabs(a.v[i]); }); }
-inline lanes nearest(lanes a) { return each([&](auto i) { return std::nearbyint(a.v[i]); }); }
+inline lanes max(lanes a, lanes b) {
+  return each([&](auto i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
+inline lanes min(lanes a, lanes b) {
+  return each([&](auto i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+}
+inline lanes magnitude(lanes a) {
+  return each([&](auto i) { return std::fabs(a.v[i]); });
+}
+inline lanes nearest(lanes a) {
+  return each([&](auto i) { return std::nearbyint(a.v[i]); });
+}
 inline lanes keep_less(lanes a, lanes b, lanes x) {
   return each([&](auto i) { return a.v[i] < b.v[i] ? x.v[i] : 0.0f; });
 }
@@ -205,8 +233,10 @@ inline lanes load_some(const float* p, std::uint32_t n) {
   return n == lane_count ? lanes::load(p) : lanes::load(p, n);
 }
 inline void store_some(lanes v, float* p, std::uint32_t n) {
-  if (n == lane_count) v.store(p);
-  else v.store(p, n);
+  if (n == lane_count)
+    v.store(p);
+  else
+    v.store(p, n);
 }
 
 inline float largest(lanes a) {
@@ -217,7 +247,8 @@ inline float largest(lanes a) {
   return m;
 }
 
-/// exp by range reduction x = n ln2 + r and Cephes' polynomial of degree 5 on r (relative error under 2e-7); 0 below -87.
+/// exp by range reduction x = n ln2 + r and Cephes' polynomial of degree 5 on r (relative error
+/// under 2e-7); 0 below -87.
 inline lanes exponential(lanes x) {
   const lanes least = lanes::all(-87.0f);
   const lanes bounded = min(max(x, least), lanes::all(88.0f));

@@ -58,7 +58,8 @@ void dequantise_row(const std::int8_t* w, float scale, std::uint32_t n, float* o
   for (; i < n; ++i) out[i] = static_cast<float>(w[i]) * scale;
 }
 
-/// Largest magnitude of the ordinary inputs: outliers are left out by looking them up, since there are few.
+/// Largest magnitude of the ordinary inputs: outliers are left out by looking them up, since there
+/// are few.
 float ordinary_magnitude(const float* x, const linear_s8& shape, float* outliers) {
   // A row is at most a few thousand floats: copying it is cheaper than a mask for each channel.
   lanes most = lanes::all(0);
@@ -87,7 +88,8 @@ float magnitude_of(const float* x, std::uint32_t n) {
   return largest(most);
 }
 
-/// Outlier q = 128 hi + lo with lo in [-64, 63]: the low part overwrites the byte of the ordinary pass.
+/// Outlier q = 128 hi + lo with lo in [-64, 63]: the low part overwrites the byte of the ordinary
+/// pass.
 void split_outliers(const linear_s8& shape, const float* outliers, float inverse, std::uint8_t* lo,
                     std::uint8_t* hi) {
   for (std::uint32_t j = 0; j < shape.hi; ++j) {
@@ -108,7 +110,8 @@ void quantise(const float* x, const linear_s8& shape, const quantised_rows& to, 
   const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
   std::uint8_t* lo = to.lo + row * to.lo_stride;
   const lanes factor = lanes::all(inverse), most = lanes::all(127.0f), least = lanes::all(-127.0f);
-  lanes poison = lanes::all(0);  // bytes cannot be NaN, so a row that overflowed says so by its scale
+  lanes poison =
+      lanes::all(0);  // bytes cannot be NaN, so a row that overflowed says so by its scale
   over_lanes(shape.in, [&](std::uint32_t i, std::uint32_t count) {
     const lanes v = load_some(x + i, count);
     poison = fma(v, lanes::all(0), poison);

@@ -9,7 +9,8 @@
 namespace collm::engine {
 namespace {
 
-/// Bases that are open now, by the packed file's path. The mutex also makes one thread pack while another waits for its file.
+/// Bases that are open now, by the packed file's path. The mutex also makes one thread pack while
+/// another waits for its file.
 struct open_bases {
   std::mutex mutex;
   std::map<std::filesystem::path, std::weak_ptr<const packed_base>> held;
@@ -32,23 +33,27 @@ result<void> pack_file(const gguf_file& file, const std::string& digest, precisi
 }
 
 error named(error why, const std::filesystem::path& path) {
-  if (why.message.find(path.string()) == std::string::npos) why.message = path.string() + ": " + why.message;
+  if (why.message.find(path.string()) == std::string::npos)
+    why.message = path.string() + ": " + why.message;
   return why;
 }
 
 }  // namespace
 
-result<base_ptr> open_base(const std::filesystem::path& gguf, precision p, const std::filesystem::path& cache_dir) {
+result<base_ptr> open_base(const std::filesystem::path& gguf, precision p,
+                           const std::filesystem::path& cache_dir) {
   auto file = gguf_file::open(gguf);
   if (!file) return file.failure();
   const auto digest = (*file)->sha256();
   std::error_code ignored;  // a folder that does not exist yet keeps its given name
-  const auto path = std::filesystem::weakly_canonical(cache_dir, ignored) / base_file_name(digest, p);
+  const auto path =
+      std::filesystem::weakly_canonical(cache_dir, ignored) / base_file_name(digest, p);
   auto& all = registry();
   const std::lock_guard lock(all.mutex);
   if (auto held = all.held[path].lock()) return base_ptr(held);
   if (!std::filesystem::exists(path, ignored))
-    if (auto packed = pack_file(**file, digest, p, path); !packed) return named(packed.failure(), gguf);
+    if (auto packed = pack_file(**file, digest, p, path); !packed)
+      return named(packed.failure(), gguf);
   auto mapped = map_base_file(path);
   if (!mapped) return mapped.failure();
   all.held[path] = *mapped;

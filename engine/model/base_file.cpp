@@ -15,7 +15,7 @@ namespace collm::engine {
 namespace {
 
 constexpr char magic[8] = {'C', 'O', 'L', 'L', 'M', 'B', 'S', '1'};
-constexpr std::uint64_t page = 4096;               // the image starts on a page of its own
+constexpr std::uint64_t page = 4096;                // the image starts on a page of its own
 constexpr std::uint64_t facts_bytes_max = 1 << 28;  // a vocabulary of a million tokens
 
 /// First bytes of the file. `facts` is CBOR: shape, precision, digest, vocabulary.
@@ -26,9 +26,17 @@ struct prologue {
 };
 
 nlohmann::json shape_to_json(const model_shape& s) {
-  return {{"architecture", s.architecture}, {"layers", s.layers}, {"hidden", s.hidden}, {"ffn", s.ffn},
-          {"heads", s.heads}, {"kvHeads", s.kv_heads}, {"headDim", s.head_dim}, {"vocab", s.vocab},
-          {"context", s.context}, {"ropeTheta", s.rope_theta}, {"normEpsilon", s.norm_epsilon},
+  return {{"architecture", s.architecture},
+          {"layers", s.layers},
+          {"hidden", s.hidden},
+          {"ffn", s.ffn},
+          {"heads", s.heads},
+          {"kvHeads", s.kv_heads},
+          {"headDim", s.head_dim},
+          {"vocab", s.vocab},
+          {"context", s.context},
+          {"ropeTheta", s.rope_theta},
+          {"normEpsilon", s.norm_epsilon},
           {"tied", s.tied_embeddings}};
 }
 
@@ -47,10 +55,21 @@ nlohmann::json to_json(const base_facts& f) {
   std::vector<int> types;
   for (auto t : f.vocabulary.types) types.push_back(static_cast<int>(t));
   const auto& v = f.vocabulary;
-  return {{"shape", shape_to_json(f.shape)}, {"precision", static_cast<int>(f.precision)}, {"digest", f.digest},
-          {"vocabulary", {{"model", v.model}, {"pre", v.pre_tokenizer}, {"tokens", v.tokens}, {"types", types},
-                          {"merges", v.merges}, {"bos", v.bos}, {"eos", v.eos}, {"unknown", v.unknown},
-                          {"padding", v.padding}, {"addBos", v.add_bos}, {"template", v.chat_template}}}};
+  return {{"shape", shape_to_json(f.shape)},
+          {"precision", static_cast<int>(f.precision)},
+          {"digest", f.digest},
+          {"vocabulary",
+           {{"model", v.model},
+            {"pre", v.pre_tokenizer},
+            {"tokens", v.tokens},
+            {"types", types},
+            {"merges", v.merges},
+            {"bos", v.bos},
+            {"eos", v.eos},
+            {"unknown", v.unknown},
+            {"padding", v.padding},
+            {"addBos", v.add_bos},
+            {"template", v.chat_template}}}};
 }
 
 /// Throws what nlohmann throws on a field that is missing or of another type.
@@ -72,7 +91,8 @@ base_facts from_json(const nlohmann::json& j) {
 }
 
 error damaged(const std::filesystem::path& path, const std::string& why) {
-  return {errc::corrupt, path.string() + ": " + why + "; remove the file, it is packed again from the model", 0};
+  return {errc::corrupt,
+          path.string() + ": " + why + "; remove the file, it is packed again from the model", 0};
 }
 
 error refused(const std::filesystem::path& path, const char* what) {
@@ -118,9 +138,10 @@ result<void> write_base_file(const std::filesystem::path& path, const base_facts
   const int fd = ::mkostemp(temporary.data(), O_CLOEXEC);
   if (fd < 0) return refused(temporary, "cannot create");
   const std::vector<char> gap(head.image_offset - sizeof head - cbor.size());
-  const bool written = write_all(fd, &head, sizeof head) && write_all(fd, cbor.data(), cbor.size()) &&
-                       write_all(fd, gap.data(), gap.size()) && write_all(fd, image.data(), image.size()) &&
-                       ::fchmod(fd, 0644) == 0 && ::fsync(fd) == 0;
+  const bool written =
+      write_all(fd, &head, sizeof head) && write_all(fd, cbor.data(), cbor.size()) &&
+      write_all(fd, gap.data(), gap.size()) && write_all(fd, image.data(), image.size()) &&
+      ::fchmod(fd, 0644) == 0 && ::fsync(fd) == 0;
   const auto why = refused(temporary, "cannot write");
   ::close(fd);
   if (!written || ::rename(temporary.c_str(), path.c_str()) != 0) {
@@ -156,8 +177,10 @@ result<std::shared_ptr<const packed_base>> map_base_file(const std::filesystem::
   }
   std::uint64_t needed = 0;
   (void)bind_weights(facts.shape, facts.precision, nullptr, needed);
-  if (needed != head.image_bytes) return damaged(path, "its weights have another size than its shape says");
-  return std::make_shared<const packed_base>(std::move(facts), mapping, bytes, bytes.data() + head.image_offset);
+  if (needed != head.image_bytes)
+    return damaged(path, "its weights have another size than its shape says");
+  return std::make_shared<const packed_base>(std::move(facts), mapping, bytes,
+                                             bytes.data() + head.image_offset);
 }
 
 }  // namespace collm::engine

@@ -1,5 +1,5 @@
-// The packed base's file: one header page block (magic, version, shape, vocabulary, sizes, digest over itself), then the image.
-// Written once, atomically; mapped read-only by everyone. Any thread.
+// The packed base's file: one header page block (magic, version, shape, vocabulary, sizes, digest
+// over itself), then the image. Written once, atomically; mapped read-only by everyone. Any thread.
 #pragma once
 
 #include <filesystem>
@@ -9,7 +9,8 @@
 
 namespace collm::engine {
 
-/// "<digest>-<precision>-v1.base": the format version is part of the name, so an older file is left alone.
+/// "<digest>-<precision>-v1.base": the format version is part of the name, so an older file is left
+/// alone.
 std::string base_file_name(const std::string& digest, precision p);
 
 /// Temporary file, fsync, rename: a reader sees the whole file or none.

@@ -49,15 +49,20 @@ std::uint32_t outlier_columns(std::uint32_t in) {
 
 std::pair<std::uint32_t, std::uint32_t> product_shape(const model_shape& s, matrix m) {
   switch (m) {
-    case matrix::qkv: return {(s.heads + 2 * s.kv_heads) * s.head_dim, s.hidden};
-    case matrix::o: return {s.hidden, s.heads * s.head_dim};
-    case matrix::gate_up: return {2 * s.ffn, s.hidden};
-    case matrix::down: return {s.hidden, s.ffn};
+    case matrix::qkv:
+      return {(s.heads + 2 * s.kv_heads) * s.head_dim, s.hidden};
+    case matrix::o:
+      return {s.hidden, s.heads * s.head_dim};
+    case matrix::gate_up:
+      return {2 * s.ffn, s.hidden};
+    case matrix::down:
+      return {s.hidden, s.ffn};
   }
   return {0, 0};
 }
 
-base_weights bind_weights(const model_shape& shape, precision p, const std::uint8_t* image, std::uint64_t& bytes) {
+base_weights bind_weights(const model_shape& shape, precision p, const std::uint8_t* image,
+                          std::uint64_t& bytes) {
   placer at(image);
   base_weights w;
   w.layers.resize(shape.layers);

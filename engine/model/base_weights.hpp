@@ -1,4 +1,5 @@
-// Where each weight lies in a packed base: pointers into one image, bound by shape and precision alone. Views; any thread.
+// Where each weight lies in a packed base: pointers into one image, bound by shape and precision
+// alone. Views; any thread.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,8 @@
 
 namespace collm::engine {
 
-/// The products of a decoder layer, by their input: q, k, v rows are stacked in one matrix, gate and up in another.
+/// The products of a decoder layer, by their input: q, k, v rows are stacked in one matrix, gate
+/// and up in another.
 enum class matrix : std::uint8_t { qkv, o, gate_up, down };
 inline constexpr std::size_t matrices_count = 4;
 
@@ -38,7 +40,9 @@ std::uint32_t outlier_columns(std::uint32_t in);
 /// [out, in] of a product.
 std::pair<std::uint32_t, std::uint32_t> product_shape(const model_shape& shape, matrix m);
 
-/// Binds every pointer into `image` (row_alignment-aligned). `bytes`: size of the image. A null image only measures.
-base_weights bind_weights(const model_shape& shape, precision p, const std::uint8_t* image, std::uint64_t& bytes);
+/// Binds every pointer into `image` (row_alignment-aligned). `bytes`: size of the image. A null
+/// image only measures.
+base_weights bind_weights(const model_shape& shape, precision p, const std::uint8_t* image,
+                          std::uint64_t& bytes);
 
 }  // namespace collm::engine

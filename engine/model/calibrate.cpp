@@ -9,7 +9,8 @@
 namespace collm::engine {
 namespace {
 
-constexpr std::uint32_t calibration_tokens = 512;  // twice as many choose the same columns but for a few
+constexpr std::uint32_t calibration_tokens =
+    512;  // twice as many choose the same columns but for a few
 
 using magnitudes = std::vector<float>;
 

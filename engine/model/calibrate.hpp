@@ -1,5 +1,6 @@
-// Which inputs of each product are outliers: the largest magnitudes of an f32 pass over random tokens. Outlier channels belong
-// to the weights, not to the text (docs/adr/0001-int8-activations.md), so no tokenizer and no text is needed.
+// Which inputs of each product are outliers: the largest magnitudes of an f32 pass over random
+// tokens. Outlier channels belong to the weights, not to the text
+// (docs/adr/0001-int8-activations.md), so no tokenizer and no text is needed.
 #pragma once
 
 #include <array>

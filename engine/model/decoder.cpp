@@ -12,9 +12,13 @@
 namespace collm::engine {
 namespace {
 
-constexpr std::uint32_t product_grain = 16;     // outputs: one cache line of floats, so that no two threads write one line
-constexpr std::uint32_t attention_rows = 32;    // query rows of one attention item: enough items to share out
-std::size_t padded(std::size_t n) { return (n + row_alignment - 1) / row_alignment * row_alignment; }
+constexpr std::uint32_t product_grain =
+    16;  // outputs: one cache line of floats, so that no two threads write one line
+constexpr std::uint32_t attention_rows =
+    32;  // query rows of one attention item: enough items to share out
+std::size_t padded(std::size_t n) {
+  return (n + row_alignment - 1) / row_alignment * row_alignment;
+}
 
 /// Angles of rotary position p, pair i: p * theta^(-2i / head_dim) (RoFormer, arXiv 2104.09864).
 void fill_rotations(const model_shape& s, std::vector<float>& cosines, std::vector<float>& sines) {
@@ -51,10 +55,14 @@ std::unique_ptr<model> model::make(base_ptr b, std::uint32_t threads, std::uint3
   return std::make_unique<decoder>(std::move(held), threads, rows_max);
 }
 
-decoder::decoder(std::shared_ptr<const packed_base> b, std::uint32_t threads, std::uint32_t rows_max,
-                 input_observer* observer)
-    : base_(std::move(b)), weights_(base_->weights()), kernels_(kernels()), threads_(std::max(threads, 1u)),
-      rows_max_(rows_max), observer_(observer) {
+decoder::decoder(std::shared_ptr<const packed_base> b, std::uint32_t threads,
+                 std::uint32_t rows_max, input_observer* observer)
+    : base_(std::move(b)),
+      weights_(base_->weights()),
+      kernels_(kernels()),
+      threads_(std::max(threads, 1u)),
+      rows_max_(rows_max),
+      observer_(observer) {
   const auto& s = shape();
   fill_rotations(s, cosines_, sines_);
   const std::uint32_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
@@ -78,18 +86,22 @@ decoder::decoder(std::shared_ptr<const packed_base> b, std::uint32_t threads, st
   quantised_.lo = quantised_bytes_.data();
   quantised_.hi = quantised_.lo + rows_max * quantised_.lo_stride;
   quantised_.scale = quantised_scales_.data();
-  scratch_stride_ = padded(std::max(gemm_scratch_bytes(in_most, hi),
-                                    sizeof(float) * attention_scratch_floats(s.context, s.head_dim)));
+  scratch_stride_ =
+      padded(std::max(gemm_scratch_bytes(in_most, hi),
+                      sizeof(float) * attention_scratch_floats(s.context, s.head_dim)));
   scratch_.resize(scratch_stride_ * threads_);
 }
 
 std::uint64_t decoder::activation_bytes() const {
-  const std::size_t floats = residual_.size() + input_.size() + wide_.size() + lora_.size() + logits_.capacity() +
-                             quantised_scales_.size() + cosines_.size() + sines_.size();
+  const std::size_t floats = residual_.size() + input_.size() + wide_.size() + lora_.size() +
+                             logits_.capacity() + quantised_scales_.size() + cosines_.size() +
+                             sines_.size();
   return floats * sizeof(float) + quantised_bytes_.size() + scratch_.size();
 }
 
-std::span<const decoder::slot> decoder::slots(matrix m) const { return slots_[static_cast<std::size_t>(m)]; }
+std::span<const decoder::slot> decoder::slots(matrix m) const {
+  return slots_[static_cast<std::size_t>(m)];
+}
 
 void decoder::place_rows(std::span<const segment> segments) {
   places_.clear();
@@ -113,7 +125,8 @@ void decoder::place_rows(std::span<const segment> segments) {
   outputs_ = static_cast<std::uint32_t>(output_rows_.size());
   lora_stride_ = ranks;
   if (lora_.size() < rows_ * ranks) lora_.resize(rows_max_ * ranks);
-  if (logits_.size() < std::size_t{outputs_} * shape().vocab) logits_.resize(std::size_t{outputs_} * shape().vocab);
+  if (logits_.size() < std::size_t{outputs_} * shape().vocab)
+    logits_.resize(std::size_t{outputs_} * shape().vocab);
 }
 
 void decoder::place_attention(std::span<const segment> segments) {
@@ -132,7 +145,7 @@ std::span<const float> decoder::forward(std::span<const segment> segments, const
   place_rows(segments);
   place_attention(segments);
   if (base_->precision() == precision::f32) use_one_torch_thread();
-#pragma omp parallel num_threads(static_cast<int>(threads_))
+#pragma omp parallel num_threads(static_cast <int>(threads_))
   {
     const member me{static_cast<std::uint32_t>(omp_get_thread_num()),
                     static_cast<std::uint32_t>(omp_get_num_threads()), &point_};
@@ -148,7 +161,8 @@ void decoder::run(const member& me, std::span<const segment> segments, const kv_
   head(me);
 }
 
-void decoder::run_layer(const member& me, std::uint32_t layer, std::span<const segment> segments, const kv_pages& kv) {
+void decoder::run_layer(const member& me, std::uint32_t layer, std::span<const segment> segments,
+                        const kv_pages& kv) {
   const auto& s = shape();
   const auto& w = weights_.layers[layer];
   const auto [first, last] = me.part(rows_, 1);
@@ -165,7 +179,8 @@ void decoder::run_layer(const member& me, std::uint32_t layer, std::span<const s
   for_rows([&](std::uint32_t r, const segment& of) { keep_keys_values(layer, r, of, kv); });
   attention(me, layer, segments, kv);
   me.meet();
-  for_rows([&](std::uint32_t r, const segment& of) { prepare_row(layer, matrix::o, r, input(r), of); });
+  for_rows(
+      [&](std::uint32_t r, const segment& of) { prepare_row(layer, matrix::o, r, input(r), of); });
   product(me, layer, matrix::o, segments);
   add_residual(me);
   me.meet();
@@ -188,11 +203,14 @@ void decoder::embed(std::uint32_t row) {
   const auto& e = weights_.embedding;
   const std::uint32_t n = shape().hidden;
   const auto token = static_cast<std::size_t>(places_[row].token);
-  if (e.f32 != nullptr) std::memcpy(residual(row), e.f32 + token * n, n * sizeof(float));
-  else kernels_.dequantise_row(e.s8.w + token * n, e.s8.scale[token], n, residual(row));
+  if (e.f32 != nullptr)
+    std::memcpy(residual(row), e.f32 + token * n, n * sizeof(float));
+  else
+    kernels_.dequantise_row(e.s8.w + token * n, e.s8.scale[token], n, residual(row));
 }
 
-void decoder::prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, const float* x, const segment& s) {
+void decoder::prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, const float* x,
+                          const segment& s) {
   const auto& w = weights_.layers[layer].of(m);
   if (observer_ != nullptr) observer_->layer_input(layer, m, x, w.s8.in);
   if (w.f32 == nullptr) kernels_.quantise(x, w.s8, quantised_, row);
@@ -206,7 +224,8 @@ void decoder::prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, cons
   }
 }
 
-void decoder::product(const member& me, std::uint32_t layer, matrix m, std::span<const segment> segments) {
+void decoder::product(const member& me, std::uint32_t layer, matrix m,
+                      std::span<const segment> segments) {
   const auto& w = weights_.layers[layer].of(m);
   const auto [first, last] = me.part(w.s8.out, product_grain);
   if (w.f32 != nullptr) {
@@ -228,7 +247,8 @@ void decoder::add_lora(std::uint32_t layer, matrix m, std::uint32_t first, std::
       const auto& pair = with->layers[layer][static_cast<std::size_t>(slot.which)];
       if (pair.rank == 0) continue;
       COLLM_ASSERT(pair.bt.size() == pair.b.size());
-      const std::uint32_t from = std::max(first, slot.first), to = std::min(last, slot.first + slot.out);
+      const std::uint32_t from = std::max(first, slot.first),
+                          to = std::min(last, slot.first + slot.out);
       if (from < to)
         kernels_.lora_up(t, pair.bt.data(), pair.rank, pair.out, from - slot.first, to - slot.first,
                          wide(r) + slot.first);
@@ -238,11 +258,14 @@ void decoder::add_lora(std::uint32_t layer, matrix m, std::uint32_t first, std::
 }
 
 void decoder::add_residual(const member& me) {
-  const auto [first, last] = me.part(shape().hidden, product_grain);  // the outputs that this member has just computed
-  for (std::uint32_t r = 0; r < rows_; ++r) kernels_.add(wide(r) + first, last - first, residual(r) + first);
+  const auto [first, last] =
+      me.part(shape().hidden, product_grain);  // the outputs that this member has just computed
+  for (std::uint32_t r = 0; r < rows_; ++r)
+    kernels_.add(wide(r) + first, last - first, residual(r) + first);
 }
 
-void decoder::keep_keys_values(std::uint32_t layer, std::uint32_t row, const segment& s, const kv_pages& kv) {
+void decoder::keep_keys_values(std::uint32_t layer, std::uint32_t row, const segment& s,
+                               const kv_pages& kv) {
   const auto& m = shape();
   const auto [segment_index, position, token] = places_[row];
   const std::size_t angle = std::size_t{position} * (m.head_dim / 2);
@@ -250,18 +273,22 @@ void decoder::keep_keys_values(std::uint32_t layer, std::uint32_t row, const seg
   float* k = q + m.heads * m.head_dim;
   const float* v = k + m.kv_heads * m.head_dim;
   for (std::uint32_t h = 0; h < m.heads + m.kv_heads; ++h)
-    kernels_.rotate(q + std::size_t{h} * m.head_dim, cosines_.data() + angle, sines_.data() + angle, m.head_dim);
+    kernels_.rotate(q + std::size_t{h} * m.head_dim, cosines_.data() + angle, sines_.data() + angle,
+                    m.head_dim);
   const std::uint32_t block = s.blocks[position / block_positions], at = position % block_positions;
   float* keys = kv.keys(layer, block);
   float* values = kv.values(layer, block);
   for (std::uint32_t h = 0; h < m.kv_heads; ++h) {
-    const std::size_t page = std::size_t{h} * block_positions * m.head_dim, from = std::size_t{h} * m.head_dim;
-    for (std::uint32_t d = 0; d < m.head_dim; ++d) keys[page + d * block_positions + at] = k[from + d];
+    const std::size_t page = std::size_t{h} * block_positions * m.head_dim,
+                      from = std::size_t{h} * m.head_dim;
+    for (std::uint32_t d = 0; d < m.head_dim; ++d)
+      keys[page + d * block_positions + at] = k[from + d];
     std::memcpy(values + page + at * m.head_dim, v + from, m.head_dim * sizeof(float));
   }
 }
 
-void decoder::attention(const member& me, std::uint32_t layer, std::span<const segment> segments, const kv_pages& kv) {
+void decoder::attention(const member& me, std::uint32_t layer, std::span<const segment> segments,
+                        const kv_pages& kv) {
   const auto& m = shape();
   const std::uint32_t group = m.heads / m.kv_heads;
   // Every members-th item, from the end: long items and short ones spread evenly over the team.
@@ -292,9 +319,11 @@ void decoder::head(const member& me) {
   const auto& s = shape();
   const auto& w = weights_.head;
   const auto [begin, end] = me.part(outputs_, 1);
-  // Output i takes over row i of the inputs: output rows ascend, so none is overwritten before it is read from the residual.
+  // Output i takes over row i of the inputs: output rows ascend, so none is overwritten before it
+  // is read from the residual.
   for (std::uint32_t i = begin; i < end; ++i) {
-    kernels_.rms_norm(residual(output_rows_[i]), weights_.output_norm, s.hidden, s.norm_epsilon, input(i));
+    kernels_.rms_norm(residual(output_rows_[i]), weights_.output_norm, s.hidden, s.norm_epsilon,
+                      input(i));
     if (observer_ != nullptr) observer_->head_input(input(i), s.hidden);
     if (w.f32 == nullptr) kernels_.quantise(input(i), w.s8, quantised_, i);
   }
@@ -303,7 +332,8 @@ void decoder::head(const member& me) {
   if (w.f32 == nullptr)
     return kernels_.gemm(quantised_, outputs_, w.s8, first, last, logits_.data(), s.vocab,
                          scratch_.data() + me.index * scratch_stride_);
-  product_f32(input(0), input_stride_, outputs_, s.hidden, w.f32, first, last, logits_.data(), s.vocab);
+  product_f32(input(0), input_stride_, outputs_, s.hidden, w.f32, first, last, logits_.data(),
+              s.vocab);
 }
 
 }  // namespace collm::engine

@@ -1,6 +1,7 @@
-// The Llama-family decoder over a packed base: rows in, logits out. One thread calls forward(); inside, a team of OpenMP threads
-// walks the layers together and meets after each phase. Row-wise phases (norm, quantisation, LoRA's A) are divided by rows,
-// products (with LoRA's B) by outputs, attention by (segment, KV head, rows).
+// The Llama-family decoder over a packed base: rows in, logits out. One thread calls forward();
+// inside, a team of OpenMP threads walks the layers together and meets after each phase. Row-wise
+// phases (norm, quantisation, LoRA's A) are divided by rows, products (with LoRA's B) by outputs,
+// attention by (segment, KV head, rows).
 #pragma once
 
 #include <vector>
@@ -58,19 +59,25 @@ class decoder final : public model {
   void place_rows(std::span<const segment> segments);
   void place_attention(std::span<const segment> segments);
   void run(const member& me, std::span<const segment> segments, const kv_pages& kv);
-  void run_layer(const member& me, std::uint32_t layer, std::span<const segment> segments, const kv_pages& kv);
+  void run_layer(const member& me, std::uint32_t layer, std::span<const segment> segments,
+                 const kv_pages& kv);
   void embed(std::uint32_t row);
-  void prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, const float* x, const segment& s);
+  void prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, const float* x,
+                   const segment& s);
   void product(const member& me, std::uint32_t layer, matrix m, std::span<const segment> segments);
   void add_lora(std::uint32_t layer, matrix m, std::uint32_t first, std::uint32_t last,
                 std::span<const segment> segments);
   void add_residual(const member& me);
-  void keep_keys_values(std::uint32_t layer, std::uint32_t row, const segment& s, const kv_pages& kv);
-  void attention(const member& me, std::uint32_t layer, std::span<const segment> segments, const kv_pages& kv);
+  void keep_keys_values(std::uint32_t layer, std::uint32_t row, const segment& s,
+                        const kv_pages& kv);
+  void attention(const member& me, std::uint32_t layer, std::span<const segment> segments,
+                 const kv_pages& kv);
   void head(const member& me);
   std::span<const slot> slots(matrix m) const;
 
-  float* residual(std::uint32_t row) { return residual_.data() + std::size_t{row} * shape().hidden; }
+  float* residual(std::uint32_t row) {
+    return residual_.data() + std::size_t{row} * shape().hidden;
+  }
   float* input(std::uint32_t row) { return input_.data() + std::size_t{row} * input_stride_; }
   float* wide(std::uint32_t row) { return wide_.data() + std::size_t{row} * wide_stride_; }
   float* lora(std::uint32_t row) { return lora_.data() + std::size_t{row} * lora_stride_; }
@@ -82,7 +89,7 @@ class decoder final : public model {
   const kernel_table& kernels_;
   std::uint32_t threads_, rows_max_;
   input_observer* observer_;
-  std::vector<float> cosines_, sines_;        ///< [context, head_dim / 2]
+  std::vector<float> cosines_, sines_;  ///< [context, head_dim / 2]
   std::vector<slot> slots_[matrices_count];
   std::size_t wide_stride_, input_stride_;
 
@@ -92,7 +99,8 @@ class decoder final : public model {
   std::vector<row_place> places_;
   std::vector<std::uint32_t> output_rows_;
   std::vector<attention_item> items_;
-  std::vector<float> residual_, input_, wide_, lora_, logits_;  ///< input_: what the next product reads; wide_: what it gives
+  std::vector<float> residual_, input_, wide_, lora_,
+      logits_;  ///< input_: what the next product reads; wide_: what it gives
   std::size_t lora_stride_ = 0;
   std::vector<std::uint8_t> quantised_bytes_, scratch_;
   std::vector<float> quantised_scales_;

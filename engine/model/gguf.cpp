@@ -65,7 +65,8 @@ class reader {
     const auto* v = file_.find(key);
     if (v == nullptr) return otherwise;
     const auto* d = std::get_if<double>(v);
-    if (d == nullptr || !(*d >= least && *d <= most)) return refuse(key, "a number in its usual range"), 0;
+    if (d == nullptr || !(*d >= least && *d <= most))
+      return refuse(key, "a number in its usual range"), 0;
     return static_cast<float>(*d);
   }
   std::string text_or(const std::string& key, const std::string& otherwise) {
@@ -88,7 +89,8 @@ class reader {
   }
   void refuse(const std::string& key, const std::string& expected) {
     if (first_.message.empty())
-      first_ = {errc::bad_request, "GGUF: key '" + key + "' is missing or wrong; expected " + expected, 0};
+      first_ = {errc::bad_request,
+                "GGUF: key '" + key + "' is missing or wrong; expected " + expected, 0};
   }
   bool failed() const { return !first_.message.empty(); }
   const error& failure() const { return first_; }
@@ -97,7 +99,8 @@ class reader {
   std::int64_t integer(const std::string& key) {
     const auto* v = file_.find(key);
     if (v == nullptr) return -1;
-    if (const auto* u = std::get_if<std::uint64_t>(v)) return *u >> 62 ? -1 : static_cast<std::int64_t>(*u);
+    if (const auto* u = std::get_if<std::uint64_t>(v))
+      return *u >> 62 ? -1 : static_cast<std::int64_t>(*u);
     if (const auto* i = std::get_if<std::int64_t>(v)) return *i;
     return -1;
   }
@@ -118,22 +121,26 @@ result<model_shape> gguf_file::shape() const {
   model_shape s;
   s.architecture = in.text_or("general.architecture", "");
   if (s.architecture != "llama")
-    return error{errc::bad_request, "GGUF: architecture '" + s.architecture + "' is not built; supported: llama", 0};
+    return error{errc::bad_request,
+                 "GGUF: architecture '" + s.architecture + "' is not built; supported: llama", 0};
   s.layers = in.count("llama.block_count", 1024);
   s.hidden = in.count("llama.embedding_length", 65536);
   s.ffn = in.count("llama.feed_forward_length", 1u << 20);
   s.heads = in.count("llama.attention.head_count", 1024);
   s.kv_heads = in.count_or("llama.attention.head_count_kv", 1024, s.heads);
   s.context = in.count("llama.context_length", 1u << 20);
-  s.head_dim = in.count_or("llama.attention.key_length", 1024, s.heads == 0 ? 0 : s.hidden / s.heads);
+  s.head_dim =
+      in.count_or("llama.attention.key_length", 1024, s.heads == 0 ? 0 : s.hidden / s.heads);
   s.rope_theta = in.real_or("llama.rope.freq_base", 1.0, 1e12, 10000.0f);
   s.norm_epsilon = in.real_or("llama.attention.layer_norm_rms_epsilon", 0.0, 1.0, 1e-5f);
   s.vocab = vocabulary_rows(*this);
   s.tied_embeddings = tensor("output.weight") == nullptr;
-  if (in.text_or("llama.rope.scaling.type", "none") != "none") in.refuse("llama.rope.scaling.type", "'none'");
+  if (in.text_or("llama.rope.scaling.type", "none") != "none")
+    in.refuse("llama.rope.scaling.type", "'none'");
   if (in.failed()) return in.failure();
   if (s.vocab == 0) in.refuse("token_embd.weight", "a tensor [hidden, vocabulary]");
-  if (s.head_dim == 0 || s.head_dim % 2 != 0) in.refuse("llama.attention.key_length", "an even number");
+  if (s.head_dim == 0 || s.head_dim % 2 != 0)
+    in.refuse("llama.attention.key_length", "an even number");
   if (s.kv_heads == 0 || s.heads % s.kv_heads != 0)
     in.refuse("llama.attention.head_count_kv", "a divisor of head_count");
   if (in.count_or("llama.rope.dimension_count", 1024, s.head_dim) != s.head_dim)
@@ -155,16 +162,19 @@ result<text::vocabulary> gguf_file::vocabulary() const {
   v.types.assign(v.tokens.size(), text::token_type::normal);
   if (const auto* types = find("tokenizer.ggml.token_type")) {
     const auto* codes = std::get_if<std::vector<std::int64_t>>(types);
-    const bool right = codes != nullptr && codes->size() == v.tokens.size() &&
-                       std::all_of(codes->begin(), codes->end(), [](auto c) { return c >= 1 && c <= 6; });
+    const bool right =
+        codes != nullptr && codes->size() == v.tokens.size() &&
+        std::all_of(codes->begin(), codes->end(), [](auto c) { return c >= 1 && c <= 6; });
     if (!right) in.refuse("tokenizer.ggml.token_type", "one number from 1 to 6 for each token");
     for (std::size_t i = 0; right && i < codes->size(); ++i)
       v.types[i] = static_cast<text::token_type>((*codes)[i]);
   }
   if (const auto* merges = find("tokenizer.ggml.merges")) {
     const auto* pairs = std::get_if<std::vector<std::string>>(merges);
-    if (pairs != nullptr) v.merges = *pairs;
-    else if (const auto* none = std::get_if<std::vector<std::int64_t>>(merges); none == nullptr || !none->empty())
+    if (pairs != nullptr)
+      v.merges = *pairs;
+    else if (const auto* none = std::get_if<std::vector<std::int64_t>>(merges);
+             none == nullptr || !none->empty())
       in.refuse("tokenizer.ggml.merges", "an array of strings");
   }
   v.model = in.text_or("tokenizer.ggml.model", "");

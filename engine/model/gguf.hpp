@@ -1,4 +1,5 @@
-// GGUF v2/v3 files: metadata and tensor directory over a read-only mapping, every offset checked. No torch: part of engine_api.
+// GGUF v2/v3 files: metadata and tensor directory over a read-only mapping, every offset checked.
+// No torch: part of engine_api.
 #pragma once
 
 #include <cstdint>
@@ -21,22 +22,23 @@ enum class tensor_type : std::uint32_t { f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q
 struct gguf_tensor {
   std::string name;
   tensor_type type;
-  std::vector<std::uint64_t> dims;              ///< GGUF order: dims[0] = elements of a row
+  std::vector<std::uint64_t> dims;  ///< GGUF order: dims[0] = elements of a row
   std::span<const std::uint8_t> bytes;
 };
 
 class gguf_file {
  public:
-  using value = std::variant<std::uint64_t, std::int64_t, double, bool, std::string, std::vector<std::int64_t>, std::vector<double>,
-                             std::vector<std::string>>;
+  using value =
+      std::variant<std::uint64_t, std::int64_t, double, bool, std::string,
+                   std::vector<std::int64_t>, std::vector<double>, std::vector<std::string>>;
   static result<std::shared_ptr<const gguf_file>> open(const std::filesystem::path& path);
   ~gguf_file();
   const value* find(const std::string& key) const;
   const gguf_tensor* tensor(const std::string& name) const;
   const std::map<std::string, gguf_tensor>& tensors() const;
-  result<model_shape> shape() const;            ///< refuses an unknown architecture by name
+  result<model_shape> shape() const;  ///< refuses an unknown architecture by name
   result<text::vocabulary> vocabulary() const;
-  std::string sha256() const;                   ///< hex digest of the whole file
+  std::string sha256() const;  ///< hex digest of the whole file
 
  private:
   struct impl;
@@ -44,7 +46,8 @@ class gguf_file {
   std::unique_ptr<impl> impl_;
 };
 
-/// Dequantises `count` elements starting at element `first` (both multiples of the type's block) to f32.
+/// Dequantises `count` elements starting at element `first` (both multiples of the type's block) to
+/// f32.
 void dequantise(const gguf_tensor& t, std::uint64_t first, std::uint64_t count, float* out);
 
 }  // namespace collm::engine

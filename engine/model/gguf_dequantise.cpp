@@ -1,4 +1,5 @@
-// Block formats of ggml-org/ggml ggml-common.h: Q4_0 {half d; 16 bytes}, Q4_1 {half d, m; 16 bytes}, Q8_0 {half d; 32 int8}.
+// Block formats of ggml-org/ggml ggml-common.h: Q4_0 {half d; 16 bytes}, Q4_1 {half d, m; 16
+// bytes}, Q8_0 {half d; 32 int8}.
 #include <cstring>
 
 #include "engine/model/gguf_parse.hpp"
@@ -23,8 +24,12 @@ void block_q4(const std::uint8_t* nibbles, float scale, float shift, float* out)
 
 void block(tensor_type type, const std::uint8_t* p, float* out) {
   switch (type) {
-    case tensor_type::f32: std::memcpy(out, p, 4); return;
-    case tensor_type::f16: *out = half_to_float(half_at(p)); return;
+    case tensor_type::f32:
+      std::memcpy(out, p, 4);
+      return;
+    case tensor_type::f16:
+      *out = half_to_float(half_at(p));
+      return;
     case tensor_type::q4_0: {
       const float d = half_to_float(half_at(p));
       block_q4(p + 2, d, -8.0f * d, out);
@@ -35,7 +40,8 @@ void block(tensor_type type, const std::uint8_t* p, float* out) {
       return;
     case tensor_type::q8_0: {
       const float d = half_to_float(half_at(p));
-      for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(static_cast<std::int8_t>(p[2 + i]));
+      for (int i = 0; i < 32; ++i)
+        out[i] = d * static_cast<float>(static_cast<std::int8_t>(p[2 + i]));
       return;
     }
   }
@@ -51,8 +57,10 @@ float half_to_float(std::uint16_t half) {
     const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
     return sign != 0 ? -magnitude : magnitude;
   }
-  if (exponent == 31) bits = sign | 0x7f800000u | (mantissa << 13);
-  else bits = sign | ((exponent + 112) << 23) | (mantissa << 13);
+  if (exponent == 31)
+    bits = sign | 0x7f800000u | (mantissa << 13);
+  else
+    bits = sign | ((exponent + 112) << 23) | (mantissa << 13);
   float value;
   std::memcpy(&value, &bits, sizeof value);
   return value;
@@ -63,7 +71,8 @@ void dequantise(const gguf_tensor& t, std::uint64_t first, std::uint64_t count, 
   COLLM_ASSERT(first % shape.elements == 0 && count % shape.elements == 0);
   COLLM_ASSERT((first + count) / shape.elements * shape.bytes <= t.bytes.size());
   const std::uint8_t* p = t.bytes.data() + first / shape.elements * shape.bytes;
-  for (std::uint64_t i = 0; i < count; i += shape.elements, p += shape.bytes) block(t.type, p, out + i);
+  for (std::uint64_t i = 0; i < count; i += shape.elements, p += shape.bytes)
+    block(t.type, p, out + i);
 }
 
 }  // namespace collm::engine

@@ -20,8 +20,9 @@ error refused(const std::filesystem::path& path, errc code, const std::string& w
 
 result<file_mapping> file_mapping::open(const std::filesystem::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return refused(path, errno == ENOENT ? errc::not_found : errc::io, std::strerror(errno));
-  struct stat info{};
+  if (fd < 0)
+    return refused(path, errno == ENOENT ? errc::not_found : errc::io, std::strerror(errno));
+  struct stat info {};
   const bool regular = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
   const auto size = static_cast<std::size_t>(info.st_size);
   if (!regular || size == 0) {

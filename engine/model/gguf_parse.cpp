@@ -6,15 +6,28 @@
 namespace collm::engine {
 namespace {
 
-constexpr std::uint64_t string_bytes_max = 1u << 20;  // a chat template is the longest in use, some 10 KiB
-constexpr std::uint64_t entries_max = 1u << 20;       // keys or tensors of one file
-constexpr std::uint64_t dims_max = 4;                 // ggml's own bound
+constexpr std::uint64_t string_bytes_max =
+    1u << 20;  // a chat template is the longest in use, some 10 KiB
+constexpr std::uint64_t entries_max = 1u << 20;  // keys or tensors of one file
+constexpr std::uint64_t dims_max = 4;            // ggml's own bound
 constexpr std::uint32_t alignment_default = 32;
 
 error corrupt(const std::string& what) { return {errc::corrupt, "GGUF: " + what, 0}; }
 
 enum class value_type : std::uint32_t {
-  u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  f32,
+  boolean,
+  string,
+  array,
+  u64,
+  i64,
+  f64
 };
 
 /// Reads forward through the bytes; after a failed read `bad()` stays true and every value is zero.
@@ -60,13 +73,20 @@ std::uint64_t bytes_least(value_type t) {
 std::int64_t read_integer(cursor& in, value_type t) {
   switch (t) {
     case value_type::u8:
-    case value_type::boolean: return in.number<std::uint8_t>();
-    case value_type::i8: return in.number<std::int8_t>();
-    case value_type::u16: return in.number<std::uint16_t>();
-    case value_type::i16: return in.number<std::int16_t>();
-    case value_type::u32: return in.number<std::uint32_t>();
-    case value_type::i32: return in.number<std::int32_t>();
-    default: return in.number<std::int64_t>();
+    case value_type::boolean:
+      return in.number<std::uint8_t>();
+    case value_type::i8:
+      return in.number<std::int8_t>();
+    case value_type::u16:
+      return in.number<std::uint16_t>();
+    case value_type::i16:
+      return in.number<std::int16_t>();
+    case value_type::u32:
+      return in.number<std::uint32_t>();
+    case value_type::i32:
+      return in.number<std::int32_t>();
+    default:
+      return in.number<std::int64_t>();
   }
 }
 
@@ -105,19 +125,27 @@ result<gguf_file::value> read_array(cursor& in, const std::string& key) {
 result<gguf_file::value> read_value(cursor& in, const std::string& key) {
   const auto raw = in.number<std::uint32_t>();
   if (in.bad() || raw > 12)
-    return corrupt("key '" + key + "' has value type " + std::to_string(raw) + "; expected 0 to 12");
+    return corrupt("key '" + key + "' has value type " + std::to_string(raw) +
+                   "; expected 0 to 12");
   const auto type = static_cast<value_type>(raw);
   switch (type) {
-    case value_type::array: return read_array(in, key);
-    case value_type::string: return gguf_file::value(in.text());
-    case value_type::boolean: return gguf_file::value(in.number<std::uint8_t>() != 0);
+    case value_type::array:
+      return read_array(in, key);
+    case value_type::string:
+      return gguf_file::value(in.text());
+    case value_type::boolean:
+      return gguf_file::value(in.number<std::uint8_t>() != 0);
     case value_type::f32:
-    case value_type::f64: return gguf_file::value(read_real(in, type));
+    case value_type::f64:
+      return gguf_file::value(read_real(in, type));
     case value_type::u8:
     case value_type::u16:
-    case value_type::u32: return gguf_file::value(static_cast<std::uint64_t>(read_integer(in, type)));
-    case value_type::u64: return gguf_file::value(in.number<std::uint64_t>());
-    default: return gguf_file::value(read_integer(in, type));
+    case value_type::u32:
+      return gguf_file::value(static_cast<std::uint64_t>(read_integer(in, type)));
+    case value_type::u64:
+      return gguf_file::value(in.number<std::uint64_t>());
+    default:
+      return gguf_file::value(read_integer(in, type));
   }
 }
 
@@ -157,8 +185,10 @@ result<placed_tensor> read_tensor(cursor& in) {
   p.offset = in.number<std::uint64_t>();
   if (in.bad()) return corrupt("the tensor directory is cut off");
   if (!known_type(type))
-    return error{errc::bad_request, "GGUF: tensor '" + p.tensor.name + "' has type " + std::to_string(type) +
-                     "; supported: F32 (0), F16 (1), Q4_0 (2), Q4_1 (3), Q8_0 (8)", 0};
+    return error{errc::bad_request,
+                 "GGUF: tensor '" + p.tensor.name + "' has type " + std::to_string(type) +
+                     "; supported: F32 (0), F16 (1), Q4_0 (2), Q4_1 (3), Q8_0 (8)",
+                 0};
   p.tensor.type = static_cast<tensor_type>(type);
   auto bytes = tensor_bytes(p.tensor);
   if (!bytes) return bytes.failure();
@@ -214,21 +244,28 @@ result<void> read_tensors(cursor& in, std::uint64_t count, std::span<const std::
 
 block_shape block_of(tensor_type type) {
   switch (type) {
-    case tensor_type::f32: return {1, 4};
-    case tensor_type::f16: return {1, 2};
-    case tensor_type::q4_0: return {32, 18};
-    case tensor_type::q4_1: return {32, 20};
-    case tensor_type::q8_0: return {32, 34};
+    case tensor_type::f32:
+      return {1, 4};
+    case tensor_type::f16:
+      return {1, 2};
+    case tensor_type::q4_0:
+      return {32, 18};
+    case tensor_type::q4_1:
+      return {32, 20};
+    case tensor_type::q8_0:
+      return {32, 34};
   }
   return {1, 0};
 }
 
 result<gguf_directory> parse_gguf(std::span<const std::uint8_t> bytes) {
   cursor in(bytes);
-  if (in.number<std::uint32_t>() != 0x46554747u) return corrupt("the file does not start with 'GGUF'");
+  if (in.number<std::uint32_t>() != 0x46554747u)
+    return corrupt("the file does not start with 'GGUF'");
   const auto version = in.number<std::uint32_t>();
   if (version != 2 && version != 3)
-    return error{errc::bad_request, "GGUF: version " + std::to_string(version) + "; supported: 2 and 3", 0};
+    return error{errc::bad_request,
+                 "GGUF: version " + std::to_string(version) + "; supported: 2 and 3", 0};
   const auto tensors = in.number<std::uint64_t>();
   const auto keys = in.number<std::uint64_t>();
   if (in.bad() || tensors > entries_max || keys > entries_max)

@@ -1,5 +1,6 @@
-// Parses GGUF bytes that come from outside: every offset and count is checked against the bytes that are really there, and no
-// allocation is sized by an unchecked count. Not the file: gguf.cpp maps it. Any thread.
+// Parses GGUF bytes that come from outside: every offset and count is checked against the bytes
+// that are really there, and no allocation is sized by an unchecked count. Not the file: gguf.cpp
+// maps it. Any thread.
 #pragma once
 
 #include <cstdint>

@@ -9,15 +9,18 @@
 namespace collm::engine {
 namespace {
 
-at::Tensor view(const float* data, std::int64_t rows, std::int64_t columns, std::size_t row_stride) {
+at::Tensor view(const float* data, std::int64_t rows, std::int64_t columns,
+                std::size_t row_stride) {
   const auto stride = static_cast<std::int64_t>(row_stride);
-  return at::from_blob(const_cast<float*>(data), {rows, columns}, {stride, 1}, at::TensorOptions(at::kFloat));
+  return at::from_blob(const_cast<float*>(data), {rows, columns}, {stride, 1},
+                       at::TensorOptions(at::kFloat));
 }
 
 }  // namespace
 
-void product_f32(const float* x, std::size_t x_stride, std::uint32_t rows, std::uint32_t in, const float* w,
-                 std::uint32_t first, std::uint32_t last, float* y, std::size_t y_stride) {
+void product_f32(const float* x, std::size_t x_stride, std::uint32_t rows, std::uint32_t in,
+                 const float* w, std::uint32_t first, std::uint32_t last, float* y,
+                 std::size_t y_stride) {
   if (rows == 0 || first == last) return;
   const c10::InferenceMode no_graph;
   const auto left = view(x, rows, in, x_stride);

@@ -6,10 +6,11 @@
 
 namespace collm::engine {
 
-/// y[r][o] = sum_k x[r][k] w[o][k] for o in [first, last). x: rows x_stride apart; w: [out, in]; rows of y
-/// y_stride apart. Its summation order depends on `rows`: the bit law does not hold here.
-void product_f32(const float* x, std::size_t x_stride, std::uint32_t rows, std::uint32_t in, const float* w,
-                 std::uint32_t first, std::uint32_t last, float* y, std::size_t y_stride);
+/// y[r][o] = sum_k x[r][k] w[o][k] for o in [first, last). x: rows x_stride apart; w: [out, in];
+/// rows of y y_stride apart. Its summation order depends on `rows`: the bit law does not hold here.
+void product_f32(const float* x, std::size_t x_stride, std::uint32_t rows, std::uint32_t in,
+                 const float* w, std::uint32_t first, std::uint32_t last, float* y,
+                 std::size_t y_stride);
 
 /// Makes libtorch compute on the calling thread alone: the team divides the work.
 void use_one_torch_thread();

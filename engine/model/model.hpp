@@ -1,5 +1,6 @@
-// One forward pass of a Llama-family decoder over rows of many sequences, each with its own adapter version, unmerged:
-// y = x Wt + scale (x At) Bt. In int8 no row depends on which other rows are there (the bit law). Inside engine/ only.
+// One forward pass of a Llama-family decoder over rows of many sequences, each with its own adapter
+// version, unmerged: y = x Wt + scale (x At) Bt. In int8 no row depends on which other rows are
+// there (the bit law). Inside engine/ only.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +12,10 @@
 
 namespace collm::engine {
 
-/// Paged keys and values, f32. Storage of one engine. Layout: [layer][block][k or v][kv_head], then values
-/// [block_tokens][head_dim] but keys [head_dim][block_tokens]: a block's scores are vectors over its positions.
-/// block_tokens is 16, one lane each. Values of positions never written must be finite (zero the storage once).
+/// Paged keys and values, f32. Storage of one engine. Layout: [layer][block][k or v][kv_head], then
+/// values [block_tokens][head_dim] but keys [head_dim][block_tokens]: a block's scores are vectors
+/// over its positions. block_tokens is 16, one lane each. Values of positions never written must be
+/// finite (zero the storage once).
 struct kv_pages {
   float* data = nullptr;
   std::uint32_t layers = 0, blocks = 0, kv_heads = 0, block_tokens = 16, head_dim = 0;
@@ -28,21 +30,22 @@ struct kv_pages {
 
 /// Consecutive tokens of one sequence within a step.
 struct segment {
-  std::span<const std::int32_t> tokens;     ///< rows of this segment
-  std::uint32_t position = 0;               ///< position of tokens[0]; KV of all earlier positions stands
-  std::span<const std::uint32_t> blocks;    ///< block table; covers position + tokens.size()
-  const adapter* with = nullptr;            ///< nullptr: base alone
-  bool logits = false;                      ///< give logits of the last row
-  bool all_logits = false;                  ///< give logits of every row (evaluation)
+  std::span<const std::int32_t> tokens;  ///< rows of this segment
+  std::uint32_t position = 0;  ///< position of tokens[0]; KV of all earlier positions stands
+  std::span<const std::uint32_t> blocks;  ///< block table; covers position + tokens.size()
+  const adapter* with = nullptr;          ///< nullptr: base alone
+  bool logits = false;                    ///< give logits of the last row
+  bool all_logits = false;                ///< give logits of every row (evaluation)
 };
 
 class model {
  public:
-  /// `threads`: OpenMP threads of forward(). `rows_max`: most rows of one call (sizes the workspace once).
+  /// `threads`: OpenMP threads of forward(). `rows_max`: most rows of one call (sizes the workspace
+  /// once).
   static std::unique_ptr<model> make(base_ptr b, std::uint32_t threads, std::uint32_t rows_max);
   virtual ~model() = default;
-  /// Runs all segments; writes their KV. Returns logits [outputs, vocab] f32, rows in order of the segments that asked; valid
-  /// until the next call.
+  /// Runs all segments; writes their KV. Returns logits [outputs, vocab] f32, rows in order of the
+  /// segments that asked; valid until the next call.
   virtual std::span<const float> forward(std::span<const segment> segments, const kv_pages& kv) = 0;
   virtual std::uint64_t activation_bytes() const = 0;
 };

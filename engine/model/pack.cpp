@@ -20,9 +20,13 @@ T* fill(const T* p) {
 result<packed_image> make_image(base_facts facts) {
   packed_image image;
   (void)bind_weights(facts.shape, facts.precision, nullptr, image.bytes);
-  void* memory = ::mmap(nullptr, image.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      ::mmap(nullptr, image.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
-    return error{errc::io, "packing needs " + std::to_string(image.bytes >> 20) + " MiB of memory, which are not free", 0};
+    return error{
+        errc::io,
+        "packing needs " + std::to_string(image.bytes >> 20) + " MiB of memory, which are not free",
+        0};
   image.facts = std::move(facts);
   image.memory = {static_cast<std::uint8_t*>(memory),
                   [size = image.bytes](std::uint8_t* p) { ::munmap(p, size); }};
@@ -34,7 +38,8 @@ base_weights views(const packed_image& image) {
   return bind_weights(image.facts.shape, image.facts.precision, image.memory.get(), bytes);
 }
 
-/// Row order of one head: GGUF stores rotary pairs side by side (2i, 2i + 1), Hugging Face apart (i, i + n/2).
+/// Row order of one head: GGUF stores rotary pairs side by side (2i, 2i + 1), Hugging Face apart
+/// (i, i + n/2).
 std::uint32_t gguf_row(std::uint32_t row, std::uint32_t head_dim) {
   const std::uint32_t within = row % head_dim, half = head_dim / 2;
   return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
@@ -48,7 +53,8 @@ class tensor_source {
   void vector(const std::string& name, std::uint32_t n, const float* to) {
     if (const auto* t = find(name, {n})) dequantise(*t, 0, n, fill(to));
   }
-  void matrix(const std::string& name, std::uint32_t out, std::uint32_t in, const float* to, bool rotary = false) {
+  void matrix(const std::string& name, std::uint32_t out, std::uint32_t in, const float* to,
+              bool rotary = false) {
     const auto* t = find(name, {in, out});
     for (std::uint32_t o = 0; t != nullptr && o < out; ++o) {
       const std::uint64_t from = rotary ? gguf_row(o, shape_.head_dim) : o;
@@ -59,7 +65,9 @@ class tensor_source {
     if (!wrong_.empty()) return error{errc::bad_request, "GGUF: " + wrong_, 0};
     for (const auto& [name, t] : file_.tensors())
       if (!used_.contains(name))
-        return error{errc::bad_request, "GGUF: tensor '" + name + "' is not part of architecture llama as built here", 0};
+        return error{errc::bad_request,
+                     "GGUF: tensor '" + name + "' is not part of architecture llama as built here",
+                     0};
     return {};
   }
 
@@ -71,8 +79,8 @@ class tensor_source {
     std::string expected;
     for (auto d : dims) expected += (expected.empty() ? "" : ", ") + std::to_string(d);
     if (wrong_.empty())
-      wrong_ = "tensor '" + name + "' is " + (t == nullptr ? "missing" : "of another shape") + "; expected [" +
-               expected + "]";
+      wrong_ = "tensor '" + name + "' is " + (t == nullptr ? "missing" : "of another shape") +
+               "; expected [" + expected + "]";
     return nullptr;
   }
   const gguf_file& file_;
@@ -81,7 +89,8 @@ class tensor_source {
   std::string wrong_;
 };
 
-void read_layer(tensor_source& from, const model_shape& s, std::uint32_t index, const layer_weights& to) {
+void read_layer(tensor_source& from, const model_shape& s, std::uint32_t index,
+                const layer_weights& to) {
   const std::string prefix = "blk." + std::to_string(index) + ".";
   const std::uint32_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
   from.vector(prefix + "attn_norm.weight", s.hidden, to.attention_norm);
@@ -97,7 +106,8 @@ void read_layer(tensor_source& from, const model_shape& s, std::uint32_t index, 
   from.matrix(prefix + "ffn_down.weight", s.hidden, s.ffn, to.of(matrix::down).f32);
 }
 
-/// One output row: its scale, its bytes, its outlier columns again, and what the activations' bias adds to its sums.
+/// One output row: its scale, its bytes, its outlier columns again, and what the activations' bias
+/// adds to its sums.
 void quantise_weights(const float* row, const linear_s8& to, std::uint32_t o) {
   float most = 0;
   for (std::uint32_t k = 0; k < to.in; ++k) most = std::max(most, std::fabs(row[k]));
@@ -117,15 +127,18 @@ void quantise_weights(const float* row, const linear_s8& to, std::uint32_t o) {
   fill(to.correction)[o] = 128 * sum + 128 * 128 * sum_hi;
 }
 
-void quantise_linear(const linear_weights& from, const std::vector<std::uint32_t>& outliers, const linear_s8& to) {
+void quantise_linear(const linear_weights& from, const std::vector<std::uint32_t>& outliers,
+                     const linear_s8& to) {
   std::memcpy(fill(to.hi_index), outliers.data(), to.hi * sizeof(std::uint32_t));
-  for (std::uint32_t o = 0; o < to.out; ++o) quantise_weights(from.f32 + std::uint64_t{o} * to.in, to, o);
+  for (std::uint32_t o = 0; o < to.out; ++o)
+    quantise_weights(from.f32 + std::uint64_t{o} * to.in, to, o);
 }
 
 }  // namespace
 
 std::shared_ptr<const packed_base> packed_image::as_base() const {
-  return std::make_shared<const packed_base>(facts, memory, std::span(memory.get(), bytes), memory.get());
+  return std::make_shared<const packed_base>(facts, memory, std::span(memory.get(), bytes),
+                                             memory.get());
 }
 
 result<packed_image> pack_f32(const gguf_file& file, std::string digest) {
@@ -134,8 +147,10 @@ result<packed_image> pack_f32(const gguf_file& file, std::string digest) {
   auto vocabulary = file.vocabulary();
   if (!vocabulary) return vocabulary.failure();
   if (vocabulary->tokens.size() != shape->vocab)
-    return error{errc::bad_request, "GGUF: " + std::to_string(vocabulary->tokens.size()) + " tokens but " +
-                     std::to_string(shape->vocab) + " embeddings", 0};
+    return error{errc::bad_request,
+                 "GGUF: " + std::to_string(vocabulary->tokens.size()) + " tokens but " +
+                     std::to_string(shape->vocab) + " embeddings",
+                 0};
   auto image = make_image({*shape, precision::f32, std::move(digest), std::move(*vocabulary)});
   if (!image) return image.failure();
   const auto& s = image->facts.shape;
@@ -154,7 +169,9 @@ result<packed_image> pack_int8(const packed_image& f32) {
   facts.precision = precision::int8;
   const auto& s = facts.shape;
   if (std::max({s.hidden, s.ffn, s.heads * s.head_dim}) > inputs_max)
-    return error{errc::bad_request, "int8 products take at most " + std::to_string(inputs_max) + " inputs; use f32", 0};
+    return error{errc::bad_request,
+                 "int8 products take at most " + std::to_string(inputs_max) + " inputs; use f32",
+                 0};
   auto image = make_image(std::move(facts));
   if (!image) return image.failure();
   const auto from = views(f32), to = views(*image);
@@ -166,7 +183,8 @@ result<packed_image> pack_int8(const packed_image& f32) {
     copy_gain(from.layers[l].attention_norm, to.layers[l].attention_norm);
     copy_gain(from.layers[l].ffn_norm, to.layers[l].ffn_norm);
     for (std::size_t m = 0; m < matrices_count; ++m)
-      quantise_linear(from.layers[l].products[m], outliers.layers[l][m], to.layers[l].products[m].s8);
+      quantise_linear(from.layers[l].products[m], outliers.layers[l][m],
+                      to.layers[l].products[m].s8);
   }
   copy_gain(from.output_norm, to.output_norm);
   quantise_linear(from.head, outliers.head, to.head.s8);

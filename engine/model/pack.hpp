@@ -1,5 +1,5 @@
-// From a GGUF file to an image of weights: f32 first, then int8 with outlier columns found by a short calibration.
-// Any thread; seconds of work, no state.
+// From a GGUF file to an image of weights: f32 first, then int8 with outlier columns found by a
+// short calibration. Any thread; seconds of work, no state.
 #pragma once
 
 #include <memory>
@@ -17,8 +17,8 @@ struct packed_image {
   std::shared_ptr<const packed_base> as_base() const;
 };
 
-/// Every tensor dequantised; q and k rows put back into Hugging Face's order, so that PEFT factors fit as they are.
-/// A missing, misshapen or unknown tensor is refused by name.
+/// Every tensor dequantised; q and k rows put back into Hugging Face's order, so that PEFT factors
+/// fit as they are. A missing, misshapen or unknown tensor is refused by name.
 result<packed_image> pack_f32(const gguf_file& file, std::string digest);
 
 /// Symmetric int8 with one scale an output row, from an f32 image.

@@ -1,5 +1,5 @@
-// The base as this engine holds it: an image of weights (a mapped file, or memory while packing) and pointers into it.
-// Immutable after construction; any thread.
+// The base as this engine holds it: an image of weights (a mapped file, or memory while packing)
+// and pointers into it. Immutable after construction; any thread.
 #pragma once
 
 #include <functional>
@@ -20,8 +20,8 @@ struct base_facts {
 class packed_base final : public base {
  public:
   /// `memory` keeps the image alive; `mapping`: the whole file that holds it, header included.
-  packed_base(base_facts facts, std::shared_ptr<const void> memory, std::span<const std::uint8_t> mapping,
-              const std::uint8_t* image)
+  packed_base(base_facts facts, std::shared_ptr<const void> memory,
+              std::span<const std::uint8_t> mapping, const std::uint8_t* image)
       : facts_(std::move(facts)), memory_(std::move(memory)), mapping_(mapping) {
     std::uint64_t bytes = 0;
     weights_ = bind_weights(facts_.shape, facts_.precision, image, bytes);

@@ -1,4 +1,5 @@
-// The threads of one forward pass: who computes which part, and where they wait for each other. One team a decoder.
+// The threads of one forward pass: who computes which part, and where they wait for each other. One
+// team a decoder.
 #pragma once
 
 #include <immintrin.h>
@@ -9,7 +10,8 @@
 
 namespace collm::engine {
 
-/// Meets `members` threads. Spins shortly, since a layer's phases last microseconds, then sleeps, since cores may be shared.
+/// Meets `members` threads. Spins shortly, since a layer's phases last microseconds, then sleeps,
+/// since cores may be shared.
 class meeting_point {
  public:
   void wait(std::uint32_t members) {

@@ -1,4 +1,5 @@
-// GGUF bytes from outside: whatever they are, the parser refuses or gives a directory whose every tensor lies in the bytes.
+// GGUF bytes from outside: whatever they are, the parser refuses or gives a directory whose every
+// tensor lies in the bytes.
 #include <cstddef>
 #include <cstdint>
 

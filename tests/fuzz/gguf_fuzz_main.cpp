@@ -9,7 +9,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 int main(int count, char** names) {
   const auto whole = collm::engine::small_gguf().bytes;
-  for (std::size_t size = 0; size <= whole.size(); ++size) LLVMFuzzerTestOneInput(whole.data(), size);
+  for (std::size_t size = 0; size <= whole.size(); ++size)
+    LLVMFuzzerTestOneInput(whole.data(), size);
   std::mt19937 random(20);
   for (int i = 0; i < 200000; ++i) {
     auto bytes = whole;

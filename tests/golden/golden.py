@@ -1,4 +1,4 @@
-"""./dev golden: runs the oracles of oracles.txt and compares what they write with what is committed.
+"""./dev golden: runs the oracles of oracles.txt and compares what they write with the committed.
 
     golden.py            in a copy of the tree; fails where the oracles now say something else
     golden.py --write    in the tree itself; git diff shows what changed

@@ -1,5 +1,6 @@
-// The forward pass against transformers and peft (llama_golden.py wrote what they answer): logits to 1e-3 of their spread,
-// 64 greedy tokens equal, base and LoRA, on tiny models of odd shapes and on SmolLM2; and int8 against f32 by perplexity.
+// The forward pass against transformers and peft (llama_golden.py wrote what they answer): logits
+// to 1e-3 of their spread, 64 greedy tokens equal, base and LoRA, on tiny models of odd shapes and
+// on SmolLM2; and int8 against f32 by perplexity.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -37,7 +38,10 @@ base_ptr smollm2(precision p) { return open(cache() / "models/smollm2-135m-instr
 class run {
  public:
   run(const base_ptr& b, adapter_ptr with, std::uint32_t threads = 1)
-      : model_(model::make(b, threads, 512)), pages_(b->shape(), 600), vocab_(b->shape().vocab), with_(std::move(with)) {}
+      : model_(model::make(b, threads, 512)),
+        pages_(b->shape(), 600),
+        vocab_(b->shape().vocab),
+        with_(std::move(with)) {}
 
   std::vector<float> extend(const tokens& more, bool all) {
     segment s{more, length_, pages_.table(), with_.get(), !all, all};
@@ -49,7 +53,8 @@ class run {
     tokens made;
     for (tokens next = prompt; made.size() < count;) {
       const auto logits = extend(next, false);
-      next = {static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin())};
+      next = {static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) -
+                                        logits.begin())};
       made.push_back(next[0]);
     }
     return made;
@@ -67,7 +72,8 @@ void expect_near(const std::vector<float>& got, const std::vector<float>& expect
   ASSERT_EQ(expected.size(), got.size());
   float spread = 0;
   for (float v : expected) spread = std::max(spread, std::fabs(v));
-  for (std::size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(expected[i], got[i], 1e-3f * spread) << i;
+  for (std::size_t i = 0; i < got.size(); ++i)
+    ASSERT_NEAR(expected[i], got[i], 1e-3f * spread) << i;
 }
 
 nlohmann::json read_json(const fs::path& path) {
@@ -79,7 +85,8 @@ nlohmann::json read_json(const fs::path& path) {
 class llama_golden : public testing::TestWithParam<std::string> {
  protected:
   fs::path folder() const { return data() / GetParam(); }
-  void expect_answers(const nlohmann::json& expected, const tokens& prompt, const adapter_ptr& with) const {
+  void expect_answers(const nlohmann::json& expected, const tokens& prompt,
+                      const adapter_ptr& with) const {
     const auto b = open(folder() / "model.gguf", precision::f32);
     std::vector<float> logits;
     for (const auto& row : expected.at("logits"))
@@ -115,7 +122,8 @@ TEST_P(llama_golden, int8_rows_are_the_same_bytes_whole_in_chunks_and_beside_oth
   for (std::size_t at = 0, size = 1; at < prompt.size(); at += size, size = size % 4 + 1) {
     const auto last = std::min(at + size, prompt.size());
     const auto some = pieces.extend(tokens(prompt.begin() + static_cast<std::ptrdiff_t>(at),
-                                           prompt.begin() + static_cast<std::ptrdiff_t>(last)), true);
+                                           prompt.begin() + static_cast<std::ptrdiff_t>(last)),
+                                    true);
     parts.insert(parts.end(), some.begin(), some.end());
   }
   EXPECT_EQ(whole, parts);
@@ -125,11 +133,13 @@ TEST_P(llama_golden, int8_rows_are_the_same_bytes_whole_in_chunks_and_beside_oth
   const segment beside[] = {{noise, 0, shared.table().subspan(0, 4), nullptr, false, true},
                             {prompt, 0, shared.table().subspan(4, 4), with->get(), false, true}};
   const auto decoder = model::make(b, 1, 64);
-  const auto logits = decoder->forward(beside, shared.kv()).subspan(noise.size() * b->shape().vocab);
+  const auto logits =
+      decoder->forward(beside, shared.kv()).subspan(noise.size() * b->shape().vocab);
   EXPECT_EQ(whole, std::vector<float>(logits.begin(), logits.end()));
 }
 
-INSTANTIATE_TEST_SUITE_P(models, llama_golden, testing::Values("tied", "untied", "blocks", "nibbles"),
+INSTANTIATE_TEST_SUITE_P(models, llama_golden,
+                         testing::Values("tied", "untied", "blocks", "nibbles"),
                          [](const auto& info) { return info.param; });
 
 TEST(smollm2_golden, logits_and_greedy_tokens_are_those_of_transformers) {
@@ -163,12 +173,14 @@ TEST(smollm2_golden, int8_perplexity_is_within_one_percent_of_f32) {
   ASSERT_TRUE(tokenizer) << tokenizer.failure().message;
   const auto ids = (*tokenizer)->encode(text.str(), false);
   ASSERT_GT(ids.size(), 1024u);
-  const auto reference = cross_entropy(*f32, ids, 512, nullptr), ours = cross_entropy(*int8, ids, 512, nullptr);
+  const auto reference = cross_entropy(*f32, ids, 512, nullptr),
+             ours = cross_entropy(*int8, ids, 512, nullptr);
   ASSERT_TRUE(reference && ours);
   RecordProperty("perplexity_f32", std::to_string(std::exp(*reference)));
   RecordProperty("perplexity_int8", std::to_string(std::exp(*ours)));
   EXPECT_LT(std::fabs(std::exp(*ours - *reference) - 1), 0.01)
-      << "f32 " << std::exp(*reference) << " int8 " << std::exp(*ours) << " over " << ids.size() << " tokens";
+      << "f32 " << std::exp(*reference) << " int8 " << std::exp(*ours) << " over " << ids.size()
+      << " tokens";
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-"""./dev interop: the built-in cluster on free ports, real requests from the stock clients beside it.
+"""./dev interop: the built-in cluster on free ports, and the stock clients against it.
 
     run.py [CLIENT...]      openai, pycapnp; all of them when none is named
 """

@@ -25,8 +25,12 @@ class gguf_bytes {
     bytes.insert(bytes.end(), s.begin(), s.end());
     return *this;
   }
-  gguf_bytes& key_u32(const std::string& key, std::uint32_t value) { return text(key).put(4u).put(value); }
-  gguf_bytes& key_text(const std::string& key, const std::string& value) { return text(key).put(8u).text(value); }
+  gguf_bytes& key_u32(const std::string& key, std::uint32_t value) {
+    return text(key).put(4u).put(value);
+  }
+  gguf_bytes& key_text(const std::string& key, const std::string& value) {
+    return text(key).put(8u).text(value);
+  }
   gguf_bytes& tensor(const std::string& name, std::vector<std::uint64_t> dims, std::uint32_t type,
                      std::uint64_t offset) {
     text(name).put(static_cast<std::uint32_t>(dims.size()));

@@ -1,4 +1,5 @@
-// Naive twins of the engine's kernels, in double where rounding is free: what the fast ones are compared with.
+// Naive twins of the engine's kernels, in double where rounding is free: what the fast ones are
+// compared with.
 #pragma once
 
 #include <cmath>
@@ -19,7 +20,8 @@ struct product {
   linear_s8 view;
 };
 
-inline product random_product(std::mt19937& random, std::uint32_t in, std::uint32_t out, std::uint32_t hi) {
+inline product random_product(std::mt19937& random, std::uint32_t in, std::uint32_t out,
+                              std::uint32_t hi) {
   product p;
   std::uniform_int_distribution<int> byte(-127, 127);
   p.w.resize(std::size_t{in} * out);
@@ -35,7 +37,8 @@ inline product random_product(std::mt19937& random, std::uint32_t in, std::uint3
     p.correction.push_back(sum);
     p.scale.push_back(0.001f * static_cast<float>(1 + o % 7));
   }
-  p.view = {in, out, hi, p.w.data(), p.w_hi.data(), p.index.data(), p.scale.data(), p.correction.data()};
+  p.view = {
+      in, out, hi, p.w.data(), p.w_hi.data(), p.index.data(), p.scale.data(), p.correction.data()};
   return p;
 }
 
@@ -63,14 +66,17 @@ inline std::vector<float> random_floats(std::mt19937& random, std::size_t n, flo
 }
 
 /// What a row's integers stand for: lo, plus 128 hi at the outliers.
-inline double activation(const activations& x, const linear_s8& w, std::uint32_t row, std::uint32_t k) {
+inline double activation(const activations& x, const linear_s8& w, std::uint32_t row,
+                         std::uint32_t k) {
   double q = static_cast<double>(x.lo[row * x.view.lo_stride + k]) - 128;
   for (std::uint32_t j = 0; j < w.hi; ++j)
-    if (w.hi_index[j] == k) q += 128.0 * (static_cast<double>(x.hi_bytes[row * x.view.hi_stride + j]) - 128);
+    if (w.hi_index[j] == k)
+      q += 128.0 * (static_cast<double>(x.hi_bytes[row * x.view.hi_stride + j]) - 128);
   return q * static_cast<double>(x.scales[row]);
 }
 
-inline double product_at(const activations& x, const product& p, std::uint32_t row, std::uint32_t o) {
+inline double product_at(const activations& x, const product& p, std::uint32_t row,
+                         std::uint32_t o) {
   double total = 0;
   for (std::uint32_t k = 0; k < p.view.in; ++k)
     total += activation(x, p.view, row, k) * p.w[std::size_t{o} * p.view.in + k];
@@ -79,18 +85,21 @@ inline double product_at(const activations& x, const product& p, std::uint32_t r
 
 /// Attention of one (row, head) over plain [position][head_dim] keys and values.
 inline std::vector<double> attention(const float* q, const std::vector<std::vector<float>>& keys,
-                                     const std::vector<std::vector<float>>& values, std::uint32_t seen) {
+                                     const std::vector<std::vector<float>>& values,
+                                     std::uint32_t seen) {
   const std::size_t dim = keys[0].size();
   std::vector<double> weights, out(dim, 0.0);
   double total = 0;
   for (std::uint32_t p = 0; p < seen; ++p) {
     double score = 0;
-    for (std::size_t d = 0; d < dim; ++d) score += static_cast<double>(q[d]) * static_cast<double>(keys[p][d]);
+    for (std::size_t d = 0; d < dim; ++d)
+      score += static_cast<double>(q[d]) * static_cast<double>(keys[p][d]);
     weights.push_back(std::exp(score / std::sqrt(static_cast<double>(dim))));
     total += weights.back();
   }
   for (std::uint32_t p = 0; p < seen; ++p)
-    for (std::size_t d = 0; d < dim; ++d) out[d] += weights[p] / total * static_cast<double>(values[p][d]);
+    for (std::size_t d = 0; d < dim; ++d)
+      out[d] += weights[p] / total * static_cast<double>(values[p][d]);
   return out;
 }
 

@@ -1,4 +1,5 @@
-// The packed base: one mapping for all who open a file, atomic to make, refused by name when damaged.
+// The packed base: one mapping for all who open a file, atomic to make, refused by name when
+// damaged.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -102,7 +103,8 @@ TEST_F(engine_base, a_cut_file_is_corrupt_by_its_name_at_any_length) {
   (void)open("tied", precision::int8);
   const auto path = packed_file();
   const auto size = fs::file_size(path);
-  for (std::uintmax_t cut : {size - 1, size / 2, std::uintmax_t{4096}, std::uintmax_t{100}, std::uintmax_t{7}}) {
+  for (std::uintmax_t cut :
+       {size - 1, size / 2, std::uintmax_t{4096}, std::uintmax_t{100}, std::uintmax_t{7}}) {
     fs::resize_file(path, cut);
     const auto b = map_base_file(path);
     ASSERT_FALSE(b) << cut;

@@ -1,4 +1,5 @@
-// GGUF bytes from outside: what is right is read, what is wrong is refused by name, nothing is trusted.
+// GGUF bytes from outside: what is right is read, what is wrong is refused by name, nothing is
+// trusted.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,8 +27,10 @@ TEST(engine_gguf, reads_keys_of_every_kind_and_the_tensor_directory) {
   EXPECT_EQ(7u, std::get<std::uint64_t>(parsed->values.at("n")));
   EXPECT_EQ("llama", std::get<std::string>(parsed->values.at("name")));
   EXPECT_TRUE(std::get<bool>(parsed->values.at("flag")));
-  EXPECT_EQ((std::vector<std::int64_t>{-1, 2}), std::get<std::vector<std::int64_t>>(parsed->values.at("list")));
-  EXPECT_EQ((std::vector<std::string>{"a", "bc"}), std::get<std::vector<std::string>>(parsed->values.at("words")));
+  EXPECT_EQ((std::vector<std::int64_t>{-1, 2}),
+            std::get<std::vector<std::int64_t>>(parsed->values.at("list")));
+  EXPECT_EQ((std::vector<std::string>{"a", "bc"}),
+            std::get<std::vector<std::string>>(parsed->values.at("words")));
   const auto& t = parsed->tensors.at("t");
   EXPECT_EQ(32u, t.bytes.size());
   EXPECT_EQ(b.bytes.data() + b.bytes.size() - 32, t.bytes.data());
@@ -71,14 +74,20 @@ TEST(engine_gguf, refuses_nested_arrays_unknown_types_and_repeated_keys) {
 }
 
 TEST(engine_gguf, refuses_tensors_that_lie_outside_or_overflow) {
-  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {8}, 0, 32).data(32)), HasSubstr("outside the file"));
-  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {9}, 0, 0).data(32)), HasSubstr("outside the file"));
-  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {8}, 0, ~31ull).data(32)), HasSubstr("outside the file"));
+  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {8}, 0, 32).data(32)),
+              HasSubstr("outside the file"));
+  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {9}, 0, 0).data(32)),
+              HasSubstr("outside the file"));
+  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {8}, 0, ~31ull).data(32)),
+              HasSubstr("outside the file"));
   EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {1ull << 40, 1ull << 40}, 0, 0).data(32)),
               HasSubstr("impossible dimension"));
-  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {1ull << 62}, 0, 0).data(32)), HasSubstr("too large"));
-  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {}, 0, 0).data(32)), HasSubstr("0 dimensions"));
-  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {33}, 8, 0).data(64)), HasSubstr("multiple of 32"));
+  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {1ull << 62}, 0, 0).data(32)),
+              HasSubstr("too large"));
+  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {}, 0, 0).data(32)),
+              HasSubstr("0 dimensions"));
+  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("t", {33}, 8, 0).data(64)),
+              HasSubstr("multiple of 32"));
 }
 
 TEST(engine_gguf, names_a_tensor_type_that_is_not_built) {
@@ -87,7 +96,8 @@ TEST(engine_gguf, names_a_tensor_type_that_is_not_built) {
 }
 
 TEST(engine_gguf, refuses_an_alignment_that_is_no_power_of_two) {
-  EXPECT_THAT(refusal(gguf_bytes(3, 0, 1).key_u32("general.alignment", 24)), HasSubstr("general.alignment"));
+  EXPECT_THAT(refusal(gguf_bytes(3, 0, 1).key_u32("general.alignment", 24)),
+              HasSubstr("general.alignment"));
 }
 
 TEST(engine_gguf, a_missing_file_is_not_found_and_an_empty_one_is_corrupt) {
@@ -100,11 +110,13 @@ TEST(engine_gguf, a_missing_file_is_not_found_and_an_empty_one_is_corrupt) {
 TEST(engine_gguf, an_unknown_architecture_is_refused_by_its_name) {
   const auto path = std::filesystem::temp_directory_path() / "collm_bert.gguf";
   const auto b = gguf_bytes(3, 0, 1).key_text("general.architecture", "bert");
-  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(b.bytes.data()),
-                                              static_cast<std::streamsize>(b.bytes.size()));
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(b.bytes.data()),
+             static_cast<std::streamsize>(b.bytes.size()));
   const auto file = gguf_file::open(path);
   ASSERT_TRUE(file) << file.failure().message;
-  EXPECT_THAT((*file)->shape().failure().message, HasSubstr("'bert' is not built; supported: llama"));
+  EXPECT_THAT((*file)->shape().failure().message,
+              HasSubstr("'bert' is not built; supported: llama"));
 }
 
 TEST(engine_gguf, half_floats_are_exact) {
