@@ -10,7 +10,7 @@
 namespace collm::engine {
 namespace {
 
-constexpr std::uint32_t panel_rows = 16, panels_max = 2;
+constexpr std::uint32_t panel_rows = 16;
 
 __m512i load_bytes(const void* p, std::uint32_t n) {
   return n >= 64 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi8((1ull << n) - 1ull, p);
@@ -169,53 +169,67 @@ COLLM_TILE void store_panel(const __m512i (&acc)[Outs], const float* row_scale, 
     _mm512_mask_storeu_ps(y + r * y_stride, mask, _mm512_castsi512_ps(v[r]));
 }
 
+/// Panels of consecutive rows, packed one after the other.
 struct packed_rows {
-  const std::uint8_t *lo[panels_max], *hi[panels_max];
+  const std::uint8_t *lo, *hi;
+  std::size_t lo_bytes, hi_bytes;  ///< of one panel
+  std::uint32_t first_row, panels;
 };
 
 template <std::uint32_t Panels, std::uint32_t Outs>
-void panel_tile(const packed_rows& packed, const quantised_rows& x, std::uint32_t row, const linear_s8& w,
+void panel_tile(const packed_rows& packed, std::uint32_t panel, const quantised_rows& x, const linear_s8& w,
                 std::uint32_t o, float* y, std::size_t y_stride) {
+  const std::uint8_t *lo[Panels], *hi[Panels];
+  COLLM_UNROLL for (std::uint32_t p = 0; p < Panels; ++p) {
+    lo[p] = packed.lo + (panel + p) * packed.lo_bytes;
+    hi[p] = packed.hi + (panel + p) * packed.hi_bytes;
+  }
   __m512i acc[Panels][Outs];
   clear(acc);
   if (w.hi != 0) {
-    broadcast<Panels, Outs>(packed.hi, w.w_hi + std::size_t{o} * w.hi, w.hi, acc);
+    broadcast<Panels, Outs>(hi, w.w_hi + std::size_t{o} * w.hi, w.hi, acc);
     raise(acc);
   }
-  broadcast<Panels, Outs>(packed.lo, w.w + std::size_t{o} * w.in, w.in, acc);
+  broadcast<Panels, Outs>(lo, w.w + std::size_t{o} * w.in, w.in, acc);
   COLLM_UNROLL for (std::uint32_t p = 0; p < Panels; ++p) {
-    const std::uint32_t r = row + p * panel_rows;
+    const std::uint32_t r = packed.first_row + (panel + p) * panel_rows;
     store_panel<Outs>(acc[p], x.scale + r, w, o, y + r * y_stride + o, y_stride);
   }
 }
 
-template <std::uint32_t Panels>
-void panel_block(const quantised_rows& x, std::uint32_t row, const linear_s8& w, std::uint32_t first,
-                 std::uint32_t last, float* y, std::size_t y_stride, std::uint8_t* scratch) {
-  packed_rows packed;
-  for (std::uint32_t p = 0; p < Panels; ++p) {
+template <std::uint32_t Outs>
+void panel_column(const packed_rows& packed, const quantised_rows& x, const linear_s8& w, std::uint32_t o, float* y,
+                  std::size_t y_stride) {
+  std::uint32_t p = 0;
+  for (; p + 2 <= packed.panels; p += 2) panel_tile<2, Outs>(packed, p, x, w, o, y, y_stride);
+  if (p < packed.panels) panel_tile<1, Outs>(packed, p, x, w, o, y, y_stride);
+}
+
+/// Up to gemm_panels_max panels against all outputs: each weight is fetched from memory once for all of them.
+void panel_block(const quantised_rows& x, std::uint32_t row, std::uint32_t panels, const linear_s8& w,
+                 std::uint32_t first, std::uint32_t last, float* y, std::size_t y_stride, std::uint8_t* scratch) {
+  const std::size_t lo_bytes = std::size_t{w.in} * panel_rows, hi_bytes = std::size_t{w.hi} * panel_rows;
+  std::uint8_t* hi = scratch + panels * lo_bytes;
+  for (std::uint32_t p = 0; p < panels; ++p) {
     const std::uint32_t r = row + p * panel_rows;
-    pack_panel(x.lo + r * x.lo_stride, x.lo_stride, w.in, scratch);
-    packed.lo[p] = scratch;
-    scratch += std::size_t{w.in} * panel_rows;
-    pack_panel(x.hi + r * x.hi_stride, x.hi_stride, w.hi, scratch);
-    packed.hi[p] = scratch;
-    scratch += std::size_t{w.hi} * panel_rows;
+    pack_panel(x.lo + r * x.lo_stride, x.lo_stride, w.in, scratch + p * lo_bytes);
+    pack_panel(x.hi + r * x.hi_stride, x.hi_stride, w.hi, hi + p * hi_bytes);
   }
+  const packed_rows packed{scratch, hi, lo_bytes, hi_bytes, row, panels};
   std::uint32_t o = first;
-  for (; o + 12 <= last; o += 12) panel_tile<Panels, 12>(packed, x, row, w, o, y, y_stride);
-  for (; o + 4 <= last; o += 4) panel_tile<Panels, 4>(packed, x, row, w, o, y, y_stride);
-  for (; o < last; ++o) panel_tile<Panels, 1>(packed, x, row, w, o, y, y_stride);
+  for (; o + 12 <= last; o += 12) panel_column<12>(packed, x, w, o, y, y_stride);
+  for (; o + 4 <= last; o += 4) panel_column<4>(packed, x, w, o, y, y_stride);
+  for (; o < last; ++o) panel_column<1>(packed, x, w, o, y, y_stride);
 }
 
 void gemm(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::uint32_t first,
           std::uint32_t last, float* y, std::size_t y_stride, std::uint8_t* scratch) {
   std::uint32_t r = 0;
-  if (w.in % 4 == 0 && w.hi % 4 == 0) {  // else a broadcast of four weights would cross into the next row
-    for (; r + 2 * panel_rows <= rows; r += 2 * panel_rows)
-      panel_block<2>(x, r, w, first, last, y, y_stride, scratch);
-    for (; r + panel_rows <= rows; r += panel_rows)
-      panel_block<1>(x, r, w, first, last, y, y_stride, scratch);
+  // With other widths a broadcast of four weights would cross into the next row.
+  while (w.in % 4 == 0 && w.hi % 4 == 0 && rows - r >= panel_rows) {
+    const std::uint32_t whole = (rows - r) / panel_rows, panels = whole < gemm_panels_max ? whole : gemm_panels_max;
+    panel_block(x, r, panels, w, first, last, y, y_stride, scratch);
+    r += panels * panel_rows;
   }
   for (; r + 4 <= rows; r += 4) dot_rows<4>(x, r, w, first, last, y, y_stride);
   for (; r + 2 <= rows; r += 2) dot_rows<2>(x, r, w, first, last, y, y_stride);

@@ -51,7 +51,7 @@ std::size_t attention_scratch_floats(std::uint32_t positions, std::uint32_t head
 }
 
 std::size_t gemm_scratch_bytes(std::uint32_t in, std::uint32_t hi) {
-  return std::size_t{32} * (std::size_t{in} + hi);  // two panels of sixteen rows
+  return std::size_t{gemm_panels_max} * 16 * (std::size_t{in} + hi);
 }
 
 }  // namespace collm::engine

@@ -165,7 +165,7 @@ INSTANTIATE_TEST_SUITE_P(shapes, engine_gemm,
                                          gemm_shape{3, 40, 13, 8}, gemm_shape{5, 33, 7, 0}, gemm_shape{7, 64, 29, 16},
                                          gemm_shape{16, 100, 31, 20}, gemm_shape{17, 56, 12, 12},
                                          gemm_shape{33, 130, 27, 4}, gemm_shape{35, 576, 60, 48},
-                                         gemm_shape{50, 63, 5, 3}, gemm_shape{64, 1536, 16, 96}));
+                                         gemm_shape{50, 63, 5, 3}, gemm_shape{64, 1536, 16, 96}, gemm_shape{151, 40, 29, 8}));
 
 TEST(engine_kernels, lora_is_scale_x_at_bt_in_any_range_of_outputs) {
   std::mt19937 random(6);
