@@ -9,15 +9,15 @@ fmt() {
 
 tidy_file() {  # tidy_file FILE, before the time DEADLINE
   local file=${1#./} stamp findings
-  grep -qF "\"file\": \"$PWD/$file\"" build/compile_commands.json || return 0
-  stamp=build/tidy/$(cat .clang-tidy "$file" | sha256sum | cut -c1-32)
+  grep -qF "\"file\": \"$PWD/$file\"" "$build_folder/compile_commands.json" || return 0
+  stamp=$build_folder/tidy/$(cat .clang-tidy "$file" | sha256sum | cut -c1-32)
   [ ! -e "$stamp" ] || return 0
-  if [ "$(date +%s)" -gt "$DEADLINE" ]; then echo "$file" >>build/tidy/left; return 0; fi
-  if findings=$(clang-tidy-14 -p build --quiet --extra-arg=-Wno-unknown-warning-option "$file" 2>/dev/null); then
+  if [ "$(date +%s)" -gt "$DEADLINE" ]; then echo "$file" >>"$build_folder/tidy/left"; return 0; fi
+  if findings=$(clang-tidy-14 -p "$build_folder" --quiet --extra-arg=-Wno-unknown-warning-option "$file" 2>/dev/null); then
     touch "$stamp"
   else
     printf '%s\n' "$findings"
-    echo "$file" >>build/tidy/bad
+    echo "$file" >>"$build_folder/tidy/bad"
   fi
 }
 
@@ -25,21 +25,21 @@ tidy_file() {  # tidy_file FILE, before the time DEADLINE
 # it stops looking after TIDY_SECONDS (600); what is left over is said, and is done the next time.
 tidy() {
   need tidy
-  configure release build
-  run_tests build -R '^(tidy|include_matrix)$' || die "the style tests name what to mend above"
+  configure release "$build_folder"
+  run_tests "$build_folder" -R '^(tidy|include_matrix)$' || die "the style tests name what to mend above"
   say "clang-format"
   cpp_files | xargs -r clang-format-14 --dry-run -Werror 2>&1 | grep -m 20 'error:' && die "the lines above are not formatted: ./dev fmt"
   say "clang-tidy"
-  ninja -C build $(ninja -C build -t targets all | sed -n 's/^\(messages\/[a-z_]*\.capnp\.h\):.*/\1/p' | sort -u) >/dev/null ||
+  ninja -C "$build_folder" $(ninja -C "$build_folder" -t targets all | sed -n 's/^\(messages\/[a-z_]*\.capnp\.h\):.*/\1/p' | sort -u) >/dev/null ||
     die "the schemas do not compile: ./dev build says why"
-  mkdir -p build/tidy
+  mkdir -p "$build_folder/tidy"
   local seconds=${TIDY_SECONDS:-600}
   [ "${1:-}" != --all ] || seconds=100000
-  rm -f build/tidy/left build/tidy/bad
+  rm -f "$build_folder/tidy/left" "$build_folder/tidy/bad"
   export -f tidy_file
   cpp_files | grep '\.cpp$' | DEADLINE=$(($(date +%s) + seconds)) xargs -r -P "$(build_jobs)" -I '{}' bash -c 'tidy_file {}'
-  [ ! -e build/tidy/left ] || say "$(wc -l <build/tidy/left) files are left for the next ./dev tidy (or ./dev tidy --all)"
-  [ ! -e build/tidy/bad ] || die "$(wc -l <build/tidy/bad) files have findings, shown above: mend them, or say why not with NOLINT(check)"
+  [ ! -e "$build_folder/tidy/left" ] || say "$(wc -l <"$build_folder/tidy/left") files are left for the next ./dev tidy (or ./dev tidy --all)"
+  [ ! -e "$build_folder/tidy/bad" ] || die "$(wc -l <"$build_folder/tidy/bad") files have findings, shown above: mend them, or say why not with NOLINT(check)"
 }
 
 bench() {
@@ -56,9 +56,9 @@ $(find bench -maxdepth 1 -name '*.py' -o -maxdepth 1 -name '*.sh' | sed 's|.*/||
   fi
   find . -path ./build -prune -o -name "${name%_bench}_bench.cpp" -print | grep -q . ||
     die "there is no benchmark $name: ./dev bench lists them"
-  build release build "${name%_bench}_bench"
+  build release "$build_folder" "${name%_bench}_bench"
   say "$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2), $(nproc) cores, commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
-  exec "build/bin/${name%_bench}_bench" "$@"
+  exec "$build_folder/bin/${name%_bench}_bench" "$@"
 }
 
 interop() {

@@ -2,6 +2,7 @@
 
     run.py [CLIENT...]      openai, pycapnp; all of them when none is named
 """
+import os
 import pathlib
 import re
 import signal
@@ -15,6 +16,7 @@ import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 TREE = HERE.parents[1]
+COLLM = TREE / os.environ.get("build_folder", "build") / "bin" / "collm"
 MANIFEST = TREE / "deploy" / "manifests" / "demo.yaml"
 UP_SECONDS_MAX = 90
 STOP_SECONDS_MAX = 40
@@ -74,7 +76,7 @@ def main(names):
         text, ports = with_free_ports(MANIFEST.read_text())
         manifest = pathlib.Path(folder, "cluster.yaml")
         manifest.write_text(text)
-        cluster = subprocess.Popen([TREE / "build/bin/collm", "up", "-f", manifest], cwd=folder)
+        cluster = subprocess.Popen([COLLM, "up", "-f", manifest], cwd=folder)
         try:
             for port in ("8080", "8081"):
                 wait_ready(f"http://127.0.0.1:{ports[port]}", cluster)
