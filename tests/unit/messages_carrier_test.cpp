@@ -1,0 +1,186 @@
+// The carrier: zero copy inside a process, and what it refuses at the edge.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <future>
+
+#include "actors/caf.hpp"
+#include "messages/inference.capnp.h"
+#include "messages/registry.capnp.h"
+
+namespace collm {
+namespace {
+
+using schema::Request;
+using ::testing::HasSubstr;
+
+msg<Request> make_request(std::uint32_t tokens) {
+  return msg<Request>::build([&](Request::Builder to) {
+    to.setModel("assistant@3");
+    auto prompt = to.initPrompt(tokens);
+    for (std::uint32_t i = 0; i < tokens; ++i) prompt.set(i, i);
+  });
+}
+
+std::vector<std::byte> copy(std::span<const std::byte> bytes) {
+  return {bytes.begin(), bytes.end()};
+}
+
+std::vector<std::byte> words(std::initializer_list<std::uint64_t> values) {
+  std::vector<std::byte> out(values.size() * 8);
+  std::memcpy(out.data(), std::data(values), out.size());
+  return out;
+}
+
+/// Segment table of one segment, then its words.
+std::vector<std::byte> message(const std::vector<std::uint64_t>& segment) {
+  std::vector<std::byte> out(8 + segment.size() * 8);
+  const std::uint64_t table = static_cast<std::uint64_t>(segment.size()) << 32;
+  std::memcpy(out.data(), &table, 8);
+  std::memcpy(out.data() + 8, segment.data(), segment.size() * 8);
+  return out;
+}
+
+template <class T>
+std::string refusal(std::span<const std::byte> bytes, const limits& bounds = {}) {
+  auto m = msg<T>::from_bytes(bytes, bounds);
+  return m ? "" : std::string(to_string(m.failure().code)) + ": " + m.failure().message;
+}
+
+constexpr std::uint64_t one_pointer =
+    0x0001'0000'0000'0000;  // a struct of one pointer, right behind
+
+TEST(carrier, passes_between_actors_without_a_copy) {
+  caf::actor_system_config config;
+  caf::actor_system system(config);
+  const auto request = make_request(1000);
+  std::promise<const void*> seen;
+  auto arrived = seen.get_future();
+  auto last = system.spawn([&seen](caf::event_based_actor* self) -> caf::behavior {
+    return {[&seen, self](const msg<Request>& m) {
+      seen.set_value(m.read()->getPrompt().begin() == m.read()->getPrompt().end()
+                         ? nullptr
+                         : m.bytes().data());
+      self->quit();
+    }};
+  });
+  auto first = system.spawn([last](caf::event_based_actor* self) -> caf::behavior {
+    return {[last, self](const msg<Request>& m) {
+      self->send(last, m);
+      self->quit();
+    }};
+  });
+  caf::anon_send(first, request);
+  EXPECT_EQ(arrived.get(), static_cast<const void*>(request.bytes().data()));
+}
+
+TEST(carrier, gives_back_what_was_built) {
+  const auto sent = make_request(3);
+  auto got = msg<Request>::from_bytes(sent.bytes());
+  ASSERT_TRUE(got) << got.failure().message;
+  auto view = got->read();
+  EXPECT_STREQ(view->getModel().cStr(), "assistant@3");
+  EXPECT_EQ(view->getPrompt()[2], 2u);
+  EXPECT_EQ(view->getSampling().getTopP(), 1.0f);  // a default of the schema
+}
+
+TEST(carrier, takes_messages_of_several_segments) {
+  capnp::MallocMessageBuilder builder(4, capnp::AllocationStrategy::FIXED_SIZE);
+  auto root = builder.initRoot<Request>();
+  root.setModel(std::string(300, 'm').c_str());
+  root.initPrompt(100);
+  ASSERT_GT(builder.getSegmentsForOutput().size(), 1u);
+  const auto flat = flatten(builder);
+  auto got = msg<Request>::from_bytes(std::as_bytes(std::span(flat->words.get(), flat->count)));
+  ASSERT_TRUE(got) << got.failure().message;
+  EXPECT_EQ(got->read()->getPrompt().size(), 100u);
+}
+
+TEST(carrier, may_be_read_any_number_of_times) {
+  const auto m = make_request(10000);
+  auto view = m.read();
+  for (int i = 0; i < 5000; ++i) ASSERT_EQ(view->getPrompt().size(), 10000u);
+}
+
+TEST(carrier, refuses_one_byte_past_the_limit) {
+  const auto m = make_request(100);
+  limits bounds;
+  bounds.frame_bytes_max = m.bytes().size();
+  EXPECT_EQ(refusal<Request>(m.bytes(), bounds), "");
+  bounds.frame_bytes_max -= 1;
+  EXPECT_THAT(refusal<Request>(m.bytes(), bounds), HasSubstr("too_large: message of"));
+}
+
+TEST(carrier, refuses_what_is_not_whole_words) {
+  auto bytes = copy(make_request(4).bytes());
+  EXPECT_THAT(refusal<Request>({}), HasSubstr("whole number of 8-byte words, not 0"));
+  for (int cut = 1; cut < 8; ++cut) {
+    EXPECT_THAT(refusal<Request>(std::span(bytes).first(bytes.size() - cut)),
+                HasSubstr("corrupt: a Cap'n Proto"));
+  }
+}
+
+TEST(carrier, refuses_every_truncation) {
+  auto bytes = copy(make_request(40).bytes());
+  for (std::size_t size = 8; size < bytes.size(); size += 8) {
+    EXPECT_THAT(refusal<Request>(std::span(bytes).first(size)), HasSubstr("corrupt: ")) << size;
+  }
+}
+
+TEST(carrier, refuses_segment_tables_that_lie) {
+  EXPECT_THAT(refusal<Request>(words({0xffffffff'ffffffff, 0})),
+              HasSubstr("corrupt: "));  // 2^32 segments
+  EXPECT_THAT(refusal<Request>(words({0x20000000'00000000, 0})),
+              HasSubstr("corrupt: "));  // 4 GiB in one
+  EXPECT_THAT(refusal<Request>(words({0x00000001'00000001, 0x00000000'00000009, 0})),
+              HasSubstr("corrupt: "));
+}
+
+TEST(carrier, refuses_nesting_bombs) {
+  limits bounds;
+  bounds.nesting_max = 16;
+  std::vector<std::uint64_t> chain(10, one_pointer);
+  chain.push_back(0);
+  EXPECT_EQ(refusal<schema::VersionList>(message(chain), bounds), "");
+  chain.assign(200, one_pointer);
+  chain.push_back(0);
+  EXPECT_THAT(refusal<schema::VersionList>(message(chain), bounds),
+              HasSubstr("corrupt: malformed"));
+  const std::uint64_t to_itself = one_pointer | 0xffff'fffc;  // offset -1
+  EXPECT_THAT(refusal<schema::VersionList>(message({one_pointer, to_itself}), bounds),
+              HasSubstr("corrupt: "));
+}
+
+TEST(carrier, refuses_amplification) {
+  // 1,000 pointers, all to one list of 1,000 words: a kilobyte that reads as a megaword.
+  std::vector<std::uint64_t> segment = {one_pointer};
+  segment.push_back(0x1ull | (1000ull * 8 + 6) << 32);  // list of 1,000 pointers, right behind
+  for (std::uint64_t i = 0; i < 1000; ++i)
+    segment.push_back(0x1ull | (999 - i) << 2 | (1000ull * 8 + 5) << 32);
+  segment.resize(segment.size() + 1000, 7);
+  EXPECT_THAT(refusal<schema::VersionList>(message(segment)), HasSubstr("corrupt: malformed"));
+}
+
+TEST(carrier, refuses_lists_of_nothing_that_claim_to_be_long) {
+  // A list of 2^29 - 1 structs without a word each: eight bytes that would keep a handler busy for
+  // minutes.
+  const std::uint64_t list = 0x1ull | 7ull << 32;   // composite, 0 words
+  const std::uint64_t tag = (0x1fff'ffffull << 2);  // count, no data, no pointers
+  EXPECT_THAT(refusal<schema::VersionList>(message({one_pointer, list, tag})),
+              HasSubstr("corrupt: "));
+}
+
+TEST(carrier, guard_turns_a_readers_exception_into_an_error) {
+  // The root is well formed, but `model` points to a struct: only the typed getter can know.
+  std::vector<std::uint64_t> segment = {one_pointer, one_pointer, 0};
+  auto m = msg<Request>::from_bytes(message(segment));
+  if (!m) return;  // refused at the edge: as good
+  const auto read = guard([&] { return std::string(m->read()->getModel().cStr()); });
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.failure().code, errc::corrupt);
+  EXPECT_THAT(read.failure().message, HasSubstr("malformed message"));
+}
+
+}  // namespace
+}  // namespace collm
