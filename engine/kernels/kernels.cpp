@@ -19,7 +19,8 @@ bool has_vnni() {
 std::vector<const kernel_table*> runnable() {
   std::vector<const kernel_table*> paths;
   if (has_vnni()) paths.push_back(&kernels_avx512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) paths.push_back(&kernels_avx2);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    paths.push_back(&kernels_avx2);
   paths.push_back(&kernels_portable);
   return paths;
 }
@@ -46,7 +47,8 @@ const kernel_table& kernels() {
 std::string kernel_path() { return kernels().name; }
 
 std::size_t attention_scratch_floats(std::uint32_t positions, std::uint32_t head_dim) {
-  const std::size_t padded = (std::size_t{positions} + block_positions - 1) / block_positions * block_positions;
+  const std::size_t padded =
+      (std::size_t{positions} + block_positions - 1) / block_positions * block_positions;
   return attention_queries * (padded + head_dim);
 }
 

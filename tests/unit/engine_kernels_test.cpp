@@ -1,4 +1,5 @@
-// Every kernel against its naive twin, on every instruction path of this machine, and all paths against each other byte by byte.
+// Every kernel against its naive twin, on every instruction path of this machine, and all paths
+// against each other byte by byte.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -58,7 +59,8 @@ TEST(engine_kernels, rms_norm_matches_its_formula) {
     for (float v : x) squares += static_cast<double>(v) * static_cast<double>(v);
     const double inverse = 1 / std::sqrt(squares / n + 1e-5);
     for (std::uint32_t i = 0; i < n; ++i)
-      EXPECT_NEAR(y[i], x[i] * inverse * gain[i], 1e-5 * (1 + std::fabs(static_cast<double>(y[i])))) << n;
+      EXPECT_NEAR(y[i], x[i] * inverse * gain[i], 1e-5 * (1 + std::fabs(static_cast<double>(y[i]))))
+          << n;
   }
 }
 
@@ -107,11 +109,13 @@ TEST(engine_kernels, quantised_rows_stand_for_their_floats_and_outliers_keep_15_
     (void)same_on_all_paths([&](const kernel_table& k) {
       k.quantise(x.data(), p.view, rows.view, 1);
       std::vector<float> out;
-      for (std::uint32_t i = 0; i < in; ++i) out.push_back(static_cast<float>(naive::activation(rows, p.view, 1, i)));
+      for (std::uint32_t i = 0; i < in; ++i)
+        out.push_back(static_cast<float>(naive::activation(rows, p.view, 1, i)));
       return out;
     });
     for (std::uint32_t i = 0; i < in; ++i)
-      EXPECT_NEAR(naive::activation(rows, p.view, 1, i), x[i], rows.scales[1] * 0.5001) << in << " " << i;
+      EXPECT_NEAR(naive::activation(rows, p.view, 1, i), x[i], rows.scales[1] * 0.5001)
+          << in << " " << i;
   }
 }
 
@@ -156,16 +160,19 @@ TEST_P(engine_gemm, matches_the_naive_product_and_no_row_depends_on_its_neighbou
     std::vector<float> alone(out);
     kernels().gemm(one, 1, p.view, 0, out / 2, alone.data(), out, scratch.data());
     kernels().gemm(one, 1, p.view, out / 2, out, alone.data(), out, scratch.data());
-    EXPECT_EQ(0, std::memcmp(alone.data(), y.data() + std::size_t{r} * out, out * sizeof(float))) << r;
+    EXPECT_EQ(0, std::memcmp(alone.data(), y.data() + std::size_t{r} * out, out * sizeof(float)))
+        << r;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(shapes, engine_gemm,
-                         testing::Values(gemm_shape{0, 8, 4, 0}, gemm_shape{1, 1, 1, 0}, gemm_shape{1, 24, 97, 4},
-                                         gemm_shape{3, 40, 13, 8}, gemm_shape{5, 33, 7, 0}, gemm_shape{7, 64, 29, 16},
+                         testing::Values(gemm_shape{0, 8, 4, 0}, gemm_shape{1, 1, 1, 0},
+                                         gemm_shape{1, 24, 97, 4}, gemm_shape{3, 40, 13, 8},
+                                         gemm_shape{5, 33, 7, 0}, gemm_shape{7, 64, 29, 16},
                                          gemm_shape{16, 100, 31, 20}, gemm_shape{17, 56, 12, 12},
                                          gemm_shape{33, 130, 27, 4}, gemm_shape{35, 576, 60, 48},
-                                         gemm_shape{50, 63, 5, 3}, gemm_shape{64, 1536, 16, 96}, gemm_shape{151, 40, 29, 8}));
+                                         gemm_shape{50, 63, 5, 3}, gemm_shape{64, 1536, 16, 96},
+                                         gemm_shape{151, 40, 29, 8}));
 
 TEST(engine_kernels, lora_is_scale_x_at_bt_in_any_range_of_outputs) {
   std::mt19937 random(6);
@@ -173,7 +180,8 @@ TEST(engine_kernels, lora_is_scale_x_at_bt_in_any_range_of_outputs) {
     for (std::uint32_t in : {1u, 24u, 33u}) {
       const std::uint32_t out = 37;
       const auto x = random_floats(random, in), a = random_floats(random, std::size_t{rank} * in);
-      const auto bt = random_floats(random, std::size_t{rank} * out), start = random_floats(random, out);
+      const auto bt = random_floats(random, std::size_t{rank} * out),
+                 start = random_floats(random, out);
       const auto y = same_on_all_paths([&](const kernel_table& k) {
         std::vector<float> t(rank), to = start;
         k.lora_down(x.data(), a.data(), in, rank, 0.5f, t.data());
@@ -185,7 +193,8 @@ TEST(engine_kernels, lora_is_scale_x_at_bt_in_any_range_of_outputs) {
         double expected = start[o];
         for (std::uint32_t j = 0; j < rank; ++j) {
           double t = 0;
-          for (std::uint32_t i = 0; i < in; ++i) t += static_cast<double>(x[i]) * static_cast<double>(a[j * in + i]);
+          for (std::uint32_t i = 0; i < in; ++i)
+            t += static_cast<double>(x[i]) * static_cast<double>(a[j * in + i]);
           expected += 0.5 * t * static_cast<double>(bt[j * out + o]);
         }
         EXPECT_NEAR(y[o], expected, 1e-4);
@@ -216,7 +225,8 @@ struct paged {
   std::size_t stride;
 };
 
-class engine_attention : public testing::TestWithParam<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> {};
+class engine_attention
+    : public testing::TestWithParam<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> {};
 
 TEST_P(engine_attention, matches_the_naive_one_and_gives_a_row_the_same_bytes_alone) {
   const auto [position, rows, dim] = GetParam();
@@ -240,20 +250,25 @@ TEST_P(engine_attention, matches_the_naive_one_and_gives_a_row_the_same_bytes_al
     return out;
   });
   for (std::uint32_t pair = 0; pair < rows * group; ++pair) {
-    const auto expected = naive::attention(q.data() + pair * dim, kv.keys, kv.values, position + pair / group + 1);
-    for (std::uint32_t d = 0; d < dim; ++d) EXPECT_NEAR(y[pair * dim + d], expected[d], 1e-5) << pair;
+    const auto expected =
+        naive::attention(q.data() + pair * dim, kv.keys, kv.values, position + pair / group + 1);
+    for (std::uint32_t d = 0; d < dim; ++d)
+      EXPECT_NEAR(y[pair * dim + d], expected[d], 1e-5) << pair;
   }
   for (std::uint32_t r = 0; r < rows; ++r) {
     std::vector<float> alone(std::size_t{group} * dim);
     auto one = task;
     one.q += r * task.q_stride, one.out = alone.data(), one.rows = 1, one.position = position + r;
     kernels().attend(one);
-    EXPECT_EQ(0, std::memcmp(alone.data(), y.data() + r * alone.size(), alone.size() * sizeof(float))) << r;
+    EXPECT_EQ(0,
+              std::memcmp(alone.data(), y.data() + r * alone.size(), alone.size() * sizeof(float)))
+        << r;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(shapes, engine_attention,
-                         testing::Combine(testing::Values(0u, 1u, 15u, 16u, 70u), testing::Values(1u, 2u, 5u, 20u),
+                         testing::Combine(testing::Values(0u, 1u, 15u, 16u, 70u),
+                                          testing::Values(1u, 2u, 5u, 20u),
                                           testing::Values(2u, 8u, 12u, 32u, 64u)));
 
 }  // namespace
