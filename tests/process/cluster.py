@@ -1,4 +1,7 @@
-"""A real cluster of real processes for the tests beside this file: started from a manifest of its own, ended by pid."""
+"""A real cluster of real processes for the tests beside this file.
+
+Started from a manifest of its own, ended by pid.
+"""
 import http.client
 import json
 import os
@@ -17,14 +20,16 @@ spec:
   model: {{source: smollm2-135m-instruct, precision: int8}}
   memory: {{budget: 3Gi}}
   adapters:
-    - {{name: assistant, rank: 8, alpha: 16, targets: [q, k, v, o, gate, up, down], residency: site}}
+    - {{name: assistant, rank: 8, alpha: 16, residency: site}}
   head:
     stateDir: {state}
     gateway: {{http: 127.0.0.1:{head}, capnp: 127.0.0.1:{native}}}
     listen: 127.0.0.1:{link}
   nodes:
-    - {{name: edge-a, site: kitchen, placement: {placement}, threads: 1, kvCache: 128Mi, gateway: {{http: 127.0.0.1:{a}}}}}
-    - {{name: edge-b, site: workshop, placement: {placement}, threads: 1, kvCache: 128Mi, gateway: {{http: 127.0.0.1:{b}}}}}
+    - {{name: edge-a, site: kitchen, placement: {placement}, threads: 1, kvCache: 256Mi,
+        gateway: {{http: 127.0.0.1:{a}}}}}
+    - {{name: edge-b, site: workshop, placement: {placement}, threads: 1, kvCache: 256Mi,
+        gateway: {{http: 127.0.0.1:{b}}}}}
   slo: {{ttft: 2s, tpot: 120ms}}
   coordinator: {{policy: inference_only}}
 """
@@ -58,12 +63,12 @@ class Cluster:
         state = os.path.join(self.dir.name, "state")
         self.manifest = os.path.join(self.dir.name, "cluster.yaml")
         with open(self.manifest, "w") as f:
-            f.write(MANIFEST.format(state=state, head=self.head, native=self.native, link=self.link, a=self.a, b=self.b,
-                                    placement=placement))
+            f.write(MANIFEST.format(state=state, head=self.head, native=self.native, link=self.link,
+                                    a=self.a, b=self.b, placement=placement))
         self.log = open(os.path.join(self.dir.name, "up.log"), "w+")
         self.collm = collm
-        self.process = subprocess.Popen([collm, "up", "-f", self.manifest], stdout=self.log, stderr=subprocess.STDOUT,
-                                        stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen([collm, "up", "-f", self.manifest], stdout=self.log,
+                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
 
     def __enter__(self):
         try:
@@ -91,7 +96,8 @@ class Cluster:
             self.log.seek(0)
             raise AssertionError("collm up ended: " + self.log.read())
         try:
-            return all(n["state"] == "serving" and n.get("snapshot", {}).get("replicas") for n in self.status()["nodes"])
+            return all(n["state"] == "serving" and n.get("snapshot", {}).get("replicas")
+                       for n in self.status()["nodes"])
         except OSError:
             return False
 
@@ -108,7 +114,8 @@ class Cluster:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
         try:
             payload = None if body is None else json.dumps(body)
-            connection.request(method, path, payload, {"Content-Type": "application/json", **(headers or {})})
+            connection.request(method, path, payload,
+                               {"Content-Type": "application/json", **(headers or {})})
             reply = connection.getresponse()
             data = reply.read()
             kind = reply.getheader("Content-Type", "")
@@ -126,9 +133,11 @@ class Cluster:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         out, finish = "", None
         try:
-            body = {"model": "assistant", "max_tokens": max_tokens, "temperature": 0, "stream": True, "ignore_eos": True,
+            body = {"model": "assistant", "max_tokens": max_tokens, "temperature": 0,
+                    "stream": True, "ignore_eos": True,
                     "messages": [{"role": "user", "content": text}]}
-            connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
+            connection.request("POST", "/v1/chat/completions", json.dumps(body),
+                               {"Content-Type": "application/json"})
             reply = connection.getresponse()
             if reply.status != 200:
                 return f"http {reply.status}", reply.read().decode()
