@@ -29,7 +29,7 @@ function differences(shape: Shape<unknown>, value: unknown, place: string): stri
 
 type Parts = Shape<unknown>["parts"];
 
-/** Notes which fields of which struct occur in the value; one struct may stand in several places. */
+/** Notes which fields of which struct occur in the value; a struct may stand in several places. */
 function note(shape: Shape<unknown>, value: unknown, seen: Map<Parts, Set<string>>): void {
   const item = shape.parts["item"];
   if (shape.kind === "list" && item) (value as unknown[]).forEach((one) => note(item, one, seen));

@@ -58,7 +58,7 @@ test("numbers that should be zero draw the eye only if they are not", () => {
 
 test("requests, versions and memory are counted", () => {
   shows(live, "edge-a kitchen 11 12,361 12,345 2 1 2", "All 22 24,722 24,690 4 2 4");
-  shows(live, "assistant@2 serving edge-a 10 edge-b 10 5f0e1d2c3b4a assistant@1");
+  shows(live, "assistant@2 serving edge-a 10 · edge-b 10 5f0e1d2c3b4a assistant@1");
   shows(live, "assistant@1 retired edge-a (draining) 1");
   shows(live, "base 138 MiB 140 MiB one copy, mapped by 2 processes");
   shows(live, "versions 18 MiB not bounded apart edge-a 9.2 MiB · edge-b 9.2 MiB");

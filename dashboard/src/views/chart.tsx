@@ -73,6 +73,7 @@ function optionsFor(
       axis({
         values: (_plot, splits) => splits.map((s) => clock(s * 1000)),
         space: 70,
+        size: 26,
         grid: { show: false },
       }),
       axis({

@@ -43,7 +43,7 @@ export function Header({ status }: { status: ClusterStatus }) {
   return (
     <header>
       <div class="title">
-        <h1>{status.cluster || "unnamed cluster"}</h1>
+        <span class="product">CoLLM</span> <h1>{status.cluster || "unnamed cluster"}</h1>{" "}
         <span class={`badge ${tone}`}>{words}</span>
       </div>
       <Facts
@@ -57,7 +57,7 @@ export function Header({ status }: { status: ClusterStatus }) {
           ["Precision", status.precision],
           ["Kernels", kernelPaths(status)],
           ["Up for", duration(status.uptimeMs)],
-          ["CoLLM", status.version],
+          ["Version", status.version],
         ]}
       />
       <Figures status={status} />
@@ -106,7 +106,7 @@ function Figures({ status }: { status: ClusterStatus }) {
         note={`promised ${status.sloTpotMs} ms`}
         hint="Time per output token after the first, last minute, worst node"
       />
-      <Figure name="Memory" value={bytes(used)} note="in the ledger" />
+      <Figure name="Memory" value={bytes(used)} note="in the ledger, shared base once" />
     </dl>
   );
 }

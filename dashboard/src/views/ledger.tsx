@@ -6,7 +6,11 @@ import { Bar, Empty, Section, Table, type Column } from "./parts";
 
 function Used({ row }: { row: LedgerRow }) {
   if (row.budget <= 0) return <>{bytes(row.used)}</>;
-  return <Bar share={row.used / row.budget}>{bytes(row.used)}</Bar>;
+  return (
+    <Bar share={row.used / row.budget} high={1.001}>
+      {bytes(row.used)}
+    </Bar>
+  );
 }
 
 function holdersOf(row: LedgerRow): string {

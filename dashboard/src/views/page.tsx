@@ -26,7 +26,6 @@ export function Page({ state, unlock }: { state: State; unlock: (key: string) =>
             <Ledger status={status} />
             <Events log={state.log} />
           </main>
-          <footer>CoLLM {status.version}</footer>
         </div>
       )}
     </>

@@ -10,8 +10,7 @@ export function Section(props: {
   return (
     <section aria-labelledby={props.id}>
       <h2 id={props.id}>
-        {props.title}
-        {props.note ? <small>{props.note}</small> : null}
+        {props.title} {props.note ? <small>{props.note}</small> : null}
       </h2>
       {props.children}
     </section>
@@ -93,10 +92,17 @@ function Foot({ cells }: { cells: readonly ComponentChildren[] }) {
   );
 }
 
+interface BarProps {
+  readonly share: number;
+  /** From here on the bar is coloured as high. */
+  readonly high: number;
+  readonly children: ComponentChildren;
+}
+
 /** A share as a bar beside its words. The words carry the meaning; the bar is for the eye. */
-export function Bar({ share, children }: { share: number; children: ComponentChildren }) {
+export function Bar({ share, high, children }: BarProps) {
   const width = Number.isFinite(share) ? Math.min(1, Math.max(0, share)) : 0;
-  const fill = width >= 0.9 ? "fill high" : "fill";
+  const fill = share >= high ? "fill high" : "fill";
   return (
     <span class="bar">
       <span class="track" aria-hidden="true">

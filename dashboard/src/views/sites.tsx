@@ -21,7 +21,10 @@ const replicaColumns: readonly Column<ReplicaStatus>[] = [
     cell: (r) => {
       const used = r.kvBlocksTotal - r.kvBlocksFree;
       return (
-        <Bar share={used / r.kvBlocksTotal}>{`${count(used)} of ${count(r.kvBlocksTotal)}`}</Bar>
+        <Bar
+          share={used / r.kvBlocksTotal}
+          high={0.95}
+        >{`${count(used)} of ${count(r.kvBlocksTotal)}`}</Bar>
       );
     },
   },
@@ -71,7 +74,11 @@ const actorColumns: readonly Column<ActorStatus>[] = [
   {
     title: "Busy",
     hint: "Share of the last second spent in handlers",
-    cell: (a) => <Bar share={a.busyShare}>{share(a.busyShare)}</Bar>,
+    cell: (a) => (
+      <Bar share={a.busyShare} high={0.9}>
+        {share(a.busyShare)}
+      </Bar>
+    ),
   },
   { title: "Processed", hint: "Messages since start", cell: (a) => count(a.processed) },
   {
@@ -138,8 +145,7 @@ function Node({ node }: { node: NodeStatus }) {
   return (
     <details class={silent ? "node silent" : "node"} open>
       <summary>
-        <h3>{node.name}</h3>
-        <Badge state={node.state} />
+        <h3>{node.name}</h3> <Badge state={node.state} />{" "}
         <span class="dim">
           heard {lastHeard(node)}
           {node.restarts === 0 ? "" : `, ${plural(node.restarts, "restart")}`}

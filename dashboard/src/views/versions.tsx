@@ -8,8 +8,9 @@ function Holders({ row }: { row: VersionRow }) {
   if (row.holders.length === 0) return <>nowhere</>;
   return (
     <>
-      {row.holders.map((holder) => (
-        <span class="holder" key={holder.node}>
+      {row.holders.map((holder, index) => (
+        <span key={holder.node}>
+          {index === 0 ? "" : " · "}
           {holder.node}
           {holder.state === row.state ? "" : ` (${holder.state})`} <b>{count(holder.pins)}</b>
         </span>
