@@ -60,7 +60,6 @@ error system_error(const std::string& what, const fs::path& file) {
 }
 
 // -- making
-// ----------------------------------------------------------------------------------------------------------------
 
 result<key_ptr> make_key() {
   key_ptr key(EVP_EC_gen("P-256"));
@@ -133,7 +132,6 @@ result<identity> make_identity(role as, const std::string& common_name, const id
 }
 
 // -- files
-// -----------------------------------------------------------------------------------------------------------------
 
 struct descriptor {
   int fd = -1;
@@ -222,7 +220,6 @@ result<key_ptr> load_key(const fs::path& file) {
 }
 
 // -- checking
-// --------------------------------------------------------------------------------------------------------------
 
 std::string common_name_of(X509* certificate) {
   X509_NAME* name = X509_get_subject_name(certificate);

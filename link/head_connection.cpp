@@ -11,8 +11,9 @@ using schema::VersionList;
 using schema::VersionRecord;
 
 constexpr int watch_parts = 8;  // how finely silence is measured
-// A node has a beat, a few registrations and 64 events open at a time, and keeps answers to none.
-constexpr quota node_quota{256, 4};
+// What a node may have open: 16 unanswered tokens a request in flight, beside them a beat,
+// registrations and events.
+constexpr quota node_quota{remote_requests::in_flight_max * 16 + 256, 4};
 
 [[noreturn]] void refuse(const error& why) { kj::throwFatalException(to_exception(why)); }
 

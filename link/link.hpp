@@ -31,7 +31,6 @@ inline constexpr std::uint32_t protocol_current = 1;
 using log_function = std::function<void(schema::EventLevel, const std::string&)>;
 
 // -- head
-// ------------------------------------------------------------------------------------------------------------------
 
 struct server_options {
   std::string listen;  ///< "127.0.0.1:8099"; port 0: any free one
@@ -75,7 +74,6 @@ class link_server {
 };
 
 // -- node
-// ------------------------------------------------------------------------------------------------------------------
 
 enum class link_state : std::uint8_t { connected, lost };
 
@@ -133,7 +131,6 @@ class link_client {
 };
 
 // -- native port
-// -----------------------------------------------------------------------------------------------------------
 
 /// prompt_encoder::encode with its encoder bound; called on the loop thread.
 using encode_function = std::function<result<gateway::prompt_encoder::encoded>(

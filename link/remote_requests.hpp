@@ -27,7 +27,7 @@ class remote_requests final : private kj::TaskSet::ErrorHandler {
   /// Ends all of them with this failure; none starts any more.
   void end_all(const error& why);
 
-  static constexpr std::size_t in_flight_max = 4096;  // far above what one node's queues admit
+  static constexpr std::uint32_t in_flight_max = 4096;  // far above what one node's queues admit
 
   struct entry;
 

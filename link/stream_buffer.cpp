@@ -1,5 +1,7 @@
 #include "link/stream_buffer.hpp"
 
+#include <algorithm>
+
 #include "link/outcome.hpp"
 
 namespace collm::link {
@@ -8,6 +10,12 @@ namespace {
 std::uint32_t tokens_in(const stream_event& event) {
   const auto* chunk = std::get_if<msg<schema::TokenChunk>>(&event);
   return chunk ? chunk->read()->getTokens().size() : 0;
+}
+
+/// What it takes of the buffer: a chunk without tokens is not free.
+std::uint32_t weight_of(const stream_event& event) {
+  const bool chunk = std::holds_alternative<msg<schema::TokenChunk>>(event);
+  return chunk ? std::max(tokens_in(event), 1u) : 0;
 }
 
 }  // namespace
@@ -22,15 +30,15 @@ void stream_buffer::note(const stream_event& event) {
 }
 
 void stream_buffer::push(stream_event event) {
-  const auto tokens = tokens_in(event);
+  const auto weight = weight_of(event);
   std::unique_lock lock(mutex_);
   if (ended_ || overrun_) return;
-  if (tokens_ + tokens > tokens_max_) {
+  if (weight_ + weight > tokens_max_) {
     overrun_ = true;
     waking_ = false;  // told at once, also to a reader that waits for credit
   } else {
     note(event);
-    tokens_ += tokens;
+    weight_ += weight;
     events_.push_back(std::move(event));
   }
   wake(std::move(lock));
@@ -70,9 +78,8 @@ std::optional<stream_event> stream_buffer::take() {
   if (events_.empty()) return std::nullopt;
   auto event = std::move(events_.front());
   events_.pop_front();
-  const auto tokens = tokens_in(event);
-  tokens_ -= tokens;
-  tokens_taken_ += tokens;
+  weight_ -= weight_of(event);
+  tokens_taken_ += tokens_in(event);
   return event;
 }
 

@@ -56,7 +56,7 @@ class stream_buffer {
 
   mutable std::mutex mutex_;
   std::deque<stream_event> events_;
-  std::uint32_t tokens_ = 0;  // in events_
+  std::uint32_t weight_ = 0;  // of events_, at most tokens_max_
   std::uint32_t prompt_tokens_ = 0;
   bool accepted_ = false, ended_ = false, overrun_ = false, waking_ = false;
   std::weak_ptr<stream_reader> reader_;
