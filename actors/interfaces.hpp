@@ -26,7 +26,6 @@ using caf::replies_to;
 using caf::typed_actor;
 
 // -- verbs
-// -------------------------------------------------------------------------------------------------------------------
 using status_atom = caf::atom_constant<caf::atom("status")>;
 using cancel_atom = caf::atom_constant<caf::atom("cancel")>;
 using credit_atom = caf::atom_constant<caf::atom("credit")>;
@@ -49,7 +48,6 @@ using promote_atom = caf::atom_constant<caf::atom("promote")>;
 using rollback_atom = caf::atom_constant<caf::atom("rollback")>;
 
 // -- values that stay inside a process
-// ---------------------------------------------------------------------------------------
 
 /// Outcome of a request between actors: result<T> as a message. Expected failures travel in it,
 /// never as caf::error.
@@ -102,7 +100,6 @@ struct child_exit {
 };
 
 // -- actors
-// ------------------------------------------------------------------------------------------------------------------
 
 /// Where an answer goes: the gateway's bridge or a link adapter. One a request.
 using sink_actor =

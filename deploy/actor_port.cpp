@@ -53,10 +53,7 @@ std::vector<gateway::model_row> rows_of(const port_deps& deps,
 }  // namespace
 
 actor_port::actor_port(caf::actor_system& system, port_deps deps, std::uint64_t id_seed)
-    : system_(system),
-      deps_(std::move(deps)),
-      ids_(id_seed),
-      in_flight_(std::make_shared<std::atomic<std::uint32_t>>(0)) {}
+    : system_(system), deps_(std::move(deps)), ids_(id_seed) {}
 
 actor_port::~actor_port() { close(); }
 
@@ -84,7 +81,7 @@ void actor_port::submit(msg<schema::Request> request, std::shared_ptr<gateway::s
                  .finish = [to](auto m) { to->finish(std::move(m)); },
                  .reject = [to](auto m) { to->reject(std::move(m)); }},
       .ended =
-          [live = live_, in_flight = in_flight_](request_id ended) {
+          [live = live_, in_flight = deps_.in_flight](request_id ended) {
             in_flight->fetch_sub(1);
             const std::lock_guard lock(live->mutex);
             live->by_id.erase(ended);
@@ -99,7 +96,7 @@ void actor_port::submit(msg<schema::Request> request, std::shared_ptr<gateway::s
     to->reject(actors::reject_message(id, {errc::draining, "this process is stopping", 5000}));
     return;
   }
-  in_flight_->fetch_add(1);
+  deps_.in_flight->fetch_add(1);
   live_->by_id.emplace(id,
                        system_.spawn(actors::bridge_behavior, std::move(deps), std::move(request)));
 }

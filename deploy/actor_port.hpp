@@ -29,6 +29,7 @@ struct port_deps {
   std::function<std::string()> fault;  ///< empty: alive
   std::function<bool()> ready;
   std::function<void()> request_stop;
+  std::shared_ptr<std::atomic<std::uint32_t>> in_flight;  ///< requests that have not ended
   limits bounds;
 };
 
@@ -56,8 +57,6 @@ class actor_port final : public gateway::port {
   std::string health_text() const override;
   bool ready() const override { return deps_.ready(); }
 
-  /// Requests that have not ended; shared with telemetry and the node's drain.
-  std::shared_ptr<std::atomic<std::uint32_t>> in_flight() const { return in_flight_; }
   /// Drops every actor handle; afterwards requests are refused. Before the actor system ends.
   void close();
 
@@ -73,7 +72,6 @@ class actor_port final : public gateway::port {
   port_deps deps_;
   std::atomic<request_id> ids_;
   std::shared_ptr<live_bridges> live_ = std::make_shared<live_bridges>();
-  std::shared_ptr<std::atomic<std::uint32_t>> in_flight_;
 };
 
 }  // namespace collm::deploy

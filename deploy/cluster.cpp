@@ -52,7 +52,8 @@ struct cluster::impl {
   std::shared_ptr<std::atomic<bool>> draining = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<std::atomic<std::uint32_t>> serving =
       std::make_shared<std::atomic<std::uint32_t>>(0);
-  std::shared_ptr<std::atomic<std::uint32_t>> in_flight;
+  std::shared_ptr<std::atomic<std::uint32_t>> in_flight =
+      std::make_shared<std::atomic<std::uint32_t>>(0);
   std::unique_ptr<child_processes> children;
   telemetry_actor telemetry;
   registry_actor registry;
@@ -122,23 +123,21 @@ result<void> cluster::impl::start_actors() {
   auto versions = store::open_version_store(plan.head.state_dir / "registry.db");
   if (!versions) return versions.failure();
   auto& sys = system->get();
-  in_flight = std::make_shared<std::atomic<std::uint32_t>>(0);
-  telemetry = sys.spawn(
-      telemetry_behavior,
-      telemetry_deps{.node = "head",
-                     .site = "",
-                     .model = plan.model.name,
-                     .kernel_path = engine::kernel_path(),
-                     .http_address = to_string(plan.head.http),
-                     .board = board,
-                     .ledger = {},
-                     .beats = {},
-                     .ttft_slo_ms = double(plan.slo.ttft_ms),
-                     .tpot_slo_ms = double(plan.slo.tpot_ms),
-                     .requests_in_flight = [this] { return port ? port->in_flight()->load() : 0; },
-                     .draining = [d = draining] { return d->load(); },
-                     .on_event = log_event,
-                     .counts = board->make("telemetry", "")});
+  telemetry = sys.spawn(telemetry_behavior,
+                        telemetry_deps{.node = "head",
+                                       .site = "",
+                                       .model = plan.model.name,
+                                       .kernel_path = engine::kernel_path(),
+                                       .http_address = to_string(plan.head.http),
+                                       .board = board,
+                                       .ledger = {},
+                                       .beats = {},
+                                       .ttft_slo_ms = double(plan.slo.ttft_ms),
+                                       .tpot_slo_ms = double(plan.slo.tpot_ms),
+                                       .requests_in_flight = [n = in_flight] { return n->load(); },
+                                       .draining = [d = draining] { return d->load(); },
+                                       .on_event = log_event,
+                                       .counts = board->make("telemetry", "")});
   registry =
       sys.spawn(registry_behavior, registry_deps{std::move(*versions), model.base_digest, telemetry,
                                                  "head", board->make("registry", "")});
@@ -215,6 +214,7 @@ result<void> cluster::impl::start_gateways() {
                  .fault = [] { return std::string(); },
                  .ready = [d = draining, n = serving] { return !d->load() && n->load() > 0; },
                  .request_stop = [asked = stop_asked] { asked->store(true); },
+                 .in_flight = in_flight,
                  .bounds = plan.bounds};
   port = std::make_shared<actor_port>(system->get(), std::move(deps), (std::uint64_t{1} << 62) + 1);
   gateway::http_options http_options;

@@ -83,7 +83,6 @@ plan_check fit_plan(const manifest& m, const model_plan& model, const machine& o
 std::vector<std::string> catalogue();
 
 // -- how the head tells a node process what to be
-// -----------------------------------------------------------------------------
 
 /// Writes the plan's manifest to state_dir/cluster.yaml (atomically, making the folder) and returns
 /// that path.

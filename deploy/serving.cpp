@@ -127,11 +127,20 @@ result<opened_model> open_model(const spawn_plan& plan, const std::filesystem::p
   return out;
 }
 
+/// Made member by member in the order of start(); plan, node and outside are copies, for what
+/// outlives start().
 struct serving_node::impl {
-  std::string name;
+  caf::actor_system& system;
+  link::loop& loop;
+  const spawn_plan plan;
+  const node_plan node_plan_;
+  const opened_model model;
+  const outside to;
   meter_board_ptr board = std::make_shared<meter_board>();
   std::shared_ptr<std::atomic<bool>> draining = std::make_shared<std::atomic<bool>>(false);
-  std::vector<heartbeat> beats;
+  std::shared_ptr<std::atomic<std::uint32_t>> in_flight =
+      std::make_shared<std::atomic<std::uint32_t>>(0);
+  std::map<std::string, heartbeat> beats;  ///< by replica
   std::vector<replica_actor> replicas;
   node_router_actor router;
   node_actor node;
@@ -141,14 +150,148 @@ struct serving_node::impl {
   std::unique_ptr<link::native_server> native;
   std::string http_address;
 
+  result<void> start() {
+    auto initial = initial_versions(plan, *model.base);
+    if (!initial) return initial.failure();
+    start_telemetry();
+    router = system.spawn(router_behavior,
+                          router_deps{node_plan_.name, plan.model.name, board->make("router", "")});
+    for (const auto& [name, beat] : beats) start_replica(name, beat);
+    start_node(std::move(*initial));
+    start_port();
+    if (auto opened = open_http(); !opened) return opened;
+    return open_native();
+  }
+
+  void start_telemetry() {
+    for (std::uint32_t i = 0; i < node_plan_.replicas; ++i) {
+      const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+      beats[node_plan_.name + "/" + std::to_string(i)] =
+          std::make_shared<std::atomic<std::int64_t>>(now);
+    }
+    telemetry = system.spawn(telemetry_behavior,
+                             telemetry_deps{.node = node_plan_.name,
+                                            .site = node_plan_.site,
+                                            .model = plan.model.name,
+                                            .kernel_path = engine::kernel_path(),
+                                            .http_address = to_string(node_plan_.http),
+                                            .board = board,
+                                            .ledger = ledger_rows(plan),
+                                            .beats = beats,
+                                            .ttft_slo_ms = double(plan.slo.ttft_ms),
+                                            .tpot_slo_ms = double(plan.slo.tpot_ms),
+                                            .requests_in_flight = counter(),
+                                            .draining = [d = draining] { return d->load(); },
+                                            .on_event = to.on_event,
+                                            .counts = board->make("telemetry", "")});
+  }
+
+  void start_replica(const std::string& name, const heartbeat& beat) {
+    const engine::executor_options options{.kv_bytes = node_plan_.kv_bytes,
+                                           .threads = node_plan_.threads,
+                                           .step_tokens_max = step_tokens_max,
+                                           .sequences_max = plan.bounds.running_requests_max};
+    engine_deps engine{.name = name,
+                       .steps = nullptr,
+                       .promises = {double(plan.slo.ttft_ms), double(plan.slo.tpot_ms)},
+                       .step_tokens_max = step_tokens_max,
+                       .counts = board->make("engine", name),
+                       .beat = beat};
+    replica_deps deps{.name = name,
+                      .queued_max = plan.bounds.queued_requests_max,
+                      .running_max = plan.bounds.running_requests_max,
+                      .ttft_ms = double(plan.slo.ttft_ms),
+                      .counts = board->make("replica", name),
+                      .routers = {router_actor(router)},
+                      .telemetry = telemetry};
+    replicas.push_back(system.spawn(
+        replica_behavior, std::move(deps),
+        [&sys = system, base = model.base, options, engine](const replica_actor& owner) {
+          return make_engine(sys, base, options, engine, owner);
+        }));
+    caf::anon_send(router, add_replica{name, replicas.back()});
+  }
+
+  void start_node(std::vector<initial_version> initial) {
+    node_deps deps{
+        .node = node_plan_.name,
+        .base_digest = model.base_digest,
+        .read_adapter = [base = model.base](
+                            const std::string& folder) { return engine::load_peft(*base, folder); },
+        .replicas = replicas,
+        .router = router,
+        .registry = to.registry,
+        .telemetry = telemetry,
+        .beats = {},
+        .wedged_after = silent_is_dead,
+        .wedged = to.wedged,
+        .requests_in_flight = counter(),
+        .on_drain = [d = draining] { d->store(true); },
+        .counts = board->make("node", "")};
+    for (const auto& [name, beat] : beats) deps.beats.push_back(beat);
+    node = system.spawn<caf::detached>(node_behavior, std::move(deps), std::move(initial));
+  }
+
+  void start_port() {
+    port_deps deps{.base_name = plan.model.name,
+                   .base_root = plan.model.file.filename().string(),
+                   .router = router,
+                   .telemetry = telemetry,
+                   .bridges = board->make("bridge", ""),
+                   .node = node,
+                   .supervisor = {},
+                   .describe =
+                       [this](const msg<schema::Snapshot>& own) {
+                         return describe_node(plan, model.base_digest, own);
+                       },
+                   .fault = [this] { return fault(); },
+                   .ready = [d = draining] { return !d->load(); },
+                   .request_stop = to.request_stop,
+                   .in_flight = in_flight,
+                   .bounds = plan.bounds};
+    // Ids of two gateways of one cluster must not meet at a replica.
+    const auto seed = (static_cast<std::uint64_t>(std::random_device{}()) << 32) | 1;
+    port = std::make_shared<actor_port>(system, std::move(deps), seed);
+  }
+
+  result<void> open_http() {
+    gateway::http_options options;
+    options.address = node_plan_.http.host;
+    options.port = node_plan_.http.port;
+    options.bounds = plan.bounds;
+    options.tenants = gateway_tenants(plan, node_plan_.site);
+    auto server = gateway::http_server::start(std::move(options), *port, *model.encoder);
+    if (!server) return server.failure();
+    http = std::move(*server);
+    http_address = node_plan_.http.host + ":" + std::to_string(http->port());
+    return {};
+  }
+
+  result<void> open_native() {
+    if (!node_plan_.capnp) return {};
+    link::native_options options;
+    options.listen = to_string(*node_plan_.capnp);
+    options.encode = [encoder = *model.encoder](const auto& in, auto max, auto fallback) {
+      return encoder.encode(in, max, fallback);
+    };
+    options.bounds = plan.bounds;
+    auto started = link::native_server::start(loop, std::move(options), port);
+    if (!started) return started.failure();
+    native = std::move(*started);
+    return {};
+  }
+
+  std::function<std::uint32_t()> counter() const {
+    return [n = in_flight] { return n->load(); };
+  }
+
   std::string fault() const {
     const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
-    for (const auto& beat : beats) {
+    for (const auto& [name, beat] : beats) {
       const auto age = std::chrono::nanoseconds(now - beat->load());
       if (age > silent_is_dead / 2) {
-        return "the engine's loop made no turn for " +
-               std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(age).count()) +
-               " ms";
+        const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(age).count();
+        return "the loop of engine " + name + " made no turn for " + std::to_string(ms) + " ms";
       }
     }
     return "";
@@ -161,7 +304,7 @@ router_actor serving_node::router() const { return impl_->router; }
 node_actor serving_node::node() const { return impl_->node; }
 telemetry_actor serving_node::telemetry() const { return impl_->telemetry; }
 std::string serving_node::http_address() const { return impl_->http_address; }
-std::uint32_t serving_node::requests_in_flight() const { return impl_->port->in_flight()->load(); }
+std::uint32_t serving_node::requests_in_flight() const { return impl_->in_flight->load(); }
 
 void serving_node::drain() {
   impl_->draining->store(true);
@@ -173,121 +316,24 @@ result<std::unique_ptr<serving_node>> serving_node::start(caf::actor_system& sys
                                                           link::loop& loop, const spawn_plan& plan,
                                                           const node_plan& node,
                                                           const opened_model& model, outside to) {
-  auto initial = initial_versions(plan, *model.base);
-  if (!initial) return initial.failure();
-  auto state = std::make_unique<impl>();
-  auto& s = *state;
-  s.name = node.name;
-  std::map<std::string, heartbeat> beats;
-  for (std::uint32_t i = 0; i < node.replicas; ++i) {
-    const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
-    s.beats.push_back(std::make_shared<std::atomic<std::int64_t>>(now));
-    beats[node.name + "/" + std::to_string(i)] = s.beats.back();
-  }
-  // The port is made last but telemetry counts through it: both sides hold the counter.
-  auto in_flight = std::make_shared<std::shared_ptr<std::atomic<std::uint32_t>>>(
-      std::make_shared<std::atomic<std::uint32_t>>(0));
-  const auto count = [in_flight] { return (*in_flight)->load(); };
-
-  s.telemetry = system.spawn(telemetry_behavior,
-                             telemetry_deps{.node = node.name,
-                                            .site = node.site,
-                                            .model = plan.model.name,
-                                            .kernel_path = engine::kernel_path(),
-                                            .http_address = to_string(node.http),
-                                            .board = s.board,
-                                            .ledger = ledger_rows(plan),
-                                            .beats = beats,
-                                            .ttft_slo_ms = double(plan.slo.ttft_ms),
-                                            .tpot_slo_ms = double(plan.slo.tpot_ms),
-                                            .requests_in_flight = count,
-                                            .draining = [d = s.draining] { return d->load(); },
-                                            .on_event = to.on_event,
-                                            .counts = s.board->make("telemetry", "")});
-  s.router = system.spawn(router_behavior,
-                          router_deps{node.name, plan.model.name, s.board->make("router", "")});
-  for (std::uint32_t i = 0; i < node.replicas; ++i) {
-    const auto name = node.name + "/" + std::to_string(i);
-    const engine::executor_options options{.kv_bytes = node.kv_bytes,
-                                           .threads = node.threads,
-                                           .step_tokens_max = step_tokens_max,
-                                           .sequences_max = plan.bounds.running_requests_max};
-    engine_deps engine{.name = name,
-                       .steps = nullptr,
-                       .promises = {double(plan.slo.ttft_ms), double(plan.slo.tpot_ms)},
-                       .step_tokens_max = step_tokens_max,
-                       .counts = s.board->make("engine", name),
-                       .beat = s.beats[i]};
-    replica_deps deps{.name = name,
-                      .queued_max = plan.bounds.queued_requests_max,
-                      .running_max = plan.bounds.running_requests_max,
-                      .ttft_ms = double(plan.slo.ttft_ms),
-                      .counts = s.board->make("replica", name),
-                      .routers = {router_actor(s.router)},
-                      .telemetry = s.telemetry};
-    s.replicas.push_back(
-        system.spawn(replica_behavior, std::move(deps),
-                     [&system, base = model.base, options, engine](const replica_actor& owner) {
-                       return make_engine(system, base, options, engine, owner);
-                     }));
-    caf::anon_send(s.router, add_replica{name, s.replicas.back()});
-  }
-
-  port_deps port{.base_name = plan.model.name,
-                 .base_root = plan.model.file.filename().string(),
-                 .router = s.router,
-                 .telemetry = s.telemetry,
-                 .bridges = s.board->make("bridge", ""),
-                 .node = {},
-                 .supervisor = {},
-                 .describe = [plan, digest = model.base_digest](
-                                 const auto& own) { return describe_node(plan, digest, own); },
-                 .fault = [raw = state.get()] { return raw->fault(); },
-                 .ready = [d = s.draining] { return !d->load(); },
-                 .request_stop = to.request_stop,
-                 .bounds = plan.bounds};
-  node_deps deps{
-      .node = node.name,
-      .base_digest = model.base_digest,
-      .read_adapter = [base = model.base](
-                          const std::string& folder) { return engine::load_peft(*base, folder); },
-      .replicas = s.replicas,
-      .router = s.router,
-      .registry = to.registry,
-      .telemetry = s.telemetry,
-      .beats = s.beats,
-      .wedged_after = silent_is_dead,
-      .wedged = to.wedged,
-      .requests_in_flight = count,
-      .on_drain = [d = s.draining] { d->store(true); },
-      .counts = s.board->make("node", "")};
-  s.node = system.spawn<caf::detached>(node_behavior, std::move(deps), std::move(*initial));
-  port.node = s.node;
-  const auto seed = (static_cast<std::uint64_t>(std::random_device{}()) << 32) | 1;
-  s.port = std::make_shared<actor_port>(system, std::move(port), seed);
-  *in_flight = s.port->in_flight();
-
-  gateway::http_options http;
-  http.address = node.http.host;
-  http.port = node.http.port;
-  http.bounds = plan.bounds;
-  http.tenants = gateway_tenants(plan, node.site);
-  auto server = gateway::http_server::start(std::move(http), *s.port, *model.encoder);
-  if (!server) return server.failure();
-  s.http = std::move(*server);
-  s.http_address = node.http.host + ":" + std::to_string(s.http->port());
-  if (node.capnp) {
-    link::native_options native;
-    native.listen = to_string(*node.capnp);
-    native.encode = [encoder = *model.encoder](const auto& in, auto max, auto fallback) {
-      return encoder.encode(in, max, fallback);
-    };
-    native.bounds = plan.bounds;
-    auto started = link::native_server::start(loop, std::move(native), s.port);
-    if (!started) return started.failure();
-    s.native = std::move(*started);
-  }
-  return std::unique_ptr<serving_node>(new serving_node(std::move(state)));
+  std::unique_ptr<serving_node> made(
+      new serving_node(std::unique_ptr<impl>(new impl{.system = system,
+                                                      .loop = loop,
+                                                      .plan = plan,
+                                                      .node_plan_ = node,
+                                                      .model = model,
+                                                      .to = std::move(to),
+                                                      .beats = {},
+                                                      .replicas = {},
+                                                      .router = {},
+                                                      .node = {},
+                                                      .telemetry = {},
+                                                      .port = {},
+                                                      .http = {},
+                                                      .native = {},
+                                                      .http_address = {}})));
+  if (auto started = made->impl_->start(); !started) return started.failure();
+  return made;
 }
 
 void serving_node::stop() {

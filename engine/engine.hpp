@@ -1,4 +1,5 @@
-// The engine library's facade: open a base, load adapters, make executors. No torch type crosses this header.
+// The engine library's facade: open a base, load adapters, make executors. No torch type crosses
+// this header.
 #pragma once
 
 #include <cstdint>
@@ -19,47 +20,52 @@ enum class precision : std::uint8_t {
 
 /// Shape of a Llama-family decoder.
 struct model_shape {
-  std::string architecture;          ///< "llama"
-  std::uint32_t layers = 0, hidden = 0, ffn = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0, context = 0;
+  std::string architecture;  ///< "llama"
+  std::uint32_t layers = 0, hidden = 0, ffn = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0,
+                context = 0;
   float rope_theta = 10000.0f, norm_epsilon = 1e-5f;
   bool tied_embeddings = true;
 };
 
-/// The frozen base: one read-only file mapping, shared by all engines of all processes on this machine. Any thread.
+/// The frozen base: one read-only file mapping, shared by all engines of all processes on this
+/// machine. Any thread.
 class base {
  public:
   virtual ~base() = default;
   virtual const model_shape& shape() const = 0;
   virtual engine::precision precision() const = 0;
-  virtual const std::string& digest() const = 0;        ///< sha256 hex of the source file
+  virtual const std::string& digest() const = 0;  ///< sha256 hex of the source file
   virtual const text::vocabulary& vocabulary() const = 0;
-  virtual const void* mapping() const = 0;              ///< first byte of the mapping; equal for all engines of a process
+  virtual const void* mapping()
+      const = 0;  ///< first byte of the mapping; equal for all engines of a process
   virtual std::uint64_t mapping_bytes() const = 0;
 };
 using base_ptr = std::shared_ptr<const base>;
 
-/// Opens a .gguf file. First time on a machine: packs it (seconds) into `cache_dir`/<digest>-<precision>.base, atomically; later
-/// calls map that file. Two calls for one file in a process return the same object. Unknown architecture or tensor type, or a
-/// damaged file: refused by name.
-result<base_ptr> open_base(const std::filesystem::path& gguf, precision p, const std::filesystem::path& cache_dir);
+/// Opens a .gguf file. First time on a machine: packs it (seconds) into
+/// `cache_dir`/<digest>-<precision>.base, atomically; later calls map that file. Two calls for one
+/// file in a process return the same object. Unknown architecture or tensor type, or a damaged
+/// file: refused by name.
+result<base_ptr> open_base(const std::filesystem::path& gguf, precision p,
+                           const std::filesystem::path& cache_dir);
 
-/// A PEFT folder (adapter_config.json, adapter_model.safetensors) as LoRA factors for `b`. A bad one is refused with the
-/// tensor's name and what would be right.
+/// A PEFT folder (adapter_config.json, adapter_model.safetensors) as LoRA factors for `b`. A bad
+/// one is refused with the tensor's name and what would be right.
 result<adapter_ptr> load_peft(const base& b, const std::filesystem::path& folder);
 
-/// The initial version of a new adapter: A from `seed`, B = 0, so that it answers as the base does, through the LoRA path.
-/// targets: of q, k, v, o, gate, up, down.
-result<adapter_ptr> initial_adapter(const base& b, std::uint32_t rank, float alpha, const std::vector<std::string>& targets,
-                                    std::uint64_t seed);
+/// The initial version of a new adapter: A from `seed`, B = 0, so that it answers as the base does,
+/// through the LoRA path. targets: of q, k, v, o, gate, up, down.
+result<adapter_ptr> initial_adapter(const base& b, std::uint32_t rank, float alpha,
+                                    const std::vector<std::string>& targets, std::uint64_t seed);
 
-const std::string& adapter_digest(const adapter& a);    ///< sha256 hex over config and tensors
+const std::string& adapter_digest(const adapter& a);  ///< sha256 hex over config and tensors
 std::uint64_t adapter_bytes(const adapter& a);
-std::uint32_t adapter_rank(const adapter& a);           ///< largest over its targets
+std::uint32_t adapter_rank(const adapter& a);  ///< largest over its targets
 
 struct executor_options {
   std::uint64_t kv_bytes = 256ull << 20;
-  std::uint32_t threads = 1;                            ///< OpenMP threads of this engine
-  std::uint32_t step_tokens_max = 512;                  ///< most rows of one step (bounds activations)
+  std::uint32_t threads = 1;            ///< OpenMP threads of this engine
+  std::uint32_t step_tokens_max = 512;  ///< most rows of one step (bounds activations)
   std::uint32_t sequences_max = 64;
 };
 
@@ -70,6 +76,7 @@ result<std::unique_ptr<executor>> make_executor(base_ptr b, executor_options opt
 std::string kernel_path();
 
 /// Mean negative log-likelihood (nats a token) of `tokens[1..]`, in windows of `window` tokens.
-result<double> cross_entropy(const base& b, const std::vector<std::int32_t>& tokens, std::uint32_t window, adapter_ptr with);
+result<double> cross_entropy(const base& b, const std::vector<std::int32_t>& tokens,
+                             std::uint32_t window, adapter_ptr with);
 
 }  // namespace collm::engine

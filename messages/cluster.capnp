@@ -1,6 +1,8 @@
 @0xa9a7f3deb307483a;
-# Cluster: who takes part. A node introduces itself once a connection (Hello, in Head.join); the head answers with Welcome or an
-# error that names the difference. A node that comes back is the same name with a higher incarnation.
+# Cluster: who takes part. A node introduces itself once a connection (Hello, in Head.join); the
+# head answers with Welcome or an
+# error that names the difference. A node that comes back is the same name with a higher
+# incarnation.
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("collm::schema");
 

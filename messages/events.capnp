@@ -1,9 +1,12 @@
 @0xd019eff766c435cd;
 # Events: what the dashboard, the admin API and the status verb show. One-way, sampled, bounded.
 #
-# Each process's telemetry actor makes one Snapshot a slot (1 s). A node's travels to the head in Session.beat; the head joins
-# them to one ClusterStatus. As JSON (capnp's own mapping: 64-bit integers are strings, so everything that a page computes
-# with is 32-bit or float) both are served by GET /admin/v1/status and, with Event lines, by GET /admin/v1/events.
+# Each process's telemetry actor makes one Snapshot a slot (1 s). A node's travels to the head in
+# Session.beat; the head joins
+# them to one ClusterStatus. As JSON (capnp's own mapping: 64-bit integers are strings, so
+# everything that a page computes
+# with is 32-bit or float) both are served by GET /admin/v1/status and, with Event lines, by GET
+# /admin/v1/events.
 using Cxx = import "/capnp/c++.capnp";
 using Registry = import "registry.capnp";
 $Cxx.namespace("collm::schema");
@@ -115,6 +118,7 @@ struct Event {
   ageMs @1 :UInt32;
   level @2 :EventLevel;
   node @3 :Text;
-  kind @4 :Text;                # "node_lost", "node_joined", "version_loaded", "engine_restarted", ...
+  kind @4 :Text;
+  # "node_lost", "node_joined", "version_loaded", "engine_restarted", ...
   message @5 :Text;
 }

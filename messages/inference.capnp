@@ -1,10 +1,13 @@
 @0xa97ded2c4085d717;
 # Inference: one request and what comes back.
 #
-# A gateway session builds a Request and hands it to its bridge actor; bridge -> router -> replica -> engine. Back, straight
+# A gateway session builds a Request and hands it to its bridge actor; bridge -> router -> replica
+# -> engine. Back, straight
 # from the engine to the bridge (or over the link to it), in this order:
-#   Accepted  once, when the request is pinned to one immutable adapter version; no other version ever answers it
-#   TokenChunk  zero or more, each with the tokens of one step of one choice; seq counts them from 0 within the request
+#   Accepted  once, when the request is pinned to one immutable adapter version; no other
+#   version ever answers it
+#   TokenChunk  zero or more, each with the tokens of one step of one choice; seq counts them
+#   from 0 within the request
 #   Finish    once, last.    Or, instead of everything above: Reject, once.
 # Before Accepted nothing was computed, so the bridge may try another replica; after it, never.
 # Times are ages and durations in microseconds, never clocks.
@@ -26,7 +29,8 @@ struct Sampling {
 
 struct Request {
   id @0 :UInt64;                # unique within the gateway process
-  model @1 :Text;               # "assistant", "assistant@3", or the base's name; empty: the only adapter, else the base
+  model @1 :Text;
+  # "assistant", "assistant@3", or the base's name; empty: the only adapter, else the base
   prompt @2 :List(UInt32);      # token ids, tokenised at the edge
   maxTokens @3 :UInt32 = 16;
   sampling @4 :Sampling;
@@ -64,13 +68,15 @@ struct TokenChunk {
   seq @1 :UInt32;
   choice @2 :UInt16;
   tokens @3 :List(Token);
-  text @4 :Text;                # complete UTF-8; may lag behind the tokens, never splits a character
+  text @4 :Text;
+  # complete UTF-8; may lag behind the tokens, never splits a character
   finish @5 :FinishReason;      # not none: this choice is over
 }
 
 struct Finish {
   request @0 :UInt64;
-  reason @1 :FinishReason;      # of the request: stop (every choice ended by itself) or why it was broken off
+  reason @1 :FinishReason;
+  # of the request: stop (every choice ended by itself) or why it was broken off
   promptTokens @2 :UInt32;
   cachedTokens @3 :UInt32;      # prompt tokens found in the prefix cache
   completionTokens @4 :UInt32;
@@ -90,7 +96,8 @@ struct Reject {
 struct TextMessage { role @0 :Text; content @1 :Text; }
 
 struct TextRequest {
-  # What an outside Cap'n Proto client sends (link.capnp, Gateway.generate): text, not tokens. Same fields as the HTTP body.
+  # What an outside Cap'n Proto client sends (link.capnp, Gateway.generate): text, not tokens.
+  # Same fields as the HTTP body.
   model @0 :Text;
   input :union {
     prompt @1 :Text;

@@ -1,11 +1,14 @@
 @0x93125707310803d0;
 # Link: the RPC interfaces. Two ports speak Cap'n Proto RPC, both two-party:
 #
-#   link port (head, mutual TLS): bootstrap = Head. A node connects outwards, calls join with its own Node capability and gets
-#     a Session; it beats as Welcome says. Either side treats a lost connection, or beats that stop, as the other being away.
+#   link port (head, mutual TLS): bootstrap = Head. A node connects outwards, calls join with
+#   its own Node capability and gets
+#     a Session; it beats as Welcome says. Either side treats a lost connection, or beats that
+#     stop, as the other being away.
 #   native port (gateways; plain on loopback): bootstrap = Gateway, for clients such as pycapnp.
 #
-# Tokens are plain calls with at most 16 unanswered (credits), not "-> stream": the stream window counts bytes, so thousands
+# Tokens are plain calls with at most 16 unanswered (credits), not "-> stream": the stream window
+# counts bytes, so thousands
 # of small tokens would run ahead of a slow reader. generate is cancelled by dropping the call.
 using Cxx = import "/capnp/c++.capnp";
 using Inference = import "inference.capnp";
@@ -29,7 +32,8 @@ struct ModelInfo {
 interface Gateway {
   ping @0 (echo :UInt64) -> (echo :UInt64);
   generate @1 (request :Inference.TextRequest, sink :TokenSink) -> (finish :Inference.Finish);
-  # Errors are exceptions whose text starts with the code of messages/result.hpp: "overloaded: ...; retry after 1200 ms".
+  # Errors are exceptions whose text starts with the code of messages/result.hpp: "overloaded:
+  # ...; retry after 1200 ms".
   models @2 () -> (models :List(ModelInfo));
 }
 
@@ -41,7 +45,8 @@ interface Node {
   drain @3 (deadlineMs :UInt32) -> ();
   status @4 () -> (snapshot :Events.Snapshot);
   versions @5 () -> (list :Registry.VersionList);   # that requests can name on this node
-  version @6 (record :Registry.VersionRecord) -> (); # new requests by bare name go to this one (or: it is gone)
+  version @6 (record :Registry.VersionRecord) -> ();
+  # new requests by bare name go to this one (or: it is gone)
 }
 
 struct GenerateResult {

@@ -82,7 +82,8 @@ class msg {
       options.traversalLimitInWords = m.words_->count * 2 + 64;
       options.nestingLimit = static_cast<int>(bounds.nesting_max);
       capnp::FlatArrayMessageReader reader(m.array(), options);
-      // A copy, not totalSize(): only a copy counts lists of empty structs, which claim any length in one word.
+      // A copy, not totalSize(): only a copy counts lists of empty structs, which claim any length
+      // in one word.
       capnp::MallocMessageBuilder().setRoot(reader.template getRoot<T>());
     });
     if (!walked) return walked.failure();

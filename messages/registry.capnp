@@ -1,14 +1,20 @@
 @0x9e33bc208f188c1e;
 # Registry: immutable adapter versions and their lineage.
 #
-# The registry actor (head) is the only one that gives version numbers; a number is never reused. A node that loaded factors
-# sends Register; the answer is the VersionRecord under which they are served. The same digest under the same name gets the
-# same number again, so a retried Register is harmless. Promote and rollback are one transaction each; every node hears of the
-# outcome as a VersionRecord and routes new requests accordingly; running requests keep the version they started with.
+# The registry actor (head) is the only one that gives version numbers; a number is never reused.
+# A node that loaded factors
+# sends Register; the answer is the VersionRecord under which they are served. The same digest
+# under the same name gets the
+# same number again, so a retried Register is harmless. Promote and rollback are one transaction
+# each; every node hears of the
+# outcome as a VersionRecord and routes new requests accordingly; running requests keep the
+# version they started with.
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("collm::schema");
 
-enum VersionState { candidate @0; canary @1; serving @2; draining @3; retired @4; rejected @5; rolledBack @6; }
+enum VersionState {
+  candidate @0; canary @1; serving @2; draining @3; retired @4; rejected @5; rolledBack @6;
+}
 
 struct VersionRecord {
   adapter @0 :Text;
