@@ -27,6 +27,7 @@ export function share(value: number): string {
   const percent = value * 100;
   // 99.97 % must not read as 100 %: a promise that was missed once was missed.
   if (percent < 100 && percent >= 99.95) return "99.9 %";
+  if (percent > 0 && percent < 0.05) return "< 0.1 %";
   return percent === 0 || percent === 100 ? `${percent} %` : `${fixed(percent, 1)} %`;
 }
 
@@ -47,6 +48,7 @@ export function bytes(value: number): string {
 /** A latency; zero means that there was none. */
 export function latency(ms: number): string {
   if (!Number.isFinite(ms) || ms <= 0) return none;
+  if (ms < 0.005) return "< 0.01 ms";
   if (ms < 9.995) return `${fixed(ms, 2)} ms`;
   if (ms < 99.95) return `${fixed(ms, 1)} ms`;
   if (ms < 9_999.5) return `${grouped.format(ms)} ms`;

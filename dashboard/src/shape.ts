@@ -1,7 +1,7 @@
 // Checked reading of JSON as Cap'n Proto's codec writes it: 64-bit integers and non-finite floats
 // are strings, enums are their names, and pointers (text, list, struct) that were never set are
-// left out. A value of the wrong kind is an error that names its place; a key that we do not know is
-// a newer peer's and is passed over.
+// left out. A value of the wrong kind is an error that names its place; a key that we do not know
+// is a newer peer's and is passed over.
 
 export interface Shape<T> {
   readonly kind: "leaf" | "list" | "struct";

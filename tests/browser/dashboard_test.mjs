@@ -146,7 +146,7 @@ test("the dark scheme is dark, and its text readable", async () => {
 });
 
 test("the keyboard reaches and folds a node, and it stays folded", async () => {
-  await tab.evaluate(`document.querySelector("details summary").focus()`);
+  await tab.evaluate(`document.querySelector(".node summary").focus()`);
   for (const type of ["rawKeyDown", "char", "keyUp"]) {
     await tab.call("Input.dispatchKeyEvent", {
       type,
@@ -155,13 +155,13 @@ test("the keyboard reaches and folds a node, and it stays folded", async () => {
       windowsVirtualKeyCode: 32,
     });
   }
-  await tab.until(`document.querySelector("details").open === false`);
+  await tab.until(`document.querySelector(".node").open === false`);
   server.status = structuredClone(golden);
   server.status.cluster = "folded";
   server.publish();
   await tab.until(`document.querySelector("h1").innerText === "folded"`);
-  assert.equal(await tab.evaluate(`document.querySelector("details").open`), false);
-  await tab.evaluate(`document.querySelector("details").open = true`);
+  assert.equal(await tab.evaluate(`document.querySelector(".node").open`), false);
+  await tab.evaluate(`document.querySelector(".node").open = true`);
 });
 
 test("a cut stream is announced, mended by itself, and goes on after the last event", async () => {

@@ -16,6 +16,8 @@ const cases: readonly (readonly [string, string, string])[] = [
   ["nothing of it", format.share(0), "0 %"],
   ["all of it", format.share(1), "100 %"],
   ["nearly all is not all", format.share(0.9999), "99.9 %"],
+  ["a little is not nothing", format.share(0.0002), "< 0.1 %"],
+  ["a short time is not none", format.latency(0.001), "< 0.01 ms"],
   ["bytes", format.bytes(512), "512 B"],
   ["small units keep a digit", format.bytes(9.2 * 1024 ** 2), "9.2 MiB"],
   ["large ones do not", format.bytes(211 * 1024 ** 2), "211 MiB"],

@@ -34,7 +34,7 @@ test("before the first status it says that it waits", () => {
 test("the header says who serves what, on what", () => {
   shows(live, "demo", "1 of 3 nodes serving", "smollm2-135m-instruct 9c1f3e5a7b2d", "int8");
   shows(live, "avx512-vnni", "12 min 35 s", "0.1.0", "SLO met 99.8 %", "Tokens a second 287");
-  shows(live, "In the manifest, not active yet: spec.training: policy inference_only");
+  shows(live, "1 part of the manifest not active yet spec.training: policy inference_only");
 });
 
 test("sites hold nodes, nodes hold replicas and actors", () => {

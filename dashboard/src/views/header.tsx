@@ -61,10 +61,22 @@ export function Header({ status }: { status: ClusterStatus }) {
         ]}
       />
       <Figures status={status} />
-      {status.inactive.length === 0 ? null : (
-        <p class="note">In the manifest, not active yet: {status.inactive.join("; ")}</p>
-      )}
+      <Inactive parts={status.inactive} />
     </header>
+  );
+}
+
+function Inactive({ parts }: { parts: readonly string[] }) {
+  if (parts.length === 0) return null;
+  return (
+    <details class="note">
+      <summary>{plural(parts.length, "part")} of the manifest not active yet</summary>
+      <ul>
+        {parts.map((part) => (
+          <li key={part}>{part}</li>
+        ))}
+      </ul>
+    </details>
   );
 }
 
@@ -106,7 +118,7 @@ function Figures({ status }: { status: ClusterStatus }) {
         note={`promised ${status.sloTpotMs} ms`}
         hint="Time per output token after the first, last minute, worst node"
       />
-      <Figure name="Memory" value={bytes(used)} note="in the ledger, shared base once" />
+      <Figure name="Memory" value={bytes(used)} note="base counted once" />
     </dl>
   );
 }
