@@ -36,7 +36,14 @@ admission_decision admit(const replica_load& load, std::uint32_t prompt_tokens, 
   d.predicted_ttft_ms = predicted_ttft_ms(load, prompt_tokens);
   const double tokens_max = 2 * load.prefill_tokens_per_ms * ttft_slo_ms;
   const bool known = load.prefill_tokens_per_ms > 0;
-  const bool late = known && load.backlog_tokens > 0 && d.predicted_ttft_ms > ttft_slo_ms;
+  // A prompt too long to be on time even alone is not refused for its own length, only behind
+  // others.
+  const double alone_ms = predicted_ttft_ms(
+      {.prefill_tokens_per_ms = load.prefill_tokens_per_ms, .iteration_ms = load.iteration_ms},
+      prompt_tokens);
+  const double behind_ms = d.predicted_ttft_ms - alone_ms;
+  const double patience_ms = alone_ms > ttft_slo_ms ? ttft_slo_ms / 2 : 0;
+  const bool late = known && d.predicted_ttft_ms > ttft_slo_ms && behind_ms > patience_ms;
   const bool full = load.queued >= queued_max || (known && load.backlog_tokens > tokens_max);
   d.admit = !late && !full;
   if (!d.admit) d.retry_after_ms = retry_after_ms(load, d.predicted_ttft_ms, ttft_slo_ms, jitter);

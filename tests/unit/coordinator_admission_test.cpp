@@ -51,6 +51,14 @@ TEST(admission, an_idle_replica_takes_a_prompt_that_is_too_long_to_be_on_time) {
       admit(idle, 4096, 1000, 256, 0).admit);  // nobody else is held up; late is better than never
 }
 
+TEST(admission, a_long_prompt_waits_behind_little_but_not_behind_much) {
+  auto load = busy;
+  load.backlog_tokens = 600;  // 400 ms
+  EXPECT_TRUE(admit(load, 4096, 1000, 256, 0).admit);
+  load.backlog_tokens = 900;  // 600 ms, over half the promise
+  EXPECT_FALSE(admit(load, 4096, 1000, 256, 0).admit);
+}
+
 TEST(admission, unknown_rate_admits) {
   EXPECT_TRUE(admit({.queued = 1, .backlog_tokens = 100000}, 4096, 100, 256, 0).admit);
 }
