@@ -31,6 +31,7 @@ void add_adapter(program& p);
 void add_workload(program& p);
 void add_inject(program& p);
 void add_bench(program& p);
+void add_bench_engine(program& p, CLI::App& group);  ///< `bench engine`, below `bench`
 
 /// Adds all verbs, parses, runs one. Never throws; gives the exit code.
 int run(int argc, const char* const* argv, console& io, const std::filesystem::path& executable);
