@@ -48,6 +48,29 @@ TEST_F(link_generate, streams_an_answer_end_to_end_in_order) {
   EXPECT_EQ(board_->look([](const board& b) { return b.cancels.size(); }), 0u);
 }
 
+TEST_F(link_generate, streams_many_answers_side_by_side) {
+  constexpr std::uint32_t requests = 120, chunks = 60;
+  std::vector<answer_ptr> answers;
+  for (request_id id = 0; id < requests; ++id) answers.push_back(ask(id).first);
+  board_->request(requests - 1);
+  const auto all = board_->look([](const board& b) { return b.requests; });
+  for (const auto& one : all) caf::anon_send(one.sink, make_accepted(one.request.read()->getId()));
+  for (std::uint32_t i = 0; i < chunks; ++i) {
+    for (const auto& one : all) {
+      const auto id = one.request.read()->getId();
+      caf::anon_send(one.sink, make_chunk(id, i, std::to_string(id * 1000 + i)));
+    }
+  }
+  for (const auto& one : all)
+    caf::anon_send(one.sink, make_stop(one.request.read()->getId(), chunks));
+  for (request_id id = 0; id < requests; ++id) {
+    ASSERT_TRUE(answers[id]->wait_end()) << id;
+    EXPECT_EQ(answers[id]->finish, schema::FinishReason::STOP) << answers[id]->message;
+    ASSERT_EQ(answers[id]->texts.size(), chunks);
+    EXPECT_EQ(answers[id]->texts.back(), std::to_string(id * 1000 + chunks - 1));
+  }
+}
+
 TEST_F(link_generate, passes_a_reject_on_as_it_is) {
   auto [to, sink] = ask(1);
   caf::anon_send(board_->request(0).sink, msg<schema::Reject>::build([](schema::Reject::Builder m) {
@@ -148,7 +171,6 @@ TEST_F(link_generate, ends_every_request_when_the_head_stops) {
 }
 
 // -- a node that does not keep to the protocol
-// -----------------------------------------------------------------------------
 
 class lying_node final : public schema::Node::Server {
  public:
@@ -206,7 +228,6 @@ TEST_F(link_generate, holds_a_node_to_the_order_of_an_answer) {
 }
 
 // -- the pump: credit and its bound
-// ----------------------------------------------------------------------------------------
 
 /// Takes calls and answers them when told.
 class held_sink final : public schema::TokenSink::Server {

@@ -234,7 +234,6 @@ TEST_F(link_join, refuses_a_port_that_is_taken) {
 }
 
 // -- the registry and the node's actors, from the other side
-// ---------------------------------------------------------------
 
 class link_calls : public link_join {
  protected:
