@@ -252,11 +252,6 @@ class driver {
     const auto prefill = static_cast<std::uint64_t>(plan.features.prefill_tokens);
     state_.slot_prompt += prefill;
     state_.report.prompt_tokens += prefill;
-    if (prefill >= 16) {
-      const double rate = static_cast<double>(prefill) / std::max(0.01, took_ms);
-      auto& known = state_.report.prefill_tokens_per_ms;
-      known = known <= 0 ? rate : known + 0.1 * (rate - known);
-    }
     auto& samples = state_.report.iteration_tokens;
     if (samples.size() < iteration_samples_max) samples.push_back(rows);
   }
@@ -370,6 +365,24 @@ class driver {
     }
   }
 
+  /// What one more step would prefill beside the present decodes, over its time: tokens/ms.
+  double prefill_rate() const {
+    const auto sequences = planned();
+    coordinator::step_features f;
+    for (const auto& s : sequences) {
+      f.decodes += s.decoding() ? 1 : 0;
+      f.decode_context += s.decoding() ? s.length : 0;
+    }
+    const auto& model = *state_.model;
+    const double budget = state_.planner->budget_ms(sequences, model, now_ms(self_));
+    const auto tile = coordinator::planner_limits().tile;
+    const auto root = model.prefill_root(model.bound_ms(f), budget, 0);
+    const double chunk = std::clamp(root, tile, deps_.step_tokens_max);
+    f.prefill_tokens = chunk;
+    f.prefill_pairs = chunk * chunk / 2;
+    return chunk / std::max(0.01, model.bound_ms(f));
+  }
+
   void report() {
     auto& r = state_.report;
     const double now = now_ms(self_);
@@ -388,6 +401,7 @@ class driver {
     for (const auto& v : deps_.steps->sequences()) {
       if (v.produced == 0) r.backlog_tokens += v.length - v.computed;
     }
+    if (r.prompt_tokens > 0) r.prefill_tokens_per_ms = prefill_rate();
     r.memory = deps_.steps->memory();
     r.versions.clear();
     for (const auto& [id, weights] : state_.loaded) {

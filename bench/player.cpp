@@ -16,6 +16,7 @@ namespace {
 
 using nlohmann::json;
 using clock = std::chrono::steady_clock;
+constexpr auto retry_pause = std::chrono::milliseconds(250);
 
 double ms_between(clock::time_point from, clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
@@ -54,7 +55,10 @@ class listener {
  public:
   listener(played_request& record, clock::time_point planned) : r_(record), planned_(planned) {}
 
+  bool heard() const { return heard_; }
+
   bool hear(std::string_view data) {
+    heard_ = true;
     if (data == "[DONE]") {
       done_ = true;
       return true;
@@ -121,7 +125,7 @@ class listener {
   played_request& r_;
   clock::time_point planned_;
   double first_ms_ = -1, last_token_ms_ = 0, last_ms_ = 0;
-  bool finished_ = false, done_ = false;
+  bool heard_ = false, finished_ = false, done_ = false;
 };
 
 std::string words_of(const http_reply& reply) {
@@ -185,7 +189,12 @@ class orchestra {
     listener hears(record, planned);
     const auto at = clients_.find(r.site);
     const auto& client = at == clients_.end() ? clients_.at("") : at->second;
-    const auto reply = client.stream(call, [&](std::string_view data) { return hears.hear(data); });
+    auto reply = client.stream(call, [&](std::string_view data) { return hears.hear(data); });
+    while (!reply && !hears.heard() && clock::now() - planned < options_.retry_for) {
+      ++record.retries;
+      std::this_thread::sleep_for(retry_pause);
+      reply = client.stream(call, [&](std::string_view data) { return hears.hear(data); });
+    }
     if (!reply) {
       if (record.error.empty()) record.error = reply.failure().message;
     } else if (!reply->ok()) {

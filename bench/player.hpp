@@ -3,6 +3,7 @@
 // (no coordinated omission). Blocking; runs its own threads.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -27,7 +28,8 @@ struct played_request {
   std::string error;        ///< refused, failed: the server's words
   std::string answered_by;  ///< "assistant@0"
   std::string text;
-  double sent_ms = 0;  ///< how late the player was: planned to sent
+  std::uint32_t retries = 0;  ///< times it was sent again because nobody answered at all
+  double sent_ms = 0;         ///< how late the player was: planned to sent
   double ttft_ms = 0, e2el_ms = 0, tpot_ms = 0;
   std::vector<double> itl_ms;
   std::uint32_t prompt_tokens = 0, output_tokens = 0;
@@ -41,6 +43,9 @@ struct play_options {
   std::uint32_t max_concurrency = 128;  ///< beyond it requests wait, and their wait is counted
   bool chat = true;                     ///< false: /v1/completions with the last message as prompt
   bool ignore_eos = false;
+  /// A request that met no listener, or lost its connection before the first byte of an answer, is
+  /// sent again, as the stock clients do; its times still count from its planned time.
+  std::chrono::milliseconds retry_for{20000};
   std::uint64_t seed = 0;
   std::string backend_path;  ///< another server's path; empty: ours
   bool extensions = true;    ///< false: only OpenAI's fields, for other servers

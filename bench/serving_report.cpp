@@ -123,7 +123,7 @@ double percentile(std::vector<double> values, double q) {
 json serving_report(const workload& what, const play_result& played,
                     const report_options& options) {
   double answered = 0, refused = 0, failed = 0, good = 0, good_right = 0, right = 0, judged = 0,
-         input = 0, output = 0, late = 0;
+         input = 0, output = 0, late = 0, retries = 0;
   json errors = json::object();
   for (const auto& r : played.requests) {
     answered += r.how == outcome::answered;
@@ -136,6 +136,7 @@ json serving_report(const workload& what, const play_result& played,
     input += r.prompt_tokens;
     output += r.output_tokens;
     late = std::max(late, r.sent_ms);
+    retries += r.retries;
     if (!r.error.empty() && errors.size() < 16) errors[r.error] = errors.value(r.error, 0) + 1;
   }
   const double seconds = std::max(1e-9, played.seconds),
@@ -146,6 +147,7 @@ json serving_report(const workload& what, const play_result& played,
                  {"refused", refused},
                  {"failed", failed},
                  {"errors", errors},
+                 {"retries", retries},
                  {"attainment", arrived > 0 ? good / arrived : 0},
                  {"slo",
                   {{"ttft_ms", options.slo.ttft_ms},

@@ -58,10 +58,19 @@ result<std::vector<initial_version>> initial_versions(const spawn_plan& plan,
   return out;
 }
 
-std::vector<actors::ledger_row> ledger_rows(const spawn_plan& plan) {
+/// This node's share of the cluster's ledger: the base is one copy a machine, the KV cache its own,
+/// the rest alike in every node.
+std::vector<actors::ledger_row> ledger_rows(const spawn_plan& plan, const node_plan& node) {
   std::vector<actors::ledger_row> out;
-  for (const auto& row : plan.ledger)
-    out.push_back({row.name, static_cast<double>(row.bytes), row.shared});
+  for (const auto& row : plan.ledger) {
+    double budget = static_cast<double>(row.bytes);
+    if (row.name == "kv") {
+      budget = static_cast<double>(node.kv_bytes * node.replicas);
+    } else if (!row.shared) {
+      budget /= static_cast<double>(plan.nodes.size());
+    }
+    out.push_back({row.name, budget, row.shared});
+  }
   return out;
 }
 
@@ -176,7 +185,7 @@ struct serving_node::impl {
                                             .kernel_path = engine::kernel_path(),
                                             .http_address = to_string(node_plan_.http),
                                             .board = board,
-                                            .ledger = ledger_rows(plan),
+                                            .ledger = ledger_rows(plan, node_plan_),
                                             .beats = beats,
                                             .ttft_slo_ms = double(plan.slo.ttft_ms),
                                             .tpot_slo_ms = double(plan.slo.tpot_ms),
