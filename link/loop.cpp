@@ -3,6 +3,13 @@
 #include "messages/assert.hpp"
 
 namespace collm::link {
+namespace {
+
+// By default kj looks at timers and other sockets only once nothing is left to do: a stream that
+// never pauses would keep back every beat.
+constexpr kj::uint events_in_a_row_max = 64;
+
+}  // namespace
 
 bool inbox::put(task fn, std::size_t at_most) {
   kj::Maybe<kj::Own<kj::CrossThreadPromiseFulfiller<void>>> wake;
@@ -58,6 +65,7 @@ loop::~loop() {
 // Tasks run outside any promise's continuation, so a starting task may wait on the scope.
 void loop::run(std::promise<void>& ready) {
   auto io = kj::setupAsyncIo();
+  io.waitScope.setBusyPollInterval(events_in_a_row_max);
   io_ = &io;
   ready.set_value();
   while (!stopping_) {
@@ -68,7 +76,9 @@ void loop::run(std::promise<void>& ready) {
       continue;
     }
     for (auto& task : batch) task();
-    io.waitScope.poll();
+    kj::Promise<void> turned =
+        timer().afterDelay(0 * kj::SECONDS);  // due at the next look at the sockets
+    turned.wait(io.waitScope);
   }
   inbox_->close();
 }
