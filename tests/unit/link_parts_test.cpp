@@ -54,5 +54,24 @@ TEST(link_loop, runs_in_order_refuses_beyond_its_bound_and_after_its_end) {
   EXPECT_FALSE(outside->post_owed([] {}));
 }
 
+TEST(link_loop, looks_at_timers_while_events_never_pause) {
+  loop on;
+  std::promise<void> due;
+  kj::Promise<void> spinning = nullptr, timer = nullptr;
+  std::function<kj::Promise<void>()> spin = [&] { return kj::evalLater([&] { return spin(); }); };
+  on.call([&] {
+    spinning = spin().eagerlyEvaluate(nullptr);
+    timer = on.timer()
+                .afterDelay(5 * kj::MILLISECONDS)
+                .then([&] {
+                  spinning = nullptr;
+                  due.set_value();
+                })
+                .eagerlyEvaluate(nullptr);
+  });
+  EXPECT_EQ(due.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  on.call([&] { timer = nullptr; });
+}
+
 }  // namespace
 }  // namespace collm::link
