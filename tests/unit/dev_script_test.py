@@ -1,4 +1,4 @@
-"""./dev itself: what it says when something is missing. Fakes of single programs come first in PATH."""
+"""./dev itself: what it says when something is missing. Fakes of programs come first in PATH."""
 import os
 import pathlib
 import subprocess
