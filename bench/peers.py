@@ -156,17 +156,19 @@ def measured(command, seconds, others):
                 break
             if time.monotonic() - start > seconds:
                 child.kill()
-                os.wait4(child.pid, 0)
+                child.wait()
                 fail(f"{command[0]} took more than {seconds} s")
             time.sleep(0.05)
+        child.returncode = os.waitstatus_to_exitcode(status)
         took = time.monotonic() - start
         own = usage.ru_utime + usage.ru_stime
         others.append(max(0.0, (busy_seconds() - before - own) / max(took, 0.1)))
         out.seek(0)
         err.seek(0)
         text, words = (f.read().decode("utf-8", "replace") for f in (out, err))
-    if status != 0:
-        fail(f"{' '.join(str(c) for c in command)} ended with {status}:\n{words[-2000:]}")
+    if child.returncode != 0:
+        fail(f"{' '.join(str(c) for c in command)} ended with {child.returncode}:\n"
+             f"{words[-2000:]}")
     return text, words, usage.ru_maxrss * 1024
 
 
@@ -337,7 +339,7 @@ def markdown(r):
         against = r["ratio_against"].get(name)
         words = (f"{against['type']}, {against['tokens_per_s']:.0f} tokens/s" if against
                  else "ours with one adapter, 16 sequences")
-        lines.append(f"| {name} | {value:.2f} | {words} |")
+        lines.append(f"| {name} | {value:.3f} | {words} |")
     return "\n".join(lines) + "\n"
 
 

@@ -243,6 +243,34 @@ TEST(player, counts_an_answer_cut_by_the_server_as_failed) {
   EXPECT_EQ(done.requests.at(0).error, "finish_reason error");
 }
 
+TEST(player, counts_a_server_that_is_gone_as_failed) {
+  std::string url;
+  {
+    tiny_server server(answer_well);
+    url = server.url();
+  }
+  play_options o;
+  o.gateways[""] = url;
+  o.retry_for = 0ms;
+  const auto done = play(asking(1), o);
+  ASSERT_TRUE(done);
+  EXPECT_EQ(done->requests.at(0).how, outcome::failed);
+  EXPECT_EQ(done->requests.at(0).retries, 0u);
+  EXPECT_FALSE(done->requests.at(0).error.empty());
+}
+
+TEST(player, sends_again_what_nobody_answered_at_all) {
+  std::atomic<int> asked{0};
+  tiny_server server([&](int peer, const json& body) {
+    if (++asked > 1) answer_well(peer, body);  // the first is hung up on
+  });
+  const auto done = played(asking(1), server);
+  const auto& r = done.requests.at(0);
+  EXPECT_EQ(r.how, outcome::answered) << r.error;
+  EXPECT_EQ(r.retries, 1u);
+  EXPECT_GE(r.ttft_ms, r.sent_ms + 249);  // the pause is counted
+}
+
 TEST(player, does_not_send_again_what_was_half_answered) {
   std::atomic<int> asked{0};
   tiny_server server([&](int peer, const json&) {

