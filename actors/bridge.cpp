@@ -90,8 +90,9 @@ class bridge {
     s_.cancelled = true;
     s_.unsent.clear();  // nobody reads them any more
     s_.unsent_tokens = 0;
-    if (!s_.over)
-      self_->send(deps_.router, cancel_atom::value, s_.request.read()->getId(), sink_actor(self_));
+    if (s_.over) return;
+    if (!s_.last.empty()) return complete();  // the engine is done: nobody else would end this
+    self_->send(deps_.router, cancel_atom::value, s_.request.read()->getId(), sink_actor(self_));
   }
 
  private:
@@ -119,13 +120,14 @@ class bridge {
   void complete() {
     const auto f = s_.last.read();
     auto reason = f->getReason();
+    if (s_.cancelled) reason = schema::FinishReason::CANCELLED;  // what was unsent is lost
     if (s_.slow) reason = schema::FinishReason::SLOW_READER;
     account(*f, reason);
     if (reason == f->getReason()) {
       deps_.stream.finish(s_.last);
     } else {
-      deps_.stream.finish(
-          finish_message(f->getRequest(), reason, "the reader fell too far behind"));
+      const auto* why = s_.slow ? "the reader fell too far behind" : "";
+      deps_.stream.finish(finish_message(f->getRequest(), reason, why));
     }
     close();
   }

@@ -206,7 +206,9 @@ class keeper {
     auto left = std::make_shared<std::size_t>(deps_.replicas.size());
     const auto one_done = [this, id, left] {
       if (--*left > 0) return;
-      s_.versions.erase(id);
+      const auto at = s_.versions.find(id);
+      if (at == s_.versions.end() || at->second.state != schema::VersionState::DRAINING) return;
+      s_.versions.erase(at);
       event(schema::EventLevel::INFO, "version_freed", to_string(id));
     };
     for (const auto& replica : deps_.replicas) {

@@ -29,7 +29,10 @@ class desk {
       return;
     }
     if (!version.is_base() && !state_.versions.contains(version)) {
-      refuse(*r, sink, {errc::not_found, to_string(version) + " is not loaded at " + deps_.name});
+      // It left after the router chose it: the sender asks the router again, which knows what
+      // serves now.
+      refuse(*r, sink,
+             {errc::unavailable, to_string(version) + " is leaving " + deps_.name, 1000});
       return;
     }
     const auto decision = coordinator::admit(load(), r->getPrompt().size(), deps_.ttft_ms,
@@ -115,8 +118,8 @@ class desk {
 
   caf::result<reply<void>> unload_version(const version_id& v) {
     auto promise = self_->make_response_promise<reply<void>>();
-    state_.versions.erase(
-        v);  // no new request may name it; the engine frees it when its last pin ends
+    state_.versions.erase(v);  // no new request may name it; one that waits here goes elsewhere
+    send_back(v);
     if (!state_.engine) {
       promise.deliver(make_reply<void>(result<void>()));
       return promise;
@@ -171,6 +174,17 @@ class desk {
     state_.choices_in_engine = 0;
     start_engine();
     pump();
+  }
+
+  /// Those that wait for a version that leaves: nothing was accepted, so they may be routed again.
+  void send_back(const version_id& v) {
+    std::erase_if(state_.waiting, [&](const replica_state::held& h) {
+      if (h.version != v) return false;
+      self_->demonitor(h.sink.address());
+      refuse(*h.request.read(), h.sink,
+             {errc::unavailable, to_string(v) + " is leaving " + deps_.name, 1000});
+      return true;
+    });
   }
 
   void sink_died(caf::actor_id id) {

@@ -105,6 +105,7 @@ class warden {
         ask_local(m);
         continue;
       }
+      if (stopping_) continue;  // no process is started or replaced any more
       if (m.state == schema::NodeState::RESTARTING && m.restart_at_ms >= 0 &&
           now >= m.restart_at_ms) {
         ++m.restarts;

@@ -98,6 +98,34 @@ TEST(serving, a_replaced_version_is_freed_when_its_last_pin_ends) {
   EXPECT_EQ(rig.answers[id].tokens, expected("second", {1}, 3));
 }
 
+TEST(serving, a_version_loaded_again_before_its_last_pin_ends_keeps_serving) {
+  serving_rig rig;
+  const auto long_one = rig.send("assistant", {1}, 500);
+  rig.system.pass(20ms);
+  rig.load("second");
+  rig.system.pass(20ms);
+  rig.load("first");  // back to assistant@0, which the long answer still holds
+  rig.system.pass(5s);
+  EXPECT_EQ(rig.answers[long_one].tokens, expected("first", {1}, 500));
+  const auto id = rig.send("assistant", {2}, 3);
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.answers[id].code, "");
+  EXPECT_EQ(rig.answers[id].version, 0u);
+  EXPECT_EQ(rig.answers[id].tokens, expected("first", {2}, 3));
+}
+
+TEST(serving, a_request_that_waits_while_its_version_leaves_is_answered_by_the_next) {
+  serving_rig rig({.running_max = 1});
+  rig.send("assistant", {1}, 200);
+  const auto waits = rig.send("assistant", {2}, 3);
+  rig.system.pass(20ms);
+  rig.load("second");
+  rig.system.pass(5s);
+  EXPECT_EQ(rig.answers[waits].code, "");
+  EXPECT_EQ(rig.answers[waits].version, 1u);
+  EXPECT_EQ(rig.answers[waits].tokens, expected("second", {2}, 3));
+}
+
 TEST(serving, a_bad_folder_is_refused_with_the_tensor_and_changes_nothing) {
   serving_rig rig;
   const auto answer = rig.system.ask<actors::reply<msg<schema::VersionRecord>>>(
@@ -147,6 +175,17 @@ TEST(serving, a_client_that_goes_away_frees_its_blocks) {
   EXPECT_EQ(rig.answers[id].reason, schema::FinishReason::CANCELLED);
   EXPECT_LT(rig.answers[id].tokens.size(), 1000u);
   EXPECT_EQ(rig.executor->cache().blocks_free, rig.executor->cache().blocks_total);
+  EXPECT_EQ(rig.in_flight, 0u);
+}
+
+TEST(serving, a_client_that_goes_away_after_the_last_token_leaves_nothing_behind) {
+  serving_rig rig;
+  const auto id = rig.send("assistant", {1}, 50, 4);
+  rig.system.pass(2s);  // the engine is done, 46 tokens wait for a reader
+  EXPECT_EQ(rig.answers[id].finished, 0u);
+  caf::anon_send(rig.bridges[id], actors::cancel_atom::value);
+  rig.system.pass(1s);
+  EXPECT_EQ(rig.answers[id].reason, schema::FinishReason::CANCELLED);
   EXPECT_EQ(rig.in_flight, 0u);
 }
 

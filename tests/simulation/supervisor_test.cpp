@@ -196,5 +196,13 @@ TEST_F(supervision, nothing_is_started_again_while_the_cluster_stops) {
   EXPECT_EQ(pid_, 1001);
 }
 
+TEST_F(supervision, a_node_that_waits_for_its_restart_is_not_started_while_the_cluster_stops) {
+  join();
+  exit_of(pid_, SIGKILL);
+  caf::anon_send(supervisor_, drain_atom::value);
+  system_.pass(20s);
+  EXPECT_EQ(pid_, 1001);
+}
+
 }  // namespace
 }  // namespace collm
