@@ -119,7 +119,8 @@ kj::Promise<std::string> head_connection::serve(kj::Own<kj::AsyncIoStream> strea
 }
 
 // Counts its own ticks: a head that was itself held up must not take the beats that wait in its
-// socket for silence.
+// socket for silence. Whatever a joined node sends is a sign of life: a beat may wait behind many
+// tokens.
 kj::Promise<std::string> head_connection::watch() {
   const auto tick =
       std::max(shared_.options.lost_after / watch_parts, std::chrono::milliseconds(1));
@@ -127,6 +128,8 @@ kj::Promise<std::string> head_connection::watch() {
       .afterDelay(to_kj(tick))
       .then([this, tick]() -> kj::Promise<std::string> {
         silence_ += tick;
+        const auto heard = rpc_->received();
+        if (!node_.empty() && std::exchange(heard_, heard) != heard) silence_ = {};
         if (silence_ < shared_.options.lost_after) return watch();
         return std::string(node_.empty() ? "it did not join within " : "no beat for ") +
                std::to_string(silence_.count()) + " ms";

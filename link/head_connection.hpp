@@ -71,7 +71,8 @@ class head_connection final : public node_calls,
   std::uint64_t incarnation_ = 0;
   bool left_ = false;
   std::chrono::milliseconds silence_{
-      0};  ///< since the last beat, as far as this process could have heard one
+      0};                    ///< since the last beat, as far as this process could have heard one
+  std::uint64_t heard_ = 0;  ///< messages received at the last look
   kj::Own<kj::PromiseFulfiller<std::string>> closing_;
   kj::Maybe<schema::Node::Client> peer_;
   std::unique_ptr<remote_requests> requests_;

@@ -146,10 +146,14 @@ struct link_client::impl final : public registry_calls,
         .then([this] { return beat(); });
   }
 
+  /// Broken when the head says nothing at all for so long; the answer to a beat may wait behind
+  /// others.
   kj::Promise<void> silence() {
-    return on.timer().afterDelay(to_kj(lost_after)).then([this]() -> kj::Promise<void> {
-      return to_exception({errc::timeout, "the head did not answer a beat within " +
-                                              std::to_string(lost_after.count()) + " ms"});
+    const auto heard = rpc->received();
+    return on.timer().afterDelay(to_kj(lost_after)).then([this, heard]() -> kj::Promise<void> {
+      if (rpc->received() != heard) return silence();
+      return to_exception(
+          {errc::timeout, "the head was silent for " + std::to_string(lost_after.count()) + " ms"});
     });
   }
 
