@@ -17,6 +17,8 @@ using running_request = engine_state::running_request;
 // ends and is started again.
 constexpr std::uint32_t failed_steps_max = 3;
 constexpr std::size_t iteration_samples_max = 1024;
+constexpr std::uint64_t cold_steps = 8;
+constexpr std::uint32_t cold_rows_max = 64;
 
 schema::FinishReason wire(engine::finish_reason r) {
   switch (r) {
@@ -197,7 +199,11 @@ class driver {
 
   coordinator::planner_limits planner_limits() const {
     const auto cache = deps_.steps->cache();
-    return {.step_tokens_max = deps_.step_tokens_max,
+    // Nothing is known of this machine yet: small steps, so that a burst cannot make the first one
+    // take seconds.
+    const bool cold = state_.report.steps < cold_steps;
+    return {.step_tokens_max =
+                cold ? std::min(cold_rows_max, deps_.step_tokens_max) : deps_.step_tokens_max,
             .block_tokens = cache.block_tokens,
             .blocks_free = cache.blocks_free};
   }

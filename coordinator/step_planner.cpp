@@ -7,8 +7,8 @@ namespace collm::coordinator {
 
 namespace {
 
-// Under overload every ninth step still computes one tile of the oldest prompt, so that none
-// starves.
+// While prompts wait and nothing of them fits a step, every ninth step still computes one tile of
+// the oldest, so that none starves.
 constexpr std::uint32_t starvation_guard_steps = 9;
 
 std::uint32_t blocks_for(const planned_sequence& s, std::uint32_t tokens,
@@ -126,10 +126,8 @@ void step_planner::pack_prefill(std::span<const planned_sequence> sequences,
     return a->arrival_ms <
            b->arrival_ms;  // one TTFT promise for all: deadline order is arrival order
   });
-  const bool guard = plan.overload && ++held_back_ >= starvation_guard_steps;
+  const bool guard = ++held_back_ >= starvation_guard_steps;
   if (plan.overload && !guard) return;
-  if (!plan.overload) held_back_ = 0;
-  if (guard) held_back_ = 0;
 
   // Each decode may need one more block before the newcomers end: keep that many.
   const auto reserve = static_cast<std::uint32_t>(plan.features.decodes);
@@ -163,6 +161,7 @@ void step_planner::pack_prefill(std::span<const planned_sequence> sequences,
       if (model.bound_ms(later) > slo_.tpot_ms && !guard) break;
     }
     limits.blocks_free -= need;
+    held_back_ = 0;
     plan.work.push_back({s->id, chunk});
     plan.features.prefill_tokens += chunk;
     plan.features.prefill_pairs += static_cast<double>(chunk) * s->computed + 0.5 * chunk * chunk;

@@ -21,7 +21,9 @@ namespace {
 using namespace actors;
 constexpr std::uint32_t step_tokens_max = 512;
 constexpr std::uint64_t initial_seed = 42;  // every node must make the same initial factors
-constexpr auto silent_is_dead = std::chrono::seconds(10);
+// A loop silent for so long is not healthy; for so long it is given up and its process replaced.
+constexpr auto silent_is_unhealthy = std::chrono::seconds(5);
+constexpr auto silent_is_wedged = std::chrono::seconds(30);
 
 std::string digest_of(const text::vocabulary& v) {
   engine::sha256 hash;
@@ -232,7 +234,7 @@ struct serving_node::impl {
         .registry = to.registry,
         .telemetry = telemetry,
         .beats = {},
-        .wedged_after = silent_is_dead,
+        .wedged_after = silent_is_wedged,
         .wedged = to.wedged,
         .requests_in_flight = counter(),
         .on_drain = [d = draining] { d->store(true); },
@@ -298,7 +300,7 @@ struct serving_node::impl {
     const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
     for (const auto& [name, beat] : beats) {
       const auto age = std::chrono::nanoseconds(now - beat->load());
-      if (age > silent_is_dead / 2) {
+      if (age > silent_is_unhealthy) {
         const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(age).count();
         return "the loop of engine " + name + " made no turn for " + std::to_string(ms) + " ms";
       }

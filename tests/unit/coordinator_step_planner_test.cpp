@@ -97,6 +97,20 @@ TEST(step_planner, overload_holds_prefill_back_but_not_for_ever) {
   EXPECT_EQ(p.plan(all, slow, roomy, 950).work.size(), 1u);
 }
 
+TEST(step_planner, a_newcomer_that_would_break_the_tpot_promise_waits_but_not_for_ever) {
+  step_planner p(promise);
+  // 100 ms a decode: one stream keeps its promise, two would not.
+  const latency_model slow({.theta = {0, 1, 0, 100, 0}, .scale = {1, 1, 1, 1, 1}, .margin = 0});
+  std::vector<planned_sequence> all = {decoding(1, 0, 1, 100), waiting(2, 0, 320)};
+  all[0].arrival_ms = -5000;  // its TTFT is lost, so it does not bound the step's budget
+  for (int step = 1; step < 9; ++step) {
+    EXPECT_EQ(p.plan(all, slow, roomy, 100).work.size(), 1u) << step;
+  }
+  const auto ninth = p.plan(all, slow, roomy, 100);
+  ASSERT_EQ(ninth.work.size(), 2u);
+  EXPECT_EQ(ninth.work[1].tokens, 16u);
+}
+
 TEST(step_planner, a_slow_machine_still_makes_progress_alone) {
   step_planner p(promise);
   const latency_model slow({.theta = {2000, 10, 0, 1, 0}, .scale = {1, 1, 1, 1, 1}, .margin = 0});
