@@ -50,12 +50,7 @@ int chat(console& io, const chat_options& o) {
     }
     messages.push_back({{"role", "assistant"}, {"content", answered->answer}});
     if (io.wants_json()) {
-      io.print({{"answer", answered->answer},
-                {"model", answered->model},
-                {"ttft_ms", answered->ttft_ms},
-                {"completion_tokens", answered->tokens},
-                {"finish_reason", answered->finish_reason},
-                {"node", node}});
+      io.print(turn_json(*answered, node));
     } else {
       io.out() << "\n" << io.painted(footer(*answered, node), style::dim) << std::endl;
     }

@@ -51,4 +51,13 @@ std::string footer(const turn& t, const std::string& node) {
   return t.model + numbers + (node.empty() ? "" : " · " + node);
 }
 
+json turn_json(const turn& t, const std::string& node) {
+  return {{"answer", t.answer},
+          {"model", t.model},
+          {"ttft_ms", t.ttft_ms},
+          {"completion_tokens", t.tokens},
+          {"finish_reason", t.finish_reason},
+          {"node", node}};
+}
+
 }  // namespace collm::cli

@@ -25,4 +25,7 @@ result<turn> ask(const cluster_client& cluster, const std::string& target, json 
 /// "assistant@0 · TTFT 120 ms · 35.0 tok/s · edge-a"
 std::string footer(const turn& t, const std::string& node);
 
+/// The same, and the answer, for --output json.
+json turn_json(const turn& t, const std::string& node);
+
 }  // namespace collm::cli

@@ -37,12 +37,7 @@ int infer(console& io, const infer_options& o) {
                             });
   if (!answered) return io.fail(answered.failure());
   if (io.wants_json()) {
-    io.print({{"answer", answered->answer},
-              {"model", answered->model},
-              {"ttft_ms", answered->ttft_ms},
-              {"completion_tokens", answered->tokens},
-              {"finish_reason", answered->finish_reason},
-              {"node", node}});
+    io.print(turn_json(*answered, node));
   } else {
     io.out() << std::endl;
     io.remarks() << io.painted(footer(*answered, node), style::dim) << std::endl;

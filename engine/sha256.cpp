@@ -54,4 +54,10 @@ std::string to_hex(const sha256::digest& digest) {
   return hex;
 }
 
+std::string sha256_hex(std::span<const std::uint8_t> bytes) {
+  sha256 hash;
+  hash.add(bytes.data(), bytes.size());
+  return to_hex(hash.finish());
+}
+
 }  // namespace collm::engine

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -31,5 +32,8 @@ class sha256 {
 };
 
 std::string to_hex(const sha256::digest& digest);
+
+/// Digest of `bytes` as lower-case hex.
+std::string sha256_hex(std::span<const std::uint8_t> bytes);
 
 }  // namespace collm::engine

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "engine/model/gguf_digest.hpp"
+#include "engine/sha256.hpp"
 #include "engine/model/gguf_mapping.hpp"
 
 namespace collm::engine {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "engine/model/gguf_digest.hpp"
+#include "engine/sha256.hpp"
 #include "engine/model/gguf_mapping.hpp"
 #include "engine/model/gguf_parse.hpp"
 
