@@ -8,8 +8,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "engine/sha256.hpp"
 #include "engine/model/gguf_mapping.hpp"
+#include "engine/sha256.hpp"
 
 namespace collm::engine {
 namespace {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "engine/sha256.hpp"
 #include "engine/model/gguf_mapping.hpp"
 #include "engine/model/gguf_parse.hpp"
+#include "engine/sha256.hpp"
 
 namespace collm::engine {
 
