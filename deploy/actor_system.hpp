@@ -37,6 +37,13 @@ inline bool wait_until(std::chrono::milliseconds at_most, const std::function<bo
   return true;
 }
 
+/// Asks an actor to end; nothing for an empty handle.
+template <class Handle>
+void end_actor(const Handle& actor) {
+  if (actor)
+    caf::anon_send_exit(caf::actor_cast<caf::actor>(actor), caf::exit_reason::user_shutdown);
+}
+
 /// Ends the process if an ordered stop takes too long: a hang at exit would keep ports and memory.
 class watchdog {
  public:

@@ -230,16 +230,9 @@ result<void> cluster::impl::start_gateways() {
   auto server = gateway::http_server::start(std::move(http_options), *port, *model.encoder);
   if (!server) return server.failure();
   http = std::move(*server);
-  if (!plan.head.capnp) return {};
-  link::native_options native_options;
-  native_options.listen = to_string(*plan.head.capnp);
-  native_options.encode = [encoder = *model.encoder](const auto& in, auto max, auto fallback) {
-    return encoder.encode(in, max, fallback);
-  };
-  native_options.bounds = plan.bounds;
-  auto started = link::native_server::start(*loop, std::move(native_options), port);
-  if (!started) return started.failure();
-  native = std::move(*started);
+  auto opened = open_native(*loop, plan, plan.head.capnp, model, port);
+  if (!opened) return opened.failure();
+  native = std::move(*opened);
   return {};
 }
 
@@ -260,14 +253,10 @@ void cluster::impl::stop(std::chrono::milliseconds at_most) {
   for (auto& t : threads) t->stop();
   threads.clear();
   children.reset();
-  const auto end = [](const auto& actor) {
-    if (actor)
-      caf::anon_send_exit(caf::actor_cast<caf::actor>(actor), caf::exit_reason::user_shutdown);
-  };
-  end(supervisor);
-  end(ingress);
-  end(registry);
-  end(telemetry);
+  end_actor(supervisor);
+  end_actor(ingress);
+  end_actor(registry);
+  end_actor(telemetry);
   supervisor = nullptr;
   ingress = nullptr;
   registry = nullptr;

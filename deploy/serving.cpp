@@ -10,6 +10,7 @@
 #include "actors/replica.hpp"
 #include "actors/router.hpp"
 #include "actors/telemetry.hpp"
+#include "deploy/actor_system.hpp"
 #include "engine/adapter/adapter.hpp"
 #include "engine/model/gguf.hpp"
 #include "engine/sha256.hpp"
@@ -110,6 +111,20 @@ void log_event(const msg<schema::Event>& event) {
   spdlog::log(level, "{} {}: {}", e->getNode().cStr(), e->getKind().cStr(), e->getMessage().cStr());
 }
 
+result<std::unique_ptr<link::native_server>> open_native(link::loop& loop, const spawn_plan& plan,
+                                                         const std::optional<address>& at,
+                                                         const opened_model& model,
+                                                         std::shared_ptr<gateway::port> port) {
+  if (!at) return std::unique_ptr<link::native_server>();
+  link::native_options options;
+  options.listen = to_string(*at);
+  options.encode = [encoder = *model.encoder](const auto& in, auto max, auto fallback) {
+    return encoder.encode(in, max, fallback);
+  };
+  options.bounds = plan.bounds;
+  return link::native_server::start(loop, std::move(options), std::move(port));
+}
+
 result<opened_model> open_model(const spawn_plan& plan, const std::filesystem::path& cache_dir,
                                 bool with_engine) {
   opened_model out;
@@ -171,7 +186,10 @@ struct serving_node::impl {
     start_node(std::move(*initial));
     start_port();
     if (auto opened = open_http(); !opened) return opened;
-    return open_native();
+    auto opened = open_native(loop, plan, node_plan_.capnp, model, port);
+    if (!opened) return opened.failure();
+    native = std::move(*opened);
+    return {};
   }
 
   void start_telemetry() {
@@ -278,20 +296,6 @@ struct serving_node::impl {
     return {};
   }
 
-  result<void> open_native() {
-    if (!node_plan_.capnp) return {};
-    link::native_options options;
-    options.listen = to_string(*node_plan_.capnp);
-    options.encode = [encoder = *model.encoder](const auto& in, auto max, auto fallback) {
-      return encoder.encode(in, max, fallback);
-    };
-    options.bounds = plan.bounds;
-    auto started = link::native_server::start(loop, std::move(options), port);
-    if (!started) return started.failure();
-    native = std::move(*started);
-    return {};
-  }
-
   std::function<std::uint32_t()> counter() const {
     return [n = in_flight] { return n->load(); };
   }
@@ -353,14 +357,10 @@ void serving_node::stop() {
   s.http.reset();
   s.native.reset();
   if (s.port) s.port->close();
-  const auto end = [](const auto& actor) {
-    if (actor)
-      caf::anon_send_exit(caf::actor_cast<caf::actor>(actor), caf::exit_reason::user_shutdown);
-  };
-  end(s.node);
-  end(s.router);
-  for (const auto& r : s.replicas) end(r);
-  end(s.telemetry);
+  end_actor(s.node);
+  end_actor(s.router);
+  for (const auto& r : s.replicas) end_actor(r);
+  end_actor(s.telemetry);
   s.node = nullptr;
   s.router = nullptr;
   s.replicas.clear();

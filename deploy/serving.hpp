@@ -59,6 +59,12 @@ class serving_node {
   std::unique_ptr<impl> impl_;
 };
 
+/// A gateway's Cap'n Proto port; null where the manifest names none.
+result<std::unique_ptr<link::native_server>> open_native(link::loop& loop, const spawn_plan& plan,
+                                                         const std::optional<address>& at,
+                                                         const opened_model& model,
+                                                         std::shared_ptr<gateway::port> port);
+
 /// spdlog's line for one event.
 void log_event(const msg<schema::Event>& event);
 
