@@ -9,17 +9,6 @@ namespace collm::engine {
 namespace {
 
 constexpr std::uint32_t block_tokens = 16;
-constexpr std::string_view chat_end =
-    "<|im_end|>";  // ends a turn, also where the vocabulary's EOS is another token
-
-std::vector<std::int32_t> end_tokens(const text::vocabulary& vocab) {
-  std::vector<std::int32_t> ends;
-  if (vocab.eos >= 0) ends.push_back(vocab.eos);
-  const auto at = std::ranges::find(vocab.tokens, chat_end);
-  if (at != vocab.tokens.end())
-    ends.push_back(static_cast<std::int32_t>(at - vocab.tokens.begin()));
-  return ends;
-}
 
 std::string_view name_of(precision p) { return p == precision::int8 ? "int8" : "f32"; }
 
@@ -31,7 +20,7 @@ serving_executor::serving_executor(parts p)
     : base_(std::move(p.weights)),
       options_(p.options),
       tokens_(std::move(p.tokens)),
-      end_tokens_(end_tokens(base_->vocabulary())),
+      end_tokens_(text::end_tokens(base_->vocabulary())),
       model_(std::move(p.forward)),
       kv_(std::move(p.kv)),
       cache_(kv_.pages().blocks, kv_.pages().block_tokens) {

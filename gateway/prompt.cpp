@@ -45,7 +45,7 @@ result<prompt_encoder::encoded> prompt_encoder::encode(const input& in, std::uin
     if (auto known = known_ids(*ids, tokens->size()); !known) return known.failure();
     out.prompt = *ids;
   } else if (const auto* text = std::get_if<std::string>(&in)) {
-    out.prompt = tokens->encode(*text, true);
+    out.prompt = tokens->encode_prompt(*text);
   } else {
     out.prompt = chat.encode(*tokens, std::get<std::vector<text::chat_message>>(in), true);
   }

@@ -12,31 +12,25 @@ namespace collm::text {
 namespace {
 
 constexpr std::uint32_t nowhere = std::numeric_limits<std::uint32_t>::max();
-constexpr std::uint64_t empty_slot = std::numeric_limits<std::uint64_t>::max();
-
-std::uint64_t pair_of(std::int32_t left, std::int32_t right) {
-  return static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right);
-}
 
 }  // namespace
 
-merges::merges(const std::array<std::int32_t, 256>& bytes, std::vector<rule> rules)
-    : bytes_(bytes), rules_(std::move(rules)) {
+merges::merges(std::vector<rule> rules) : rules_(std::move(rules)) {
   COLLM_ASSERT(rules_.size() < nowhere);
   const std::size_t size = std::bit_ceil(std::max<std::size_t>(2 * rules_.size(), 2));
-  slots_.assign(size, {empty_slot, 0});
+  slots_.assign(size, nowhere);
   shift_ = 64 - static_cast<unsigned>(std::countr_zero(size));
   for (std::uint32_t rank = 0; rank < rules_.size(); ++rank) {
-    const std::uint64_t pair = pair_of(rules_[rank].left, rules_[rank].right);
-    std::size_t i = home(pair);
-    while (slots_[i].pair != empty_slot) i = (i + 1) & (size - 1);
-    slots_[i] = {pair, rank};
+    std::size_t i = home(rules_[rank].left, rules_[rank].right);
+    while (slots_[i] != nowhere) i = (i + 1) & (size - 1);
+    slots_[i] = rank;
   }
 }
 
-void merges::encode(std::string_view piece, scratch& work, std::vector<std::int32_t>& out) const {
-  COLLM_ASSERT(piece.size() < nowhere);
-  load(piece, work);
+void merges::encode(std::span<const std::int32_t> letters, scratch& work,
+                    std::vector<std::int32_t>& out) const {
+  COLLM_ASSERT(letters.size() < nowhere);
+  load(letters, work);
   while (!work.queue.empty()) {
     std::pop_heap(work.queue.begin(), work.queue.end(), std::greater{});
     const std::uint64_t top = work.queue.back();
@@ -51,24 +45,20 @@ void merges::encode(std::string_view piece, scratch& work, std::vector<std::int3
 }
 
 std::optional<std::uint32_t> merges::rank(std::int32_t left, std::int32_t right) const {
-  const std::uint64_t pair = pair_of(left, right);
-  for (std::size_t i = home(pair); slots_[i].pair != empty_slot;
-       i = (i + 1) & (slots_.size() - 1)) {
-    if (slots_[i].pair == pair) return slots_[i].rank;
+  for (std::size_t i = home(left, right); slots_[i] != nowhere; i = (i + 1) & (slots_.size() - 1)) {
+    const rule& found = rules_[slots_[i]];
+    if (found.left == left && found.right == right) return slots_[i];
   }
   return std::nullopt;
 }
 
-void merges::load(std::string_view piece, scratch& work) const {
+void merges::load(std::span<const std::int32_t> letters, scratch& work) const {
   work.symbols.clear();
   work.queue.clear();
-  for (const char c : piece) {
-    const std::int32_t token = bytes_[static_cast<std::uint8_t>(c)];
-    if (token == no_token) continue;
-    const auto position = static_cast<std::uint32_t>(work.symbols.size());
-    work.symbols.push_back({token, position == 0 ? nowhere : position - 1, position + 1});
+  if (letters.empty()) return;
+  for (std::uint32_t i = 0; i < letters.size(); ++i) {
+    work.symbols.push_back({letters[i], i == 0 ? nowhere : i - 1, i + 1});
   }
-  if (work.symbols.empty()) return;
   work.symbols.back().next = nowhere;
   for (std::uint32_t i = 0; i + 1 < work.symbols.size(); ++i) propose(work, i);
 }
@@ -103,9 +93,10 @@ void merges::apply(scratch& work, std::uint32_t position, std::uint32_t best) co
   if (left.previous != nowhere) propose(work, left.previous);
 }
 
-std::size_t merges::home(std::uint64_t pair) const {
+std::size_t merges::home(std::int32_t left, std::int32_t right) const {
   constexpr std::uint64_t odd =
       0x9E3779B97F4A7C15;  // 2^64 / golden ratio: spreads neighbouring ids (Knuth, 6.4)
+  const auto pair = static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right);
   return static_cast<std::size_t>(pair * odd >> shift_);
 }
 

@@ -14,6 +14,9 @@ namespace collm::text {
 /// Taken literally, never cut or merged.
 bool is_special(token_type type);
 
+/// Nothing that people wrote: control tokens, and the unknown token, which no text produces.
+bool is_hidden(token_type type);
+
 class special_tokens {
  public:
   struct match {
@@ -24,7 +27,8 @@ class special_tokens {
   /// Copies what it needs of `vocab`.
   explicit special_tokens(const vocabulary& vocab);
 
-  /// The first match at or after `from`. Without `control`, only user-defined tokens count.
+  /// The first match at or after `from`. Without `control`, only user-defined tokens count. A step
+  /// costs at most the longest spelling, however many tokens there are.
   match find(std::string_view text, std::size_t from, bool control) const;
 
  private:
@@ -33,7 +37,11 @@ class special_tokens {
     std::int32_t token;
     bool control;
   };
-  std::array<std::vector<entry>, 256> by_first_byte_;  ///< longest first
+
+  const entry* longest(std::string_view text, bool control) const;
+
+  std::vector<entry> entries_;              ///< by spelling
+  std::array<std::uint32_t, 257> first_{};  ///< first_[b]: the first entry that starts with byte b
 };
 
 }  // namespace collm::text

@@ -64,11 +64,13 @@ nlohmann::json to_json(const base_facts& f) {
             {"tokens", v.tokens},
             {"types", types},
             {"merges", v.merges},
+            {"scores", v.scores},
             {"bos", v.bos},
             {"eos", v.eos},
             {"unknown", v.unknown},
             {"padding", v.padding},
             {"addBos", v.add_bos},
+            {"addSpacePrefix", v.add_space_prefix},
             {"template", v.chat_template}}}};
 }
 
@@ -84,6 +86,8 @@ base_facts from_json(const nlohmann::json& j) {
   for (int t : v.at("types").get<std::vector<int>>())
     f.vocabulary.types.push_back(static_cast<text::token_type>(t));
   f.vocabulary.merges = v.at("merges").get<std::vector<std::string>>();
+  f.vocabulary.scores = v.value("scores", std::vector<float>());
+  f.vocabulary.add_space_prefix = v.value("addSpacePrefix", false);
   f.vocabulary.bos = v.at("bos"), f.vocabulary.eos = v.at("eos");
   f.vocabulary.unknown = v.at("unknown"), f.vocabulary.padding = v.at("padding");
   f.vocabulary.add_bos = v.at("addBos"), f.vocabulary.chat_template = v.at("template");

@@ -177,6 +177,13 @@ result<text::vocabulary> gguf_file::vocabulary() const {
              none == nullptr || !none->empty())
       in.refuse("tokenizer.ggml.merges", "an array of strings");
   }
+  if (const auto* scores = find("tokenizer.ggml.scores")) {
+    const auto* reals = std::get_if<std::vector<double>>(scores);
+    if (reals == nullptr || reals->size() != v.tokens.size())
+      in.refuse("tokenizer.ggml.scores", "one number for each token");
+    else
+      v.scores.assign(reals->begin(), reals->end());
+  }
   v.model = in.text_or("tokenizer.ggml.model", "");
   v.pre_tokenizer = in.text_or("tokenizer.ggml.pre", "");
   v.chat_template = in.text_or("tokenizer.chat_template", "");
@@ -184,7 +191,10 @@ result<text::vocabulary> gguf_file::vocabulary() const {
   v.eos = in.token_or_none("tokenizer.ggml.eos_token_id", v.tokens.size());
   v.unknown = in.token_or_none("tokenizer.ggml.unknown_token_id", v.tokens.size());
   v.padding = in.token_or_none("tokenizer.ggml.padding_token_id", v.tokens.size());
-  v.add_bos = in.flag_or("tokenizer.ggml.add_bos_token", false);
+  const bool sentence_piece = v.model == "llama";
+  v.add_bos = in.flag_or("tokenizer.ggml.add_bos_token",
+                         v.bos >= 0 && (sentence_piece || v.pre_tokenizer == "llama-bpe"));
+  v.add_space_prefix = in.flag_or("tokenizer.ggml.add_space_prefix", sentence_piece);
   if (in.failed()) return in.failure();
   return v;
 }

@@ -21,10 +21,13 @@ const tokenizer& tokens() {
 }
 
 void splits_without_loss(std::string_view text) {
-  std::string joined;
-  splitter cutter(text);
-  for (auto piece = cutter.next(); !piece.empty(); piece = cutter.next()) joined += piece;
-  COLLM_ASSERT(joined == text);
+  for (const split_rule rule :
+       {split_rule::gpt2, split_rule::smollm, split_rule::qwen2, split_rule::llama3}) {
+    std::string joined;
+    splitter cutter(text, rule);
+    for (auto piece = cutter.next(); !piece.empty(); piece = cutter.next()) joined += piece;
+    COLLM_ASSERT(joined == text);
+  }
 }
 
 void encodes_without_loss(std::string_view text) {

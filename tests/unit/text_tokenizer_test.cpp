@@ -111,10 +111,11 @@ TEST_P(tokenizer_refuses, and_says_what_and_where) {
 INSTANTIATE_TEST_SUITE_P(
     vocabularies, tokenizer_refuses,
     testing::Values(
-        broken{"model", [](auto& v) { v.model = "llama"; },
-               "model 'llama' is not built; supported: 'gpt2'"},
-        broken{"pre_tokenizer", [](auto& v) { v.pre_tokenizer = "qwen2"; }, "'qwen2' is not built"},
-        broken{"add_bos", [](auto& v) { v.add_bos = true; }, "add_bos_token"},
+        broken{"model", [](auto& v) { v.model = "t5"; },
+               "model 't5' is not built; supported: 'gpt2', 'llama'"},
+        broken{"pre_tokenizer", [](auto& v) { v.pre_tokenizer = "tekken"; },
+               "'tekken' is not built; supported: 'smollm', 'gpt-2', 'qwen2', 'llama-bpe'"},
+        broken{"add_bos", [](auto& v) { v.add_bos = true; }, "no bos token id"},
         broken{"no_tokens", [](auto& v) { v.tokens.clear(); }, "no tokens"},
         broken{"types", [](auto& v) { v.types.pop_back(); }, "261 tokens but 260 token types"},
         broken{"bos", [](auto& v) { v.bos = 261; }, "bos token id 261 is not in 0..260"},

@@ -1,0 +1,210 @@
+#include "text/sentence_piece.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "text/special_tokens.hpp"
+#include "text/utf8.hpp"
+
+namespace collm::text {
+namespace {
+
+constexpr char32_t blank_point = 0x2581;
+constexpr std::string_view blank = "\xE2\x96\x81";
+
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  for (std::size_t at; (at = text.find(from)) != std::string_view::npos;) {
+    out.append(text.substr(0, at)).append(to);
+    text.remove_prefix(at + from.size());
+  }
+  return out.append(text);
+}
+
+std::optional<std::uint8_t> parse_byte(std::string_view spelling) {
+  if (spelling.size() != 6 || !spelling.starts_with("<0x") || !spelling.ends_with('>')) {
+    return std::nullopt;
+  }
+  unsigned value = 0;
+  for (const char c : spelling.substr(3, 2)) {
+    const bool digit = c >= '0' && c <= '9';
+    if (!digit && !(c >= 'A' && c <= 'F')) return std::nullopt;
+    value = value * 16 + static_cast<unsigned>(digit ? c - '0' : c - 'A' + 10);
+  }
+  return static_cast<std::uint8_t>(value);
+}
+
+using byte_tokens = std::array<std::int32_t, 256>;
+
+result<byte_tokens> find_bytes(const vocabulary& vocab) {
+  byte_tokens tokens;
+  tokens.fill(merges::no_token);
+  for (std::size_t i = 0; i < vocab.tokens.size(); ++i) {
+    if (vocab.types[i] != token_type::byte) continue;
+    const auto byte = parse_byte(vocab.tokens[i]);
+    if (!byte) {
+      return refuse_vocabulary("token " + std::to_string(i) + ", " + quoted(vocab.tokens[i]) +
+                               ", is a byte; bytes are spelled <0x00> to <0xFF>");
+    }
+    tokens[*byte] = static_cast<std::int32_t>(i);
+  }
+  const auto missing = std::ranges::find(tokens, merges::no_token);
+  if (missing == tokens.end()) return tokens;
+  return refuse_vocabulary("byte " + std::to_string(missing - tokens.begin()) +
+                           " has no token; byte fallback needs all of <0x00> to <0xFF>");
+}
+
+std::vector<std::string> spell_out(const vocabulary& vocab) {
+  std::vector<std::string> bytes(vocab.tokens.size());
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const std::string& spelling = vocab.tokens[i];
+    if (vocab.types[i] == token_type::byte) {
+      bytes[i] = std::string(1, static_cast<char>(*parse_byte(spelling)));
+    } else {
+      bytes[i] = is_hidden(vocab.types[i]) ? spelling : replace_all(spelling, blank, " ");
+    }
+  }
+  return bytes;
+}
+
+std::size_t count_characters(std::string_view text) {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      text, [](char c) { return (static_cast<std::uint8_t>(c) & 0xC0) != 0x80; }));
+}
+
+struct scored_rule {
+  merges::rule rule;
+  float score;
+  std::size_t left, right;  // characters of the parts
+  bool added;               // makes a user-defined token
+
+  // Hugging Face's converter sorts by score, then by the parts' lengths, all falling, ties by id;
+  // SentencePiece's own score of user-defined tokens is the highest, but GGUF does not keep it.
+  auto rank() const {
+    return std::tuple(!added, -score, -std::ptrdiff_t(left), -std::ptrdiff_t(right), rule.merged);
+  }
+};
+
+/// Every cut of a token into two tokens is a rule. Byte tokens take no part.
+void add_cuts(const vocabulary& vocab, const token_index& ids, std::int32_t id,
+              std::vector<scored_rule>& out) {
+  const auto at = static_cast<std::size_t>(id);
+  const auto plain = [&](std::string_view part) {
+    const auto found = ids.find(part);
+    const bool there = found != ids.end() &&
+                       vocab.types[static_cast<std::size_t>(found->second)] != token_type::byte;
+    return there ? found->second : merges::no_token;
+  };
+  const std::string_view whole = vocab.tokens[at];
+  const std::size_t characters = count_characters(whole);
+  std::size_t left = 1;
+  for (std::size_t cut = 1; cut < whole.size(); ++cut) {
+    if ((static_cast<std::uint8_t>(whole[cut]) & 0xC0) == 0x80) continue;
+    const std::int32_t l = plain(whole.substr(0, cut));
+    const std::int32_t r = l < 0 ? l : plain(whole.substr(cut));
+    if (r >= 0) {
+      out.push_back({{l, r, id},
+                     vocab.scores[at],
+                     left,
+                     characters - left,
+                     vocab.types[at] == token_type::user_defined});
+    }
+    ++left;
+  }
+}
+
+result<std::vector<merges::rule>> rules_of_scores(const vocabulary& vocab, const token_index& ids) {
+  if (vocab.scores.size() != vocab.tokens.size()) {
+    return refuse_vocabulary(std::to_string(vocab.tokens.size()) + " tokens, no merges and " +
+                             std::to_string(vocab.scores.size()) +
+                             " scores; there must be as many scores as tokens");
+  }
+  std::vector<scored_rule> scored;
+  for (std::size_t i = 0; i < vocab.tokens.size(); ++i) {
+    if (std::isnan(vocab.scores[i])) {
+      return refuse_vocabulary("the score of token " + std::to_string(i) + " is not a number");
+    }
+    if (is_hidden(vocab.types[i]) || vocab.types[i] == token_type::byte) continue;
+    add_cuts(vocab, ids, static_cast<std::int32_t>(i), scored);
+  }
+  std::ranges::sort(scored, {}, &scored_rule::rank);
+  std::vector<merges::rule> rules(scored.size());
+  std::ranges::transform(scored, rules.begin(), &scored_rule::rule);
+  return rules;
+}
+
+class sentence_piece_encoder final : public piece_encoder {
+ public:
+  sentence_piece_encoder(const vocabulary& vocab, const token_index& ids, const byte_tokens& bytes,
+                         std::vector<merges::rule> rules)
+      : bytes_(bytes), prefix_(vocab.add_space_prefix), merges_(std::move(rules)) {
+    for (const auto& [spelling, id] : ids) {
+      const utf8_step step = utf8_next(spelling);
+      if (step.state == utf8_state::whole && step.size == spelling.size()) {
+        characters_.emplace(step.point, id);
+      }
+    }
+  }
+
+  void encode(std::string_view text, merges::scratch& work,
+              std::vector<std::int32_t>& out) const override {
+    if (text.empty()) return;
+    work.letters.clear();
+    if (prefix_) add(blank_point, blank, work.letters);
+    while (!text.empty()) {
+      const utf8_step step = utf8_next(text);
+      const std::string_view character = text.substr(0, step.size);
+      if (step.state != utf8_state::whole) {
+        add_bytes(character, work.letters);
+      } else if (step.point == ' ') {
+        add(blank_point, blank, work.letters);
+      } else {
+        add(step.point, character, work.letters);
+      }
+      text.remove_prefix(step.size);
+    }
+    merges_.encode(work.letters, work, out);
+  }
+
+ private:
+  void add(char32_t point, std::string_view utf8, std::vector<std::int32_t>& letters) const {
+    const auto found = characters_.find(point);
+    if (found == characters_.end()) return add_bytes(utf8, letters);
+    letters.push_back(found->second);
+  }
+
+  void add_bytes(std::string_view bytes, std::vector<std::int32_t>& letters) const {
+    for (const char c : bytes) letters.push_back(bytes_[static_cast<std::uint8_t>(c)]);
+  }
+
+  byte_tokens bytes_;
+  bool prefix_;
+  merges merges_;
+  std::unordered_map<char32_t, std::int32_t> characters_;  // tokens of one character
+};
+
+}  // namespace
+
+void restore_blanks(vocabulary& vocab) {
+  for (std::size_t i = 0; i < vocab.tokens.size() && i < vocab.types.size(); ++i) {
+    if (vocab.types[i] != token_type::user_defined) continue;
+    vocab.tokens[i] = replace_all(vocab.tokens[i], " ", blank);
+  }
+}
+
+result<piece_model> make_sentence_piece(const vocabulary& vocab) {
+  const auto ids = index_tokens(vocab);
+  if (!ids) return ids.failure();
+  const auto bytes = find_bytes(vocab);
+  if (!bytes) return bytes.failure();
+  auto rules = vocab.merges.empty() ? rules_of_scores(vocab, *ids) : parse_merges(vocab, *ids);
+  if (!rules) return rules.failure();
+  return piece_model{spell_out(vocab), std::make_unique<sentence_piece_encoder>(vocab, *ids, *bytes,
+                                                                                std::move(*rules))};
+}
+
+}  // namespace collm::text
