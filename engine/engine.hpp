@@ -18,13 +18,26 @@ enum class precision : std::uint8_t {
   int8,  ///< the product: bit law holds
 };
 
-/// Shape of a Llama-family decoder.
+/// What multiplies the FFN's up half.
+enum class gate_kind : std::uint8_t { silu, gelu_tanh };
+
+/// Shape of a decoder, and what sets its architecture apart.
 struct model_shape {
-  std::string architecture;  ///< "llama"
+  std::string architecture;  ///< "llama", "qwen2", "qwen3" or "gemma3"
   std::uint32_t layers = 0, hidden = 0, ffn = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0,
                 context = 0;
   float rope_theta = 10000.0f, norm_epsilon = 1e-5f;
   bool tied_embeddings = true;
+  gate_kind gate = gate_kind::silu;
+  bool qkv_bias = false, head_norms = false, post_norms = false;
+  float embedding_scale = 1;
+  /// Positions that a row of a windowed layer sees, its own included; 0: no layer is windowed.
+  std::uint32_t window = 0;
+  std::uint32_t window_pattern = 0;  ///< every n-th layer has no window
+  float window_rope_theta = 10000.0f;
+  bool windowed(std::uint32_t layer) const {
+    return window != 0 && (layer + 1) % window_pattern != 0;
+  }
 };
 
 /// The frozen base: one read-only file mapping, shared by all engines of all processes on this
@@ -42,11 +55,11 @@ class base {
 };
 using base_ptr = std::shared_ptr<const base>;
 
-/// Opens a .gguf file. First time on a machine: packs it (seconds) into
+/// Opens a .gguf file or a Hugging Face folder. First time on a machine: packs it (seconds) into
 /// `cache_dir`/<digest>-<precision>.base, atomically; later calls map that file. Two calls for one
 /// file in a process return the same object. Unknown architecture or tensor type, or a damaged
 /// file: refused by name.
-result<base_ptr> open_base(const std::filesystem::path& gguf, precision p,
+result<base_ptr> open_base(const std::filesystem::path& source, precision p,
                            const std::filesystem::path& cache_dir);
 
 /// A PEFT folder (adapter_config.json, adapter_model.safetensors) as LoRA factors for `b`. A bad

@@ -4,6 +4,7 @@
 // exactly 0. Included by kernels_<path>.cpp after lanes.hpp.
 #pragma once
 
+#include <limits>
 #include <utility>
 
 #include "engine/kernels/kernels.hpp"
@@ -23,6 +24,12 @@ struct attention_tile {
   std::uint32_t visible(std::uint32_t i) const {
     return task->position + (first + i) / task->group + 1;
   }
+  /// First position that pair i sees.
+  std::uint32_t oldest(std::uint32_t i) const {
+    return task->window == 0 || visible(i) < task->window ? 0 : visible(i) - task->window;
+  }
+  /// No pair of the tile sees a block before this one.
+  std::uint32_t first_block() const { return oldest(0) / block_positions; }
   std::size_t weights_stride() const { return std::size_t{blocks} * block_positions; }
 };
 
@@ -54,11 +61,13 @@ void score_block(const attention_tile& tile, std::uint32_t block) {
     total[i].store(tile.weights + i * tile.weights_stride() + std::size_t{block} * block_positions);
 }
 
-/// Scores to unnormalised weights exp(score - largest); 0 beyond the row.
+/// Scores to unnormalised weights exp(score - largest); 0 beyond the row and before its window.
 void weigh(attention_tile& tile, std::uint32_t i) {
-  float* w = tile.weights + i * tile.weights_stride();
-  const std::uint32_t seen = tile.visible(i);
-  lanes most = lanes::all(w[0]);
+  const std::uint32_t base = tile.first_block() * block_positions;
+  float* w = tile.weights + i * tile.weights_stride() + base;
+  const std::uint32_t seen = tile.visible(i) - base, hidden = tile.oldest(i) - base;
+  for (std::uint32_t p = 0; p < hidden; ++p) w[p] = -std::numeric_limits<float>::infinity();
+  lanes most = lanes::all(w[hidden]);
   over_lanes(seen, [&](std::uint32_t p, std::uint32_t n) {
     if (n == lane_count)
       most = max(lanes::load(w + p), most);
@@ -73,8 +82,8 @@ void weigh(attention_tile& tile, std::uint32_t i) {
     store_some(e, w + p, n);
     total = total + (n == lane_count ? e : lanes::load(w + p, n));
   });
-  for (std::size_t p = (seen + lane_count - 1) / lane_count * lane_count; p < tile.weights_stride();
-       ++p)
+  for (std::size_t p = (seen + lane_count - 1) / lane_count * lane_count;
+       p < tile.weights_stride() - base; ++p)
     w[p] = 0;
   tile.totals[i] = sum(total);
 }
@@ -87,7 +96,7 @@ void blend(const attention_tile& tile, std::uint32_t d, std::uint32_t n) {
   for (auto& row : total)
     for (auto& lane : row) lane = lanes::all(0);
   const std::uint32_t seen = tile.visible(tile.count - 1);
-  for (std::uint32_t p = 0; p < seen; ++p) {
+  for (std::uint32_t p = tile.first_block() * block_positions; p < seen; ++p) {
     const float* values = t.values + t.blocks[p / block_positions] * t.block_stride +
                           std::size_t{p % block_positions} * t.head_dim + d;
     lanes v[Wide];
@@ -111,7 +120,7 @@ void blend(const attention_tile& tile, std::uint32_t d, std::uint32_t n) {
 template <std::uint32_t Count>
 void attend_tile(attention_tile& tile) {
   scale_queries(tile);
-  for (std::uint32_t b = 0; b < tile.blocks; ++b) score_block<Count>(tile, b);
+  for (std::uint32_t b = tile.first_block(); b < tile.blocks; ++b) score_block<Count>(tile, b);
   for (std::uint32_t i = 0; i < Count; ++i) weigh(tile, i);
   const std::uint32_t dim = tile.task->head_dim;
   std::uint32_t d = 0;

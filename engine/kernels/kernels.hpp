@@ -52,6 +52,7 @@ struct attention_task {
   std::size_t q_stride = 0, out_stride = 0;
   std::uint32_t rows = 0, group = 0, head_dim = 0;
   std::uint32_t position = 0;  ///< of the first row; a row attends to itself and all before
+  std::uint32_t window = 0;    ///< positions that a row sees, its own included; 0: all
   const std::uint32_t* blocks = nullptr;  ///< block table
   const float* keys = nullptr;            ///< block 0, this KV head: [head_dim][block_positions]
   const float* values = nullptr;          ///< block 0, this KV head: [block_positions][head_dim]
@@ -83,6 +84,8 @@ struct kernel_table {
   void (*rotate)(float* head, const float* cosines, const float* sines, std::uint32_t n);
   /// out = gate * sigmoid(gate) * up
   void (*swiglu)(const float* gate, const float* up, std::uint32_t n, float* out);
+  /// out = gelu(gate) * up, gelu by tanh as Gemma has it (arXiv 1606.08415, section 2)
+  void (*geglu)(const float* gate, const float* up, std::uint32_t n, float* out);
   /// x += y
   void (*add)(const float* y, std::uint32_t n, float* x);
   /// t[j] = scale * dot(x, a[j]); a: [rank, in]

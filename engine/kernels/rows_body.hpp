@@ -39,6 +39,18 @@ void swiglu(const float* gate, const float* up, std::uint32_t n, float* out) {
   });
 }
 
+/// 0.5 g (1 + tanh u) = g / (1 + exp(-2u)) with u = sqrt(2 / pi) (g + 0.044715 g^3).
+void geglu(const float* gate, const float* up, std::uint32_t n, float* out) {
+  const lanes one = lanes::all(1.0f), cubic = lanes::all(0.044715f);
+  const lanes factor = lanes::all(-1.5957691216057308f);  // -2 sqrt(2 / pi)
+  over_lanes(n, [&](std::uint32_t i, std::uint32_t count) {
+    const lanes g = load_some(gate + i, count);
+    const lanes bent = fma(cubic * g * g, g, g);
+    const lanes gelu = g / (one + exponential(factor * bent));
+    store_some(gelu * load_some(up + i, count), out + i, count);
+  });
+}
+
 void add(const float* y, std::uint32_t n, float* x) {
   over_lanes(n, [&](std::uint32_t i, std::uint32_t count) {
     store_some(load_some(x + i, count) + load_some(y + i, count), x + i, count);

@@ -3,7 +3,7 @@
 #include <mutex>
 
 #include "engine/model/base_file.hpp"
-#include "engine/model/gguf.hpp"
+#include "engine/model/model_source.hpp"
 #include "engine/model/pack.hpp"
 
 namespace collm::engine {
@@ -21,12 +21,12 @@ open_bases& registry() {
   return all;
 }
 
-result<void> pack_file(const gguf_file& file, const std::string& digest, precision p,
+result<void> pack_file(const model_source& from, const std::string& digest, precision p,
                        const std::filesystem::path& to) {
   std::error_code failed;
   std::filesystem::create_directories(to.parent_path(), failed);
   if (failed) return error{errc::io, to.parent_path().string() + ": " + failed.message(), 0};
-  auto image = pack_f32(file, digest);
+  auto image = pack_f32(from, digest);
   if (image && p == precision::int8) image = pack_int8(*image);
   if (!image) return image.failure();
   return write_base_file(to, image->facts, {image->memory.get(), image->bytes});
@@ -40,11 +40,11 @@ error named(error why, const std::filesystem::path& path) {
 
 }  // namespace
 
-result<base_ptr> open_base(const std::filesystem::path& gguf, precision p,
+result<base_ptr> open_base(const std::filesystem::path& source, precision p,
                            const std::filesystem::path& cache_dir) {
-  auto file = gguf_file::open(gguf);
-  if (!file) return file.failure();
-  const auto digest = (*file)->sha256();
+  auto from = model_source::open(source);
+  if (!from) return from.failure();
+  const auto digest = (*from)->sha256();
   std::error_code ignored;  // a folder that does not exist yet keeps its given name
   const auto path =
       std::filesystem::weakly_canonical(cache_dir, ignored) / base_file_name(digest, p);
@@ -52,8 +52,8 @@ result<base_ptr> open_base(const std::filesystem::path& gguf, precision p,
   const std::lock_guard lock(all.mutex);
   if (auto held = all.held[path].lock()) return base_ptr(held);
   if (!std::filesystem::exists(path, ignored))
-    if (auto packed = pack_file(**file, digest, p, path); !packed)
-      return named(packed.failure(), gguf);
+    if (auto packed = pack_file(**from, digest, p, path); !packed)
+      return named(packed.failure(), source);
   auto mapped = map_base_file(path);
   if (!mapped) return mapped.failure();
   all.held[path] = *mapped;

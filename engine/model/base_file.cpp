@@ -14,7 +14,7 @@
 namespace collm::engine {
 namespace {
 
-constexpr char magic[8] = {'C', 'O', 'L', 'L', 'M', 'B', 'S', '1'};
+constexpr char magic[8] = {'C', 'O', 'L', 'L', 'M', 'B', 'S', '3'};
 constexpr std::uint64_t page = 4096;                // the image starts on a page of its own
 constexpr std::uint64_t facts_bytes_max = 1 << 28;  // a vocabulary of a million tokens
 
@@ -37,7 +37,15 @@ nlohmann::json shape_to_json(const model_shape& s) {
           {"context", s.context},
           {"ropeTheta", s.rope_theta},
           {"normEpsilon", s.norm_epsilon},
-          {"tied", s.tied_embeddings}};
+          {"tied", s.tied_embeddings},
+          {"gate", static_cast<int>(s.gate)},
+          {"qkvBias", s.qkv_bias},
+          {"headNorms", s.head_norms},
+          {"postNorms", s.post_norms},
+          {"embeddingScale", s.embedding_scale},
+          {"window", s.window},
+          {"windowPattern", s.window_pattern},
+          {"windowRopeTheta", s.window_rope_theta}};
 }
 
 model_shape shape_from_json(const nlohmann::json& j) {
@@ -48,6 +56,11 @@ model_shape shape_from_json(const nlohmann::json& j) {
   s.vocab = j.at("vocab"), s.context = j.at("context");
   s.rope_theta = j.at("ropeTheta"), s.norm_epsilon = j.at("normEpsilon");
   s.tied_embeddings = j.at("tied");
+  s.gate = static_cast<gate_kind>(j.at("gate").get<int>());
+  s.qkv_bias = j.at("qkvBias"), s.head_norms = j.at("headNorms");
+  s.post_norms = j.at("postNorms"), s.embedding_scale = j.at("embeddingScale");
+  s.window = j.at("window"), s.window_pattern = j.at("windowPattern");
+  s.window_rope_theta = j.at("windowRopeTheta");
   return s;
 }
 
@@ -125,7 +138,7 @@ void sync_folder(const std::filesystem::path& folder) {
 }  // namespace
 
 std::string base_file_name(const std::string& digest, precision p) {
-  return digest + (p == precision::f32 ? "-f32-v1.base" : "-int8-v1.base");
+  return digest + (p == precision::f32 ? "-f32-v3.base" : "-int8-v3.base");
 }
 
 result<void> write_base_file(const std::filesystem::path& path, const base_facts& facts,

@@ -40,7 +40,27 @@ linear_weights place_linear(placer& at, precision p, std::uint32_t out, std::uin
   return l;
 }
 
+std::uint32_t hidden(const model_shape& s) { return s.hidden; }
+std::uint32_t post_norm(const model_shape& s) { return s.post_norms ? s.hidden : 0; }
+std::uint32_t head_norm(const model_shape& s) { return s.head_norms ? s.head_dim : 0; }
+std::uint32_t q_bias(const model_shape& s) { return s.qkv_bias ? s.heads * s.head_dim : 0; }
+std::uint32_t kv_bias(const model_shape& s) { return s.qkv_bias ? s.kv_heads * s.head_dim : 0; }
+
+constexpr layer_vector vectors[] = {
+    {&layer_weights::attention_norm, "attn_norm.weight", hidden, true},
+    {&layer_weights::ffn_norm, "ffn_norm.weight", hidden, true},
+    {&layer_weights::post_attention_norm, "post_attention_norm.weight", post_norm, true},
+    {&layer_weights::post_ffn_norm, "post_ffw_norm.weight", post_norm, true},
+    {&layer_weights::q_norm, "attn_q_norm.weight", head_norm, true},
+    {&layer_weights::k_norm, "attn_k_norm.weight", head_norm, true},
+    {&layer_weights::q_bias, "attn_q.bias", q_bias, false},
+    {&layer_weights::k_bias, "attn_k.bias", kv_bias, false},
+    {&layer_weights::v_bias, "attn_v.bias", kv_bias, false},
+};
+
 }  // namespace
+
+std::span<const layer_vector> layer_vectors() { return vectors; }
 
 std::uint32_t outlier_columns(std::uint32_t in) {
   // One input in sixteen, in steps of sixteen bytes; measured in docs/adr/0001-int8-activations.md.
@@ -67,8 +87,8 @@ base_weights bind_weights(const model_shape& shape, precision p, const std::uint
   base_weights w;
   w.layers.resize(shape.layers);
   for (auto& layer : w.layers) {
-    layer.attention_norm = at.place<float>(shape.hidden);
-    layer.ffn_norm = at.place<float>(shape.hidden);
+    for (const auto& v : layer_vectors())
+      if (const auto size = v.size(shape); size > 0) layer.*v.at = at.place<float>(size);
     for (std::size_t m = 0; m < matrices_count; ++m) {
       const auto [out, in] = product_shape(shape, static_cast<matrix>(m));
       layer.products[m] = place_linear(at, p, out, in);

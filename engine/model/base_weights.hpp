@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "engine/engine.hpp"
@@ -21,11 +23,25 @@ struct linear_weights {
   const float* f32 = nullptr;  ///< [out, in]; nullptr in int8
 };
 
+/// Vectors are nullptr where the architecture has none.
 struct layer_weights {
-  const float *attention_norm = nullptr, *ffn_norm = nullptr;  ///< [hidden]
+  const float *attention_norm = nullptr, *ffn_norm = nullptr;            ///< [hidden]
+  const float *post_attention_norm = nullptr, *post_ffn_norm = nullptr;  ///< [hidden]
+  const float *q_norm = nullptr, *k_norm = nullptr;                      ///< [head_dim]
+  const float *q_bias = nullptr, *k_bias = nullptr, *v_bias = nullptr;   ///< [heads * head_dim]
   linear_weights products[matrices_count];
   const linear_weights& of(matrix m) const { return products[static_cast<std::size_t>(m)]; }
 };
+
+/// One vector of a layer: where it is bound, GGUF's name for it, and its size; 0: the model has
+/// none.
+struct layer_vector {
+  const float* layer_weights::*at;
+  const char* name;
+  std::uint32_t (*size)(const model_shape&);
+  bool norm;
+};
+std::span<const layer_vector> layer_vectors();
 
 struct base_weights {
   std::vector<layer_weights> layers;

@@ -3,7 +3,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "engine/model/linear_f32.hpp"
@@ -18,23 +17,6 @@ constexpr std::uint32_t attention_rows =
     32;  // query rows of one attention item: enough items to share out
 std::size_t padded(std::size_t n) {
   return (n + row_alignment - 1) / row_alignment * row_alignment;
-}
-
-/// Angles of rotary position p, pair i: p * theta^(-2i / head_dim) (RoFormer, arXiv 2104.09864).
-void fill_rotations(const model_shape& s, std::vector<float>& cosines, std::vector<float>& sines) {
-  const std::uint32_t half = s.head_dim / 2;
-  cosines.resize(std::size_t{s.context} * half);
-  sines.resize(cosines.size());
-  for (std::uint32_t i = 0; i < half; ++i) {
-    // float frequencies, as Hugging Face computes them
-    const auto exponent = static_cast<float>(2 * i) / static_cast<float>(s.head_dim);
-    const float frequency = 1.0f / std::pow(s.rope_theta, exponent);
-    for (std::uint32_t p = 0; p < s.context; ++p) {
-      const float angle = static_cast<float>(p) * frequency;
-      cosines[std::size_t{p} * half + i] = std::cos(angle);
-      sines[std::size_t{p} * half + i] = std::sin(angle);
-    }
-  }
 }
 
 }  // namespace
@@ -64,7 +46,8 @@ decoder::decoder(std::shared_ptr<const packed_base> b, std::uint32_t threads,
       rows_max_(rows_max),
       observer_(observer) {
   const auto& s = shape();
-  fill_rotations(s, cosines_, sines_);
+  angles_.emplace_back(s.rope_theta, s.head_dim, s.context);
+  if (s.window != 0) angles_.emplace_back(s.window_rope_theta, s.head_dim, s.context);
   const std::uint32_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
   slots_[0] = {{target::q, 0, q}, {target::k, q, kv}, {target::v, q + kv, kv}};
   slots_[1] = {{target::o, 0, s.hidden}};
@@ -94,9 +77,10 @@ decoder::decoder(std::shared_ptr<const packed_base> b, std::uint32_t threads,
 
 std::uint64_t decoder::activation_bytes() const {
   const std::size_t floats = residual_.size() + input_.size() + wide_.size() + lora_.size() +
-                             logits_.capacity() + quantised_scales_.size() + cosines_.size() +
-                             sines_.size();
-  return floats * sizeof(float) + quantised_bytes_.size() + scratch_.size();
+                             logits_.capacity() + quantised_scales_.size();
+  std::uint64_t bytes = floats * sizeof(float) + quantised_bytes_.size() + scratch_.size();
+  for (const auto& a : angles_) bytes += a.bytes();
+  return bytes;
 }
 
 std::span<const decoder::slot> decoder::slots(matrix m) const {
@@ -119,6 +103,7 @@ void decoder::place_rows(std::span<const segment> segments) {
       COLLM_ASSERT(s.tokens[j] >= 0 && static_cast<std::uint32_t>(s.tokens[j]) < shape().vocab);
       places_.push_back({i, s.position + j, s.tokens[j]});
     }
+    for (auto& a : angles_) a.reach(s.position + count);
     if (s.with != nullptr) ranks = std::max<std::size_t>(ranks, 3 * std::size_t{s.with->rank_max});
   }
   rows_ = static_cast<std::uint32_t>(places_.size());
@@ -176,13 +161,16 @@ void decoder::run_layer(const member& me, std::uint32_t layer, std::span<const s
   });
   product(me, layer, matrix::qkv, segments);
   me.meet();
-  for_rows([&](std::uint32_t r, const segment& of) { keep_keys_values(layer, r, of, kv); });
+  for_rows([&](std::uint32_t r, const segment& of) {
+    turn_queries_keys(layer, r);
+    keep_keys_values(layer, r, of, kv);
+  });
   attention(me, layer, segments, kv);
   me.meet();
   for_rows(
       [&](std::uint32_t r, const segment& of) { prepare_row(layer, matrix::o, r, input(r), of); });
   product(me, layer, matrix::o, segments);
-  add_residual(me);
+  add_residual(me, w.post_attention_norm);
   me.meet();
   for_rows([&](std::uint32_t r, const segment& of) {
     kernels_.rms_norm(residual(r), w.ffn_norm, s.hidden, s.norm_epsilon, input(r));
@@ -190,12 +178,13 @@ void decoder::run_layer(const member& me, std::uint32_t layer, std::span<const s
   });
   product(me, layer, matrix::gate_up, segments);
   me.meet();
+  const auto gate = s.gate == gate_kind::silu ? kernels_.swiglu : kernels_.geglu;
   for_rows([&](std::uint32_t r, const segment& of) {
-    kernels_.swiglu(wide(r), wide(r) + s.ffn, s.ffn, input(r));
+    gate(wide(r), wide(r) + s.ffn, s.ffn, input(r));
     prepare_row(layer, matrix::down, r, input(r), of);
   });
   product(me, layer, matrix::down, segments);
-  add_residual(me);
+  add_residual(me, w.post_ffn_norm);
   me.meet();
 }
 
@@ -203,10 +192,11 @@ void decoder::embed(std::uint32_t row) {
   const auto& e = weights_.embedding;
   const std::uint32_t n = shape().hidden;
   const auto token = static_cast<std::size_t>(places_[row].token);
-  if (e.f32 != nullptr)
-    std::memcpy(residual(row), e.f32 + token * n, n * sizeof(float));
-  else
-    kernels_.dequantise_row(e.s8.w + token * n, e.s8.scale[token], n, residual(row));
+  const float factor = shape().embedding_scale;
+  if (e.f32 == nullptr)
+    return kernels_.dequantise_row(e.s8.w + token * n, e.s8.scale[token] * factor, n,
+                                   residual(row));
+  for (std::uint32_t i = 0; i < n; ++i) residual(row)[i] = e.f32[token * n + i] * factor;
 }
 
 void decoder::prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, const float* x,
@@ -257,24 +247,48 @@ void decoder::add_lora(std::uint32_t layer, matrix m, std::uint32_t first, std::
   }
 }
 
-void decoder::add_residual(const member& me) {
-  const auto [first, last] =
-      me.part(shape().hidden, product_grain);  // the outputs that this member has just computed
-  for (std::uint32_t r = 0; r < rows_; ++r)
-    kernels_.add(wide(r) + first, last - first, residual(r) + first);
+void decoder::add_residual(const member& me, const float* post_norm) {
+  const std::uint32_t n = shape().hidden;
+  if (post_norm == nullptr) {
+    const auto [first, last] =
+        me.part(n, product_grain);  // the outputs that this member has just computed
+    for (std::uint32_t r = 0; r < rows_; ++r)
+      kernels_.add(wide(r) + first, last - first, residual(r) + first);
+    return;
+  }
+  me.meet();  // a norm needs the whole row
+  const auto [first, last] = me.part(rows_, 1);
+  for (std::uint32_t r = first; r < last; ++r) {
+    kernels_.rms_norm(wide(r), post_norm, n, shape().norm_epsilon, wide(r));
+    kernels_.add(wide(r), n, residual(r));
+  }
+}
+
+void decoder::turn_queries_keys(std::uint32_t layer, std::uint32_t row) {
+  const auto& s = shape();
+  const auto& w = weights_.layers[layer];
+  const std::uint32_t position = places_[row].position;
+  float* at = wide(row);
+  const auto each = [&](std::uint32_t heads, const float* bias, const float* norm, bool turned) {
+    if (bias != nullptr) kernels_.add(bias, heads * s.head_dim, at);
+    for (std::uint32_t h = 0; h < heads; ++h, at += s.head_dim) {
+      if (norm != nullptr) kernels_.rms_norm(at, norm, s.head_dim, s.norm_epsilon, at);
+      if (turned)
+        kernels_.rotate(at, angles(layer).cosines(position), angles(layer).sines(position),
+                        s.head_dim);
+    }
+  };
+  each(s.heads, w.q_bias, w.q_norm, true);
+  each(s.kv_heads, w.k_bias, w.k_norm, true);
+  each(s.kv_heads, w.v_bias, nullptr, false);
 }
 
 void decoder::keep_keys_values(std::uint32_t layer, std::uint32_t row, const segment& s,
                                const kv_pages& kv) {
   const auto& m = shape();
   const auto [segment_index, position, token] = places_[row];
-  const std::size_t angle = std::size_t{position} * (m.head_dim / 2);
-  float* q = wide(row);
-  float* k = q + m.heads * m.head_dim;
+  const float* k = wide(row) + m.heads * m.head_dim;
   const float* v = k + m.kv_heads * m.head_dim;
-  for (std::uint32_t h = 0; h < m.heads + m.kv_heads; ++h)
-    kernels_.rotate(q + std::size_t{h} * m.head_dim, cosines_.data() + angle, sines_.data() + angle,
-                    m.head_dim);
   const std::uint32_t block = s.blocks[position / block_positions], at = position % block_positions;
   float* keys = kv.keys(layer, block);
   float* values = kv.values(layer, block);
@@ -306,6 +320,7 @@ void decoder::attention(const member& me, std::uint32_t layer, std::span<const s
     task.group = group;
     task.head_dim = m.head_dim;
     task.position = places_[item.first].position;
+    task.window = m.windowed(layer) ? m.window : 0;
     task.blocks = s.blocks.data();
     task.keys = kv.keys(layer, 0) + page;
     task.values = kv.values(layer, 0) + page;

@@ -1,7 +1,8 @@
-// The Llama-family decoder over a packed base: rows in, logits out. One thread calls forward();
-// inside, a team of OpenMP threads walks the layers together and meets after each phase. Row-wise
-// phases (norm, quantisation, LoRA's A) are divided by rows, products (with LoRA's B) by outputs,
-// attention by (segment, KV head, rows).
+// The decoder over a packed base: rows in, logits out. One for all architectures: what a model
+// lacks (a bias, a norm, a window) is a null pointer or a zero in its weights and shape. One thread
+// calls forward(); inside, a team of OpenMP threads walks the layers together and meets after each
+// phase. Row-wise phases (norm, quantisation, LoRA's A) are divided by rows, products (with LoRA's
+// B) by outputs, attention by (segment, KV head, rows).
 #pragma once
 
 #include <vector>
@@ -9,6 +10,7 @@
 #include "engine/adapter/adapter.hpp"
 #include "engine/model/model.hpp"
 #include "engine/model/packed_base.hpp"
+#include "engine/model/rotary.hpp"
 #include "engine/model/team.hpp"
 
 namespace collm::engine {
@@ -67,7 +69,8 @@ class decoder final : public model {
   void product(const member& me, std::uint32_t layer, matrix m, std::span<const segment> segments);
   void add_lora(std::uint32_t layer, matrix m, std::uint32_t first, std::uint32_t last,
                 std::span<const segment> segments);
-  void add_residual(const member& me);
+  void add_residual(const member& me, const float* post_norm);
+  void turn_queries_keys(std::uint32_t layer, std::uint32_t row);
   void keep_keys_values(std::uint32_t layer, std::uint32_t row, const segment& s,
                         const kv_pages& kv);
   void attention(const member& me, std::uint32_t layer, std::span<const segment> segments,
@@ -82,6 +85,9 @@ class decoder final : public model {
   float* wide(std::uint32_t row) { return wide_.data() + std::size_t{row} * wide_stride_; }
   float* lora(std::uint32_t row) { return lora_.data() + std::size_t{row} * lora_stride_; }
   const model_shape& shape() const { return base_->shape(); }
+  const rotary_angles& angles(std::uint32_t layer) const {
+    return angles_[shape().windowed(layer) ? 1 : 0];
+  }
 
   // constant after construction
   std::shared_ptr<const packed_base> base_;
@@ -89,11 +95,11 @@ class decoder final : public model {
   const kernel_table& kernels_;
   std::uint32_t threads_, rows_max_;
   input_observer* observer_;
-  std::vector<float> cosines_, sines_;  ///< [context, head_dim / 2]
   std::vector<slot> slots_[matrices_count];
   std::size_t wide_stride_, input_stride_;
 
   // the caller's thread, and its team within forward()
+  std::vector<rotary_angles> angles_;  ///< of whole layers, then of windowed ones if there are any
   meeting_point point_;
   std::uint32_t rows_ = 0, outputs_ = 0;
   std::vector<row_place> places_;

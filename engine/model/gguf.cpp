@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/model/architecture.hpp"
 #include "engine/model/gguf_mapping.hpp"
 #include "engine/model/gguf_parse.hpp"
 #include "engine/sha256.hpp"
@@ -119,33 +120,41 @@ std::uint32_t vocabulary_rows(const gguf_file& file) {
 result<model_shape> gguf_file::shape() const {
   reader in(*this);
   model_shape s;
-  s.architecture = in.text_or("general.architecture", "");
-  if (s.architecture != "llama")
-    return error{errc::bad_request,
-                 "GGUF: architecture '" + s.architecture + "' is not built; supported: llama", 0};
-  s.layers = in.count("llama.block_count", 1024);
-  s.hidden = in.count("llama.embedding_length", 65536);
-  s.ffn = in.count("llama.feed_forward_length", 1u << 20);
-  s.heads = in.count("llama.attention.head_count", 1024);
-  s.kv_heads = in.count_or("llama.attention.head_count_kv", 1024, s.heads);
-  s.context = in.count("llama.context_length", 1u << 20);
+  const auto name = in.text_or("general.architecture", "");
+  const auto* kind = architecture_named(name);
+  if (kind == nullptr)
+    return error{
+        errc::bad_request,
+        "GGUF: architecture '" + name + "' is not built; supported: " + architecture_names(), 0};
+  const auto key = [&](const char* rest) { return name + "." + rest; };
+  s.layers = in.count(key("block_count"), 1024);
+  s.hidden = in.count(key("embedding_length"), 65536);
+  s.ffn = in.count(key("feed_forward_length"), 1u << 20);
+  s.heads = in.count(key("attention.head_count"), 1024);
+  s.kv_heads = in.count_or(key("attention.head_count_kv"), 1024, s.heads);
+  s.context = in.count(key("context_length"), 1u << 20);
   s.head_dim =
-      in.count_or("llama.attention.key_length", 1024, s.heads == 0 ? 0 : s.hidden / s.heads);
-  s.rope_theta = in.real_or("llama.rope.freq_base", 1.0, 1e12, 10000.0f);
-  s.norm_epsilon = in.real_or("llama.attention.layer_norm_rms_epsilon", 0.0, 1.0, 1e-5f);
+      in.count_or(key("attention.key_length"), 1024, s.heads == 0 ? 0 : s.hidden / s.heads);
+  s.rope_theta = in.real_or(key("rope.freq_base"), 1.0, 1e12, 10000.0f);
+  s.norm_epsilon = in.real_or(key("attention.layer_norm_rms_epsilon"), 0.0, 1.0, 1e-5f);
+  if (kind->window_pattern != 0) {
+    s.window = in.count(key("attention.sliding_window"), 1u << 20);
+    s.window_pattern =
+        in.count_or(key("attention.sliding_window_pattern"), 1024, kind->window_pattern);
+    s.window_rope_theta = in.real_or(key("rope.freq_base_swa"), 1.0, 1e12, 10000.0f);
+  }
   s.vocab = vocabulary_rows(*this);
   s.tied_embeddings = tensor("output.weight") == nullptr;
-  if (in.text_or("llama.rope.scaling.type", "none") != "none")
-    in.refuse("llama.rope.scaling.type", "'none'");
+  if (in.text_or(key("rope.scaling.type"), "none") != "none")
+    in.refuse(key("rope.scaling.type"), "'none'");
+  for (const char* rest : {"final_logit_softcapping", "attn_logit_softcapping"})
+    if (find(key(rest)) != nullptr) in.refuse(key(rest), "no such key: it is not built");
   if (in.failed()) return in.failure();
-  if (s.vocab == 0) in.refuse("token_embd.weight", "a tensor [hidden, vocabulary]");
-  if (s.head_dim == 0 || s.head_dim % 2 != 0)
-    in.refuse("llama.attention.key_length", "an even number");
-  if (s.kv_heads == 0 || s.heads % s.kv_heads != 0)
-    in.refuse("llama.attention.head_count_kv", "a divisor of head_count");
-  if (in.count_or("llama.rope.dimension_count", 1024, s.head_dim) != s.head_dim)
-    in.refuse("llama.rope.dimension_count", "the head's whole width");
+  if (in.count_or(key("rope.dimension_count"), 1024, s.head_dim) != s.head_dim)
+    in.refuse(key("rope.dimension_count"), "the head's whole width");
   if (in.failed()) return in.failure();
+  apply(*kind, s);
+  if (auto right = check_shape(s); !right) return right.failure();
   return s;
 }
 

@@ -155,8 +155,6 @@ struct placed_tensor {
   std::uint64_t bytes = 0;
 };
 
-bool known_type(std::uint32_t t) { return t <= 3 || t == 8; }
-
 /// Dimensions to bytes, refusing products that overflow.
 result<std::uint64_t> tensor_bytes(const gguf_tensor& t) {
   std::uint64_t elements = 1;
@@ -187,7 +185,7 @@ result<placed_tensor> read_tensor(cursor& in) {
   if (!known_type(type))
     return error{errc::bad_request,
                  "GGUF: tensor '" + p.tensor.name + "' has type " + std::to_string(type) +
-                     "; supported: F32 (0), F16 (1), Q4_0 (2), Q4_1 (3), Q8_0 (8)",
+                     "; supported: " + known_types(),
                  0};
   p.tensor.type = static_cast<tensor_type>(type);
   auto bytes = tensor_bytes(p.tensor);
@@ -241,22 +239,6 @@ result<void> read_tensors(cursor& in, std::uint64_t count, std::span<const std::
 }
 
 }  // namespace
-
-block_shape block_of(tensor_type type) {
-  switch (type) {
-    case tensor_type::f32:
-      return {1, 4};
-    case tensor_type::f16:
-      return {1, 2};
-    case tensor_type::q4_0:
-      return {32, 18};
-    case tensor_type::q4_1:
-      return {32, 20};
-    case tensor_type::q8_0:
-      return {32, 34};
-  }
-  return {1, 0};
-}
 
 result<gguf_directory> parse_gguf(std::span<const std::uint8_t> bytes) {
   cursor in(bytes);

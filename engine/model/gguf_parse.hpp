@@ -27,6 +27,12 @@ struct block_shape {
 };
 block_shape block_of(tensor_type type);
 
+/// True for the numbers of tensor_type.
+bool known_type(std::uint32_t number);
+
+/// "F32 (0), F16 (1), ..."
+std::string known_types();
+
 /// IEEE half to float; subnormals, infinities and NaN included.
 float half_to_float(std::uint16_t half);
 

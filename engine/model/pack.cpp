@@ -46,34 +46,44 @@ std::uint32_t gguf_row(std::uint32_t row, std::uint32_t head_dim) {
 }
 
 /// Copies tensors out of the file and remembers the first that is wrong.
-class tensor_source {
+class tensor_reader {
  public:
-  tensor_source(const gguf_file& file, const model_shape& shape) : file_(file), shape_(shape) {}
+  tensor_reader(const model_source& from, const model_shape& shape)
+      : tensors_(from.tensors()), layout_(from.layout()), shape_(shape) {}
 
   void vector(const std::string& name, std::uint32_t n, const float* to) {
     if (const auto* t = find(name, {n})) dequantise(*t, 0, n, fill(to));
+  }
+  /// A norm's gains, times `factor`.
+  void norm(const std::string& name, std::uint32_t n, const float* to, float factor = 1) {
+    vector(name, n, to);
+    for (std::uint32_t i = 0; i < n; ++i) fill(to)[i] = (to[i] + layout_.norm_shift) * factor;
   }
   void matrix(const std::string& name, std::uint32_t out, std::uint32_t in, const float* to,
               bool rotary = false) {
     const auto* t = find(name, {in, out});
     for (std::uint32_t o = 0; t != nullptr && o < out; ++o) {
-      const std::uint64_t from = rotary ? gguf_row(o, shape_.head_dim) : o;
+      const std::uint64_t from =
+          rotary && layout_.interleaved_rotary ? gguf_row(o, shape_.head_dim) : o;
       dequantise(*t, from * in, in, fill(to) + std::uint64_t{o} * in);
     }
   }
+  float query_factor() const { return layout_.query_factor; }
   result<void> finish() const {
-    if (!wrong_.empty()) return error{errc::bad_request, "GGUF: " + wrong_, 0};
-    for (const auto& [name, t] : file_.tensors())
+    if (!wrong_.empty()) return error{errc::bad_request, wrong_, 0};
+    for (const auto& [name, t] : tensors_)
       if (!used_.contains(name))
         return error{errc::bad_request,
-                     "GGUF: tensor '" + name + "' is not part of architecture llama as built here",
+                     "tensor '" + name + "' is not part of architecture " + shape_.architecture +
+                         " as built here",
                      0};
     return {};
   }
 
  private:
   const gguf_tensor* find(const std::string& name, const std::vector<std::uint64_t>& dims) {
-    const auto* t = file_.tensor(name);
+    const auto found = tensors_.find(name);
+    const auto* t = found == tensors_.end() ? nullptr : &found->second;
     used_.insert(name);
     if (t != nullptr && t->dims == dims) return t;
     std::string expected;
@@ -83,18 +93,25 @@ class tensor_source {
                "; expected [" + expected + "]";
     return nullptr;
   }
-  const gguf_file& file_;
+  const std::map<std::string, gguf_tensor>& tensors_;
+  const tensor_layout layout_;
   const model_shape& shape_;
   std::set<std::string> used_;
   std::string wrong_;
 };
 
-void read_layer(tensor_source& from, const model_shape& s, std::uint32_t index,
+void read_layer(tensor_reader& from, const model_shape& s, std::uint32_t index,
                 const layer_weights& to) {
   const std::string prefix = "blk." + std::to_string(index) + ".";
+  for (const auto& v : layer_vectors()) {
+    const auto size = v.size(s);
+    const bool queries = v.at == &layer_weights::q_norm;
+    if (size > 0 && v.norm)
+      from.norm(prefix + v.name, size, to.*v.at, queries ? from.query_factor() : 1);
+    else if (size > 0)
+      from.vector(prefix + v.name, size, to.*v.at);
+  }
   const std::uint32_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
-  from.vector(prefix + "attn_norm.weight", s.hidden, to.attention_norm);
-  from.vector(prefix + "ffn_norm.weight", s.hidden, to.ffn_norm);
   const float* qkv = to.of(matrix::qkv).f32;
   from.matrix(prefix + "attn_q.weight", q, s.hidden, qkv, true);
   from.matrix(prefix + "attn_k.weight", kv, s.hidden, qkv + std::uint64_t{q} * s.hidden, true);
@@ -141,23 +158,23 @@ std::shared_ptr<const packed_base> packed_image::as_base() const {
                                              memory.get());
 }
 
-result<packed_image> pack_f32(const gguf_file& file, std::string digest) {
-  auto shape = file.shape();
+result<packed_image> pack_f32(const model_source& source, std::string digest) {
+  auto shape = source.shape();
   if (!shape) return shape.failure();
-  auto vocabulary = file.vocabulary();
+  auto vocabulary = source.vocabulary();
   if (!vocabulary) return vocabulary.failure();
   if (vocabulary->tokens.size() != shape->vocab)
     return error{errc::bad_request,
-                 "GGUF: " + std::to_string(vocabulary->tokens.size()) + " tokens but " +
+                 std::to_string(vocabulary->tokens.size()) + " tokens but " +
                      std::to_string(shape->vocab) + " embeddings",
                  0};
   auto image = make_image({*shape, precision::f32, std::move(digest), std::move(*vocabulary)});
   if (!image) return image.failure();
   const auto& s = image->facts.shape;
   const auto weights = views(*image);
-  tensor_source from(file, s);
+  tensor_reader from(source, s);
   for (std::uint32_t l = 0; l < s.layers; ++l) read_layer(from, s, l, weights.layers[l]);
-  from.vector("output_norm.weight", s.hidden, weights.output_norm);
+  from.norm("output_norm.weight", s.hidden, weights.output_norm);
   from.matrix("token_embd.weight", s.vocab, s.hidden, weights.embedding.f32);
   if (!s.tied_embeddings) from.matrix("output.weight", s.vocab, s.hidden, weights.head.f32);
   if (auto done = from.finish(); !done) return done.failure();
@@ -176,17 +193,16 @@ result<packed_image> pack_int8(const packed_image& f32) {
   if (!image) return image.failure();
   const auto from = views(f32), to = views(*image);
   const auto outliers = calibrate(f32.as_base());
-  const auto copy_gain = [&](const float* gain, const float* target) {
-    std::memcpy(fill(target), gain, sizeof(float) * s.hidden);
+  const auto copy = [](const float* vector, const float* target, std::uint32_t size) {
+    if (size > 0) std::memcpy(fill(target), vector, sizeof(float) * size);
   };
   for (std::uint32_t l = 0; l < s.layers; ++l) {
-    copy_gain(from.layers[l].attention_norm, to.layers[l].attention_norm);
-    copy_gain(from.layers[l].ffn_norm, to.layers[l].ffn_norm);
+    for (const auto& v : layer_vectors()) copy(from.layers[l].*v.at, to.layers[l].*v.at, v.size(s));
     for (std::size_t m = 0; m < matrices_count; ++m)
       quantise_linear(from.layers[l].products[m], outliers.layers[l][m],
                       to.layers[l].products[m].s8);
   }
-  copy_gain(from.output_norm, to.output_norm);
+  copy(from.output_norm, to.output_norm, s.hidden);
   quantise_linear(from.head, outliers.head, to.head.s8);
   if (!s.tied_embeddings) quantise_linear(from.embedding, outliers.head, to.embedding.s8);
   return image;

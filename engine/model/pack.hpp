@@ -1,10 +1,10 @@
-// From a GGUF file to an image of weights: f32 first, then int8 with outlier columns found by a
+// From a model file to an image of weights: f32 first, then int8 with outlier columns found by a
 // short calibration. Any thread; seconds of work, no state.
 #pragma once
 
 #include <memory>
 
-#include "engine/model/gguf.hpp"
+#include "engine/model/model_source.hpp"
 #include "engine/model/packed_base.hpp"
 
 namespace collm::engine {
@@ -17,9 +17,9 @@ struct packed_image {
   std::shared_ptr<const packed_base> as_base() const;
 };
 
-/// Every tensor dequantised; q and k rows put back into Hugging Face's order, so that PEFT factors
-/// fit as they are. A missing, misshapen or unknown tensor is refused by name.
-result<packed_image> pack_f32(const gguf_file& file, std::string digest);
+/// Every tensor dequantised; q and k rows in Hugging Face's order, so that PEFT factors fit as they
+/// are; norms hold the whole gain. A missing, misshapen or unknown tensor is refused by name.
+result<packed_image> pack_f32(const model_source& from, std::string digest);
 
 /// Symmetric int8 with one scale an output row, from an f32 image.
 result<packed_image> pack_int8(const packed_image& f32);

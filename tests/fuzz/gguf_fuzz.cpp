@@ -16,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const auto& [name, t] : parsed->tensors) {
     COLLM_ASSERT(t.bytes.data() >= data && t.bytes.data() + t.bytes.size() <= data + size);
     const auto block = block_of(t.type);
-    float out[32];
+    float out[256];
     dequantise(t, 0, block.elements, out);
   }
   return 0;

@@ -86,20 +86,21 @@ inline double product_at(const activations& x, const product& p, std::uint32_t r
 /// Attention of one (row, head) over plain [position][head_dim] keys and values.
 inline std::vector<double> attention(const float* q, const std::vector<std::vector<float>>& keys,
                                      const std::vector<std::vector<float>>& values,
-                                     std::uint32_t seen) {
+                                     std::uint32_t seen, std::uint32_t window = 0) {
   const std::size_t dim = keys[0].size();
   std::vector<double> weights, out(dim, 0.0);
   double total = 0;
-  for (std::uint32_t p = 0; p < seen; ++p) {
+  const std::uint32_t oldest = window == 0 || seen < window ? 0 : seen - window;
+  for (std::uint32_t p = oldest; p < seen; ++p) {
     double score = 0;
     for (std::size_t d = 0; d < dim; ++d)
       score += static_cast<double>(q[d]) * static_cast<double>(keys[p][d]);
     weights.push_back(std::exp(score / std::sqrt(static_cast<double>(dim))));
     total += weights.back();
   }
-  for (std::uint32_t p = 0; p < seen; ++p)
+  for (std::uint32_t p = oldest; p < seen; ++p)
     for (std::size_t d = 0; d < dim; ++d)
-      out[d] += weights[p] / total * static_cast<double>(values[p][d]);
+      out[d] += weights[p - oldest] / total * static_cast<double>(values[p][d]);
   return out;
 }
 

@@ -80,6 +80,23 @@ TEST(engine_kernels, swiglu_matches_its_formula) {
   }
 }
 
+TEST(engine_kernels, geglu_matches_its_formula) {
+  std::mt19937 random(12);
+  for (auto n : widths) {
+    const auto gate = random_floats(random, n, 4), up = random_floats(random, n);
+    const auto y = same_on_all_paths([&](const kernel_table& k) {
+      std::vector<float> out(n);
+      k.geglu(gate.data(), up.data(), n, out.data());
+      return out;
+    });
+    for (std::uint32_t i = 0; i < n; ++i) {
+      const double g = gate[i], bent = g + 0.044715 * g * g * g;
+      const double gelu = 0.5 * g * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * bent));
+      EXPECT_NEAR(y[i], gelu * up[i], 1e-5);
+    }
+  }
+}
+
 TEST(engine_kernels, rotation_turns_each_pair_by_its_angle) {
   std::mt19937 random(3);
   for (std::uint32_t n : {2u, 8u, 12u, 34u, 64u}) {
@@ -226,10 +243,11 @@ struct paged {
 };
 
 class engine_attention
-    : public testing::TestWithParam<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> {};
+    : public testing::TestWithParam<
+          std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>> {};
 
 TEST_P(engine_attention, matches_the_naive_one_and_gives_a_row_the_same_bytes_alone) {
-  const auto [position, rows, dim] = GetParam();
+  const auto [position, rows, dim, window] = GetParam();
   const std::uint32_t group = 3;
   std::mt19937 random(7);
   const paged kv(random, position + rows, dim);
@@ -239,6 +257,7 @@ TEST_P(engine_attention, matches_the_naive_one_and_gives_a_row_the_same_bytes_al
   task.q = q.data();
   task.q_stride = task.out_stride = std::size_t{group} * dim;
   task.rows = rows, task.group = group, task.head_dim = dim, task.position = position;
+  task.window = window;
   task.blocks = kv.blocks.data();
   task.keys = kv.pages.data(), task.values = kv.pages.data() + kv.stride / 2;
   task.block_stride = kv.stride;
@@ -250,8 +269,8 @@ TEST_P(engine_attention, matches_the_naive_one_and_gives_a_row_the_same_bytes_al
     return out;
   });
   for (std::uint32_t pair = 0; pair < rows * group; ++pair) {
-    const auto expected =
-        naive::attention(q.data() + pair * dim, kv.keys, kv.values, position + pair / group + 1);
+    const auto expected = naive::attention(q.data() + pair * dim, kv.keys, kv.values,
+                                           position + pair / group + 1, window);
     for (std::uint32_t d = 0; d < dim; ++d)
       EXPECT_NEAR(y[pair * dim + d], expected[d], 1e-5) << pair;
   }
@@ -269,7 +288,8 @@ TEST_P(engine_attention, matches_the_naive_one_and_gives_a_row_the_same_bytes_al
 INSTANTIATE_TEST_SUITE_P(shapes, engine_attention,
                          testing::Combine(testing::Values(0u, 1u, 15u, 16u, 70u),
                                           testing::Values(1u, 2u, 5u, 20u),
-                                          testing::Values(2u, 8u, 12u, 32u, 64u)));
+                                          testing::Values(2u, 8u, 12u, 32u, 64u),
+                                          testing::Values(0u, 1u, 6u, 33u)));
 
 }  // namespace
 }  // namespace collm::engine

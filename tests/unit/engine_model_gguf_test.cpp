@@ -91,8 +91,8 @@ TEST(engine_gguf, refuses_tensors_that_lie_outside_or_overflow) {
 }
 
 TEST(engine_gguf, names_a_tensor_type_that_is_not_built) {
-  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("blk.0.attn_q.weight", {256}, 12, 0).data(256)),
-              HasSubstr("'blk.0.attn_q.weight' has type 12"));
+  EXPECT_THAT(refusal(gguf_bytes(3, 1, 0).tensor("blk.0.attn_q.weight", {256}, 10, 0).data(256)),
+              HasSubstr("'blk.0.attn_q.weight' has type 10; supported: F32 (0), F16 (1)"));
 }
 
 TEST(engine_gguf, refuses_an_alignment_that_is_no_power_of_two) {

@@ -1,4 +1,4 @@
-// The forward pass against transformers and peft (llama_golden.py wrote what they answer): logits
+// The forward pass against transformers and peft (models_oracle.py wrote what they answer): logits
 // to 1e-3 of their spread, 64 greedy tokens equal, base and LoRA, on tiny models of odd shapes and
 // on SmolLM2; and int8 against f32 by perplexity.
 #include <gtest/gtest.h>
@@ -82,7 +82,7 @@ nlohmann::json read_json(const fs::path& path) {
   return nlohmann::json::parse(in);
 }
 
-class llama_golden : public testing::TestWithParam<std::string> {
+class tiny_golden : public testing::TestWithParam<std::string> {
  protected:
   fs::path folder() const { return data() / GetParam(); }
   void expect_answers(const nlohmann::json& expected, const tokens& prompt,
@@ -97,12 +97,12 @@ class llama_golden : public testing::TestWithParam<std::string> {
   }
 };
 
-TEST_P(llama_golden, base_answers_as_transformers_does) {
+TEST_P(tiny_golden, base_answers_as_transformers_does) {
   const auto expected = read_json(folder() / "expected.json");
   expect_answers(expected.at("base"), expected.at("prompt").get<tokens>(), nullptr);
 }
 
-TEST_P(llama_golden, unmerged_lora_answers_as_peft_does) {
+TEST_P(tiny_golden, unmerged_lora_answers_as_peft_does) {
   const auto expected = read_json(folder() / "expected.json");
   const auto b = open(folder() / "model.gguf", precision::f32);
   const auto with = load_peft(*b, folder() / "lora");
@@ -110,7 +110,7 @@ TEST_P(llama_golden, unmerged_lora_answers_as_peft_does) {
   expect_answers(expected.at("lora"), expected.at("prompt").get<tokens>(), *with);
 }
 
-TEST_P(llama_golden, int8_rows_are_the_same_bytes_whole_in_chunks_and_beside_others) {
+TEST_P(tiny_golden, int8_rows_are_the_same_bytes_whole_in_chunks_and_beside_others) {
   const auto expected = read_json(folder() / "expected.json");
   const auto b = open(folder() / "model.gguf", precision::int8);
   const auto with = load_peft(*b, folder() / "lora");
@@ -138,8 +138,9 @@ TEST_P(llama_golden, int8_rows_are_the_same_bytes_whole_in_chunks_and_beside_oth
   EXPECT_EQ(whole, std::vector<float>(logits.begin(), logits.end()));
 }
 
-INSTANTIATE_TEST_SUITE_P(models, llama_golden,
-                         testing::Values("tied", "untied", "blocks", "nibbles"),
+INSTANTIATE_TEST_SUITE_P(models, tiny_golden,
+                         testing::Values("tied", "untied", "blocks", "nibbles", "qwen2", "qwen3",
+                                         "gemma3"),
                          [](const auto& info) { return info.param; });
 
 TEST(smollm2_golden, logits_and_greedy_tokens_are_those_of_transformers) {

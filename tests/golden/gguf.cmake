@@ -1,0 +1,2 @@
+# GGUF's block formats against the gguf package. Data: gguf_blocks_oracle.py.
+collm_test(gguf_blocks_test golden/gguf_blocks_test.cpp LINK engine_api nlohmann_json::nlohmann_json)
