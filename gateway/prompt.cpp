@@ -1,6 +1,7 @@
 #include "gateway/prompt.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace collm::gateway {
 namespace {
@@ -47,7 +48,9 @@ result<prompt_encoder::encoded> prompt_encoder::encode(const input& in, std::uin
   } else if (const auto* text = std::get_if<std::string>(&in)) {
     out.prompt = tokens->encode_prompt(*text);
   } else {
-    out.prompt = chat.encode(*tokens, std::get<std::vector<text::chat_message>>(in), true);
+    auto turns = chat.encode(*tokens, std::get<std::vector<text::chat_message>>(in), true);
+    if (!turns) return turns.failure();
+    out.prompt = std::move(*turns);
   }
   const auto count = out.prompt.size();
   if (count == 0)

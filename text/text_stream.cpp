@@ -13,7 +13,7 @@ constexpr char32_t replacement = 0xFFFD;
 }  // namespace
 
 text_stream::text_stream(const tokenizer& tokens, std::vector<std::string> stops)
-    : tokens_(&tokens) {
+    : tokens_(&tokens), at_start_(tokens.leads_with_blank()) {
   for (std::string& stop : stops) {
     if (!stop.empty() && utf8_valid(stop)) stops_.emplace_back(std::move(stop));
   }
@@ -22,7 +22,9 @@ text_stream::text_stream(const tokenizer& tokens, std::vector<std::string> stops
 text_stream::piece text_stream::push(std::int32_t token) {
   if (stopped_) return {"", true};
   if (!tokens_->is_control(token)) {
-    partial_ += tokens_->token_bytes(token);
+    std::string_view bytes = tokens_->token_bytes(token);
+    if (std::exchange(at_start_, false) && bytes.starts_with(' ')) bytes.remove_prefix(1);
+    partial_ += bytes;
     scan(take_whole());
   }
   if (stopped_) return {std::exchange(held_, {}), true};

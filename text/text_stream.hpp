@@ -41,6 +41,7 @@ class text_stream {
   std::vector<stop_matcher> stops_;
   std::string partial_;  ///< bytes not yet UTF-8
   std::string held_;     ///< UTF-8 not yet shown
+  bool at_start_;        ///< a blank that comes next is the tokenizer's, not the answer's
   bool stopped_ = false;
 };
 

@@ -26,4 +26,12 @@ std::vector<std::int32_t> end_tokens(const vocabulary& vocab) {
   return ends;
 }
 
+void pad_tokens(vocabulary& vocab, std::size_t rows) {
+  while (vocab.tokens.size() < rows) {
+    vocab.tokens.push_back("[PAD" + std::to_string(vocab.tokens.size()) + "]");
+    vocab.types.push_back(token_type::unused);
+    if (!vocab.scores.empty()) vocab.scores.push_back(0);
+  }
+}
+
 }  // namespace collm::text

@@ -1,6 +1,7 @@
 // What a tokenizer is built from, as plain values. Whoever reads the model file fills it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -34,5 +35,8 @@ struct vocabulary {
 
 /// The tokens that end an answer: EOS, and the end of a turn where the vocabulary has one.
 std::vector<std::int32_t> end_tokens(const vocabulary& vocab);
+
+/// Adds unused tokens up to `rows`, for a model with more embeddings than tokens.
+void pad_tokens(vocabulary& vocab, std::size_t rows);
 
 }  // namespace collm::text

@@ -101,8 +101,8 @@ TEST_F(tokenizer_golden, renders_chats_as_jinja_does) {
     std::vector<chat_message> messages;
     for (const auto& m : chats[i]["messages"]) messages.push_back({m["role"], m["content"]});
     const bool prompt = chats[i]["add_generation_prompt"];
-    EXPECT_EQ(chat->render(messages, prompt), golden["rendered"][i]["text"]);
-    EXPECT_EQ(chat->encode(*tokens, messages, prompt),
+    EXPECT_EQ(*chat->render(messages, prompt), golden["rendered"][i]["text"]);
+    EXPECT_EQ(*chat->encode(*tokens, messages, prompt),
               golden["rendered"][i]["ids"].get<std::vector<std::int32_t>>());
   }
 }
