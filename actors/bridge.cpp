@@ -22,6 +22,7 @@ class bridge {
     s_.outcome.prompt_tokens = r->getPrompt().size();
     s_.outcome.max_tokens = r->getMaxTokens();
     s_.outcome.choices = r->getChoices();
+    s_.outcome.interactive = r->getInteractive();
   }
 
   void submit() {

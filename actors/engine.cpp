@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/replies.hpp"
+#include "coordinator/admission.hpp"
 #include "engine/adapter/adapter.hpp"
 #include "messages/assert.hpp"
 
@@ -283,6 +284,7 @@ class driver {
     ++state_.report.generated_tokens;
     self_->send(run.sink, chunk(e, run, c.index));
     if (e.finish == engine::finish_reason::none) return;
+    ++state_.report.ended_choices;
     run.cut_by_length |= e.finish == engine::finish_reason::length;
     std::erase(run.sequences, e.id);
     state_.choices.erase(found);
@@ -376,22 +378,14 @@ class driver {
     }
   }
 
-  /// What one more step would prefill beside the present decodes, over its time: tokens/ms.
+  /// Prompt tokens per ms beside the present decodes.
   double prefill_rate() const {
-    const auto sequences = planned();
     coordinator::step_features f;
-    for (const auto& s : sequences) {
+    for (const auto& s : planned()) {
       f.decodes += s.decoding() ? 1 : 0;
       f.decode_context += s.decoding() ? s.length : 0;
     }
-    const auto& model = *state_.model;
-    const double budget = state_.planner->budget_ms(sequences, model, now_ms(self_));
-    const auto tile = coordinator::planner_limits().tile;
-    const auto root = model.prefill_root(model.bound_ms(f), budget, 0);
-    const double chunk = std::clamp(root, tile, deps_.step_tokens_max);
-    f.prefill_tokens = chunk;
-    f.prefill_pairs = chunk * chunk / 2;
-    return chunk / std::max(0.01, model.bound_ms(f));
+    return coordinator::sustained_prefill_per_ms(state_.model->costs(), f, deps_.promises.tpot_ms);
   }
 
   void report() {
@@ -402,6 +396,8 @@ class driver {
     r.running = static_cast<std::uint32_t>(state_.requests.size());
     r.kv_free = cache.blocks_free;
     r.kv_total = cache.blocks_total;
+    r.block_tokens = cache.block_tokens;
+    r.costs = state_.model->costs();
     r.prefix_queries = cache.prefix_queries;
     r.prefix_hits = cache.prefix_hits;
     r.step_ms_mean =

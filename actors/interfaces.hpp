@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "actors/caf.hpp"
+#include "coordinator/latency_model.hpp"
 #include "engine/executor.hpp"
 #include "messages/cluster.capnp.h"
 #include "messages/events.capnp.h"
@@ -62,8 +63,9 @@ reply<T> make_reply(result<T> r) {
 struct request_outcome {
   enum class kind : std::uint8_t { answered, refused, failed, cancelled };
   kind how = kind::answered;
-  std::string reason;   ///< finish reason ("stop", "length") or the errc's name
-  std::string adapter;  ///< name without version; empty: base
+  std::string reason;       ///< finish reason ("stop", "length") or the errc's name
+  std::string adapter;      ///< name without version; empty: base
+  bool interactive = true;  ///< class of the tenant; false: batch
   std::uint32_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, max_tokens = 0,
                 choices = 1;
   double ttft_ms = 0, e2e_ms = 0, tpot_ms = 0;         ///< from arrival at the gateway; 0: no token
@@ -80,7 +82,10 @@ struct replica_report {
   std::uint64_t prefix_queries = 0, prefix_hits = 0;                 ///< since start
   double step_ms_mean = 0, tokens_per_s = 0, prompt_tokens_per_s = 0;
   std::uint32_t backlog_tokens = 0;             ///< prompt tokens admitted and not yet computed
-  double prefill_tokens_per_ms = 0;             ///< measured rate, 0: not known yet
+  double prefill_tokens_per_ms = 0;             ///< sustained beside its decodes, 0: not known yet
+  coordinator::step_costs costs;                ///< the engine's model of its steps
+  std::uint32_t block_tokens = 16;              ///< tokens of a KV block
+  std::uint64_t ended_choices = 0;              ///< since start
   std::vector<std::uint32_t> iteration_tokens;  ///< rows of the slot's steps, at most 1024
   engine::memory_view memory;
   struct version {

@@ -8,6 +8,7 @@
 
 #include <map>
 #include <set>
+#include <utility>
 
 namespace collm::actors {
 
@@ -45,6 +46,7 @@ struct metrics::impl {
   prometheus::Registry registry;
   std::set<std::string> adapters;
   std::map<std::string, counted> since_start;
+  std::map<std::string, std::set<std::string>> resident;  ///< adapters by replica
 
   Labels labels(Labels more = {}) const {
     more["model_name"] = model;
@@ -85,7 +87,8 @@ void metrics::observe(const request_outcome& o, double ttft_slo_ms, double tpot_
   using kind = request_outcome::kind;
   if (o.how == kind::refused) {
     m.counter("collm_admission_rejected_total", "Requests refused before anything was computed.",
-              m.labels({{"reason", o.reason}, {"tenant_class", "interactive"}}))
+              m.labels({{"reason", o.reason},
+                        {"tenant_class", o.interactive ? "interactive" : "batch"}}))
         .Increment();
     return;
   }
@@ -150,11 +153,20 @@ void metrics::observe(const replica_report& r) {
   auto& rows =
       m.histogram("collm_iteration_tokens_total", "Rows of a serving step.", l, iteration_bounds);
   for (auto n : r.iteration_tokens) rows.Observe(n);
+  auto& resident = prometheus::BuildGauge()
+                       .Name("collm_adapter_resident")
+                       .Help("Newest version number in memory, by replica; no series: not there.")
+                       .Register(m.registry);
+  const auto series = [&](const std::string& adapter) -> prometheus::Gauge& {
+    return resident.Add(
+        m.labels({{"adapter", adapter}, {"tier", "memory"}, {"engine", r.replica}}));
+  };
+  std::set<std::string> here;
   for (const auto& v : r.versions) {
-    const auto name = m.adapter_label(v.id.name);
-    m.gauge("collm_adapter_resident", "Version numbers in memory, by replica.",
-            m.labels({{"adapter", name}, {"tier", "memory"}, {"engine", r.replica}}))
-        .Set(v.id.number);
+    series(*here.insert(m.adapter_label(v.id.name)).first).Set(v.id.number);
+  }
+  for (const auto& gone : std::exchange(m.resident[r.replica], here)) {
+    if (!here.contains(gone)) resident.Remove(&series(gone));
   }
 }
 

@@ -1,5 +1,6 @@
 // The node actor, one a process that serves: loads and unloads adapter versions on its replicas,
-// watches the engines' heart-beats, drains. Detached, because it reads adapter folders.
+// brings itself to what the registry says serves, watches the engines' heart-beats, drains.
+// Detached, because it reads adapter folders.
 #pragma once
 
 #include <functional>
@@ -15,7 +16,7 @@ namespace collm::actors {
 
 struct node_deps {
   std::string node;
-  std::string base_digest;
+  std::string base_name, base_digest;
   /// Reads a PEFT folder for this process's base. deploy/ binds the engine's loader; tests bind
   /// their own.
   std::function<result<engine::adapter_ptr>(const std::string& folder)> read_adapter;
@@ -31,6 +32,8 @@ struct node_deps {
   std::function<void()> on_drain;  ///< not ready from now on
   meter_ptr counts;
   std::chrono::milliseconds slot{1000};
+  std::chrono::milliseconds retry{
+      10000};                      ///< before a version that could not be read is tried again
   std::uint32_t resident_max = 3;  ///< versions of one adapter, draining ones included
 };
 
@@ -40,7 +43,10 @@ struct initial_version {
   std::string name;
   engine::adapter_ptr weights;
   std::string source;  ///< "initial" or "peft:<folder>"
+  std::string folder;  ///< absolute; empty: made here
 };
+/// The source of what was read from a PEFT folder.
+std::string peft_source(const std::string& folder);
 
 struct node_state {
   static inline const char* name = "node";
@@ -57,6 +63,16 @@ struct node_state {
     double until_ms = 0;
   };
   std::vector<waiting_drain> drains;
+  std::vector<initial_version>
+      initial;  ///< the manifest's, by whose factors old numbers serve again
+  using installed = std::function<void(const result<void>&)>;
+  std::map<version_id, std::vector<installed>> installing;  ///< who waits for it
+  struct failed_version {
+    std::string reason;
+    double retry_at_ms = 0;
+  };
+  std::map<version_id, failed_version> failed;  ///< serving by the registry, unreadable here
+  std::size_t unanswered = 0;                   ///< questions to the registry
 };
 
 node_actor::behavior_type node_behavior(node_actor::stateful_pointer<node_state> self,

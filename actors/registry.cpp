@@ -23,6 +23,7 @@ void write(schema::VersionRecord::Builder b, const store::version_row& row) {
   b.setRank(row.rank);
   b.setBytes(row.bytes);
   b.setSource(row.source);
+  b.setFolder(row.folder);
   b.setAgeMs(static_cast<std::uint64_t>(std::max<std::int64_t>(0, now - row.created_unix_ms)));
 }
 
@@ -31,15 +32,20 @@ record_reply answer(const result<store::version_row>& row) {
   return make_reply<msg<schema::VersionRecord>>(record_message(*row));
 }
 
+/// A row and what became of it, as an event's kind; null: nothing changed.
+struct change {
+  result<store::version_row> row;
+  const char* kind = nullptr;
+};
+
 /// A new version is stored as a candidate and, as an operator's load passes no gate, promoted at
 /// once.
-result<store::version_row> add_and_promote(const registry_deps& deps,
-                                           const schema::Register::Reader& r) {
+change add_and_promote(const registry_deps& deps, const schema::Register::Reader& r) {
   if (r.getBaseDigest() != deps.base_digest.c_str()) {
-    return error{errc::conflict, std::string("adapter '") + r.getAdapter().cStr() +
-                                     "' was made for base " +
-                                     std::string(r.getBaseDigest().cStr()).substr(0, 12) +
-                                     ", this cluster serves " + deps.base_digest.substr(0, 12)};
+    return {error{errc::conflict, std::string("adapter '") + r.getAdapter().cStr() +
+                                      "' was made for base " +
+                                      std::string(r.getBaseDigest().cStr()).substr(0, 12) +
+                                      ", this cluster serves " + deps.base_digest.substr(0, 12)}};
   }
   store::version_row row;
   row.id.name = r.getAdapter().cStr();
@@ -48,12 +54,19 @@ result<store::version_row> add_and_promote(const registry_deps& deps,
   row.rank = r.getRank();
   row.bytes = r.getBytes();
   row.source = r.getSource().cStr();
+  row.folder = r.getFolder().cStr();
   auto added = deps.versions->add(row);
-  if (!added) return added.failure();
-  // The initial version comes again with every start of a node: it must not push a later one aside.
-  const bool again = row.source == "initial" && added->state != store::version_state::candidate;
-  if (again) return added;
-  return deps.versions->promote(added->id);
+  if (!added) return {added.failure()};
+  const bool known = added->state != store::version_state::candidate;
+  if (known && (r.getAtStart() || added->state == store::version_state::serving)) return {added};
+  return {deps.versions->promote(added->id), known ? "version_promoted" : "version_registered"};
+}
+
+change retire(const registry_deps& deps, const version_id& id) {
+  auto found = deps.versions->find(id);
+  if (!found) return {found.failure()};
+  if (*found && (**found).state == store::version_state::retired) return {**found};
+  return {deps.versions->retire(id), "version_retired"};
 }
 
 reply<msg<schema::VersionList>> listed(const registry_deps& deps) {
@@ -78,7 +91,7 @@ registry_actor::behavior_type registry_behavior(self_ptr self, registry_deps dep
   const auto m = metered(self, deps.counts);
   auto d = std::make_shared<registry_deps>(std::move(deps));
   const auto tell = [self, d](const char* kind, const record_reply& r) {
-    if (!*r) return;
+    if (!*r || kind == nullptr) return;
     const auto v = (**r).read();
     const version_id id{v->getAdapter().cStr(), v->getNumber()};
     self->send(d->telemetry, event_message(schema::EventLevel::INFO, d->node, kind,
@@ -87,8 +100,9 @@ registry_actor::behavior_type registry_behavior(self_ptr self, registry_deps dep
   return {
       m([d, tell](const msg<schema::Register>& request) {
         auto r = guard([&] { return add_and_promote(*d, *request.read()); });
-        auto out = r ? answer(*r) : make_reply<msg<schema::VersionRecord>>(r.failure());
-        tell("version_registered", out);
+        if (!r) return make_reply<msg<schema::VersionRecord>>(r.failure());
+        auto out = answer(r->row);
+        tell(r->kind, out);
         return out;
       }),
       m([d](list_atom) { return listed(*d); }),
@@ -103,8 +117,9 @@ registry_actor::behavior_type registry_behavior(self_ptr self, registry_deps dep
         return out;
       }),
       m([d, tell](unload_atom, const version_id& id) {
-        auto out = answer(d->versions->retire(id));
-        tell("version_retired", out);
+        const auto r = retire(*d, id);
+        auto out = answer(r.row);
+        tell(r.kind, out);
         return out;
       }),
       m([counts = d->counts](status_atom) { return counts->status(); }),

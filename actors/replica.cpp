@@ -31,29 +31,26 @@ class desk {
     if (!version.is_base() && !state_.versions.contains(version)) {
       // It left after the router chose it: the sender asks the router again, which knows what
       // serves now.
-      refuse(*r, sink,
-             {errc::unavailable, to_string(version) + " is leaving " + deps_.name, 1000});
+      refuse(*r, sink, {errc::unavailable, to_string(version) + " is leaving " + deps_.name, 1000});
       return;
     }
-    const auto decision = coordinator::admit(load(), r->getPrompt().size(), deps_.ttft_ms,
-                                             deps_.queued_max, coordinator::hash01(r->getId()));
-    if (!decision.admit) {
-      refuse(*r, sink,
-             {errc::overloaded,
-              deps_.name + " is at capacity: first token predicted after " +
-                  std::to_string(static_cast<int>(decision.predicted_ttft_ms)) +
-                  " ms, promised within " + std::to_string(static_cast<int>(deps_.ttft_ms)) + " ms",
-              decision.retry_after_ms});
-      return;
-    }
-    state_.admitted_slot += r->getPrompt().size();
     replica_state::held h{request,
                           version,
                           sink,
                           std::max<std::uint32_t>(r->getChoices(), 1),
                           r->getPrompt().size(),
+                          r->getMaxTokens(),
                           r->getInteractive(),
                           now_ms(self_)};
+    const auto decision = coordinator::admit(load_with(h), h.prompt_tokens, deps_.promises,
+                                             deps_.queued_max, coordinator::hash01(r->getId()));
+    if (!decision.admit) {
+      refuse(*r, sink,
+             {errc::overloaded, deps_.name + " is at capacity: " + told(decision),
+              decision.retry_after_ms});
+      return;
+    }
+    state_.admitted_slot += h.prompt_tokens;
     self_->monitor(sink);
     if (h.interactive) {  // before batch, behind other interactive ones
       auto at = std::find_if(state_.waiting.begin(), state_.waiting.end(),
@@ -88,6 +85,7 @@ class desk {
     const double seconds = (now - state_.last_report_ms) / 1000;
     if (state_.last_report_ms > 0 && seconds > 0) {
       state_.admitted_per_s += 0.3 * (state_.admitted_slot / seconds - state_.admitted_per_s);
+      learn_ends(*r, seconds);
     }
     state_.admitted_slot = 0;
     state_.last_report_ms = now;
@@ -206,21 +204,69 @@ class desk {
     self_->send(sink, reject_message(r.getId(), why));
   }
 
-  coordinator::replica_load load() const {
+  std::string told(const coordinator::admission_decision& d) const {
+    const auto ms = [](double x) { return std::to_string(static_cast<int>(x)) + " ms"; };
+    switch (d.why) {
+      case coordinator::refusal::crowded:
+        return "a token predicted every " + ms(d.predicted_tpot_ms) +
+               " without time for prompts, promised every " + ms(deps_.promises.tpot_ms);
+      case coordinator::refusal::memory:
+        return "the KV cache is full";
+      case coordinator::refusal::queue:
+        return "the queue is full";
+      default:
+        return "first token predicted after " + ms(d.predicted_ttft_ms) + ", promised within " +
+               ms(deps_.promises.ttft_ms);
+    }
+  }
+
+  /// What an answer says and how many end a second, from what the engine counted since its report
+  /// before.
+  void learn_ends(const replica_report& now, double seconds) {
+    if (!state_.last || now.ended_choices < state_.last->ended_choices) return;
+    const auto ended = static_cast<double>(now.ended_choices - state_.last->ended_choices);
+    state_.ended_per_s += 0.3 * (ended / seconds - state_.ended_per_s);
+    if (ended == 0) return;
+    const double said =
+        static_cast<double>(now.generated_tokens - state_.last->generated_tokens) / ended;
+    state_.output_tokens += (state_.output_tokens > 0 ? 0.1 : 1.0) * (said - state_.output_tokens);
+  }
+
+  coordinator::replica_load load_with(const replica_state::held& asks) const {
     coordinator::replica_load l;
     l.queued = static_cast<std::uint32_t>(state_.waiting.size());
     // What was admitted since the last report is not in it: count the prompts held here and those
     // handed over later.
-    for (const auto& w : state_.waiting) l.backlog_tokens += w.prompt_tokens;
+    for (const auto& w : state_.waiting) {
+      l.backlog_tokens += w.prompt_tokens;
+      occupy(l, w);
+    }
     for (const auto& [id, h] : state_.in_engine) {
       if (h.since_ms > state_.last_report_ms) l.backlog_tokens += h.prompt_tokens;
+      occupy(l, h);
     }
+    l.sequences = static_cast<std::uint32_t>(l.decodes.decodes);
+    occupy(l, asks);
     if (!state_.last) return l;
     l.backlog_tokens += engine_backlog();
-    l.prefill_tokens_per_ms = state_.last->prefill_tokens_per_ms;
     l.iteration_ms = state_.last->step_ms_mean;
     l.admitted_tokens_per_s = state_.admitted_per_s;
+    l.finished_per_s = state_.ended_per_s;
+    if (state_.last->prompt_tokens == 0) return l;
+    l.costs = state_.last->costs;
+    l.kv_tokens_max = static_cast<double>(state_.last->kv_total) * state_.last->block_tokens;
+    l.prefill_tokens_per_ms =
+        coordinator::sustained_prefill_per_ms(l.costs, {}, deps_.promises.tpot_ms);
     return l;
+  }
+
+  /// Adds what a request takes of each step and of the cache while it decodes.
+  void occupy(coordinator::replica_load& l, const replica_state::held& h) const {
+    const double most = h.max_tokens;
+    const double output = state_.output_tokens > 0 ? std::min(state_.output_tokens, most) : most;
+    l.decodes.decodes += h.choices;
+    l.decodes.decode_context += h.choices * (h.prompt_tokens + output / 2);
+    l.kv_tokens += h.prompt_tokens + h.choices * output;
   }
 
   std::uint32_t engine_backlog() const {

@@ -18,7 +18,7 @@ struct replica_deps {
   std::string name;  ///< "edge-a/0"
   std::uint32_t queued_max = 256;
   std::uint32_t running_max = 64;  ///< choices in the engine at once
-  double ttft_ms = 2000;
+  coordinator::slo promises;
   meter_ptr counts;
   std::vector<router_actor> routers;  ///< hear reports
   telemetry_actor telemetry;
@@ -33,7 +33,7 @@ struct replica_state {
     msg<schema::Request> request;
     version_id version;
     sink_actor sink;
-    std::uint32_t choices = 1, prompt_tokens = 0;
+    std::uint32_t choices = 1, prompt_tokens = 0, max_tokens = 0;
     bool interactive = true;
     double since_ms = 0;
   };
@@ -44,6 +44,7 @@ struct replica_state {
   std::map<version_id, engine::adapter_ptr> versions;  ///< what a new engine must load
   replica_report_ptr last;
   double admitted_per_s = 0, admitted_slot = 0, last_report_ms = 0;
+  double ended_per_s = 0, output_tokens = 0;  ///< choices that ended; what one says, 0: not known
 };
 
 replica_actor::behavior_type replica_behavior(replica_actor::stateful_pointer<replica_state> self,

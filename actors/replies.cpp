@@ -2,6 +2,17 @@
 
 namespace collm::actors {
 
+std::vector<coordinator::known_version> registered_versions(
+    const schema::VersionList::Reader& list) {
+  std::vector<coordinator::known_version> out;
+  for (const auto v : list.getVersions()) {
+    out.push_back({{v.getAdapter().cStr(), v.getNumber()},
+                   v.getDigest().cStr(),
+                   v.getState() == schema::VersionState::SERVING});
+  }
+  return out;
+}
+
 error error_of(const schema::Reject::Reader& r) {
   error e{errc::internal, std::string(r.getMessage().cStr(), r.getMessage().size()),
           r.getRetryAfterMs()};

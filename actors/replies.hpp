@@ -4,6 +4,7 @@
 #include <string>
 
 #include "actors/interfaces.hpp"
+#include "coordinator/following.hpp"
 
 namespace collm::actors {
 
@@ -34,6 +35,10 @@ inline msg<schema::Event> event_message(schema::EventLevel level, const std::str
     b.setMessage(text);
   });
 }
+
+/// A list as coordinator::follow takes it.
+std::vector<coordinator::known_version> registered_versions(
+    const schema::VersionList::Reader& list);
 
 /// The error that a Reject carries.
 error error_of(const schema::Reject::Reader& r);

@@ -121,8 +121,9 @@ class switchboard {
         load.prefill_tokens_per_ms = t.last->prefill_tokens_per_ms;
         load.iteration_ms = t.last->step_ms_mean;
       }
-      const double ttft = coordinator::predicted_ttft_ms(load, prompt_tokens) +
-                          (load.prefill_tokens_per_ms > 0 ? 0 : load.backlog_tokens);
+      const double ttft =
+          coordinator::predicted_ttft_ms(load, load.prefill_tokens_per_ms, prompt_tokens) +
+          (load.prefill_tokens_per_ms > 0 ? 0 : load.backlog_tokens);
       if (ttft < least) {
         least = ttft;
         best = &t;

@@ -15,7 +15,7 @@ using member = supervisor_state::member;
 using record = msg<schema::VersionRecord>;
 
 std::string how_it_ended(std::int32_t status) {
-  if (WIFSIGNALED(status)) return "killed by signal " + std::to_string(WTERMSIG(status));
+  if (WIFSIGNALED(status)) return "was killed by signal " + std::to_string(WTERMSIG(status));
   return "exited with code " + std::to_string(WEXITSTATUS(status));
 }
 
@@ -51,16 +51,17 @@ class warden {
     m.router = router;
     m.control = control;
     m.joined_ms = m.last_beat_ms = now_ms(self_);
-    m.state = stopping_ ? schema::NodeState::DRAINING : schema::NodeState::SERVING;
-    self_->send(deps_.ingress, node_route{m.plan.name, m.plan.site, router});
+    m.state = stopping_ ? schema::NodeState::DRAINING : schema::NodeState::STARTING;
+    m.comparing = false;
     event(schema::EventLevel::INFO, m, "node_joined", "pid " + std::to_string(m.pid));
+    compare(m);
   }
 
   void left(const std::string& name, std::uint64_t incarnation, const std::string& reason) {
     const auto at = s_.nodes.find(name);
     if (at == s_.nodes.end() || at->second.incarnation != incarnation) return;
     // While the cluster stops, a connection that ends is a node that has drained.
-    if (at->second.state == schema::NodeState::SERVING && !stopping_) lose(at->second, reason);
+    if (is_there(at->second) && !stopping_) lose(at->second, reason);
     disconnect(at->second);
   }
 
@@ -71,8 +72,7 @@ class warden {
     auto& m = at->second;
     m.snapshot = snapshot;
     m.last_beat_ms = now_ms(self_);
-    if (snapshot.read()->getDraining() && m.state == schema::NodeState::SERVING)
-      m.state = schema::NodeState::DRAINING;
+    if (snapshot.read()->getDraining() && is_there(m)) m.state = schema::NodeState::DRAINING;
     if (m.last_beat_ms - m.joined_ms > deps_.stable_ms) m.wait_ms = deps_.back_off_ms;
   }
 
@@ -81,6 +81,7 @@ class warden {
     if (at == s_.nodes.end() || at->second.pid != e.pid) return;
     auto& m = at->second;
     disconnect(m);
+    settle_drains(m, e.status);
     if (m.state == schema::NodeState::DRAINING || stopping_) {
       m.state = schema::NodeState::STOPPED;
       m.reason = how_it_ended(e.status);
@@ -101,6 +102,8 @@ class warden {
   void slot() {
     const double now = now_ms(self_);
     for (auto& [name, m] : s_.nodes) {
+      const bool due = now - m.compared_ms >= deps_.compare_ms;
+      if (m.router && (m.state == schema::NodeState::STARTING || due)) compare(m);
       if (!m.plan.process) {
         ask_local(m);
         continue;
@@ -110,11 +113,10 @@ class warden {
           now >= m.restart_at_ms) {
         ++m.restarts;
         start(m);
-      } else if (m.state == schema::NodeState::SERVING &&
-                 now - m.last_beat_ms > deps_.lost_after_ms) {
+      } else if (is_there(m) && now - m.last_beat_ms > deps_.lost_after_ms) {
         lose(m, "no beat for " + std::to_string(static_cast<int>(now - m.last_beat_ms)) + " ms");
         disconnect(m);
-      } else if (m.state == schema::NodeState::STARTING &&
+      } else if (m.state == schema::NodeState::STARTING && !m.router &&
                  now - m.started_ms > deps_.start_grace_ms) {
         lose(m, "did not join within " +
                     std::to_string(static_cast<int>(deps_.start_grace_ms / 1000)) + " s");
@@ -157,10 +159,22 @@ class warden {
     self_->send(deps_.ingress, node_route{name, m.plan.site, {}});
     event(schema::EventLevel::INFO, m, "node_draining", "asked by an admin");
     self_->request(m.control, caf::infinite, drain_atom::value, std::uint32_t{30000})
-        .then([promise](const reply<void>& r) mutable { promise.deliver(r); },
-              [promise](const caf::error&) mutable {
-                promise.deliver(make_reply<void>(result<void>()));
-              });
+        .then(
+            [this, promise, name](const reply<void>& r) mutable {
+              auto& ended = s_.nodes.at(name);
+              // Its last answer may be lost with its connection: how it ends tells.
+              const bool unheard = !*r && r->failure().code == errc::unavailable;
+              if (unheard && ended.plan.process && ended.pid > 0) {
+                ended.drains.push_back(promise);
+              } else {
+                promise.deliver(unheard && ended.state == schema::NodeState::STOPPED
+                                    ? make_reply<void>(result<void>())
+                                    : r);
+              }
+            },
+            [promise](const caf::error&) mutable {
+              promise.deliver(make_reply<void>(result<void>()));
+            });
     return promise;
   }
 
@@ -173,11 +187,34 @@ class warden {
     return promise;
   }
 
+  /// The registry first, or nodes would bring back what they are told to drop; then every serving
+  /// node. One that is away follows when it comes back.
   caf::result<reply<record>> unload(const std::string& name) {
     auto promise = self_->make_response_promise<reply<record>>();
-    on_next_node(promise, controls(), [self = self_, name](const node_actor& n) {
-      return self->request(n, std::chrono::seconds(30), unload_atom::value, name);
-    });
+    const auto unheard = [promise](const caf::error&) mutable {
+      promise.deliver(make_reply<record>(
+          error{errc::unavailable, "the registry did not answer; try again", 2000}));
+    };
+    self_->request(deps_.registry, std::chrono::seconds(5), list_atom::value)
+        .then(
+            [this, promise, name, unheard](const reply<msg<schema::VersionList>>& r) mutable {
+              const auto id = *r ? serving_version(**r, name) : result<version_id>(r->failure());
+              if (!id) {
+                promise.deliver(make_reply<record>(id.failure()));
+                return;
+              }
+              self_->request(deps_.registry, std::chrono::seconds(5), unload_atom::value, *id)
+                  .then(
+                      [this, promise, name](const reply<record>& retired) mutable {
+                        if (*retired) {
+                          withdraw_from_next(promise, retired, controls(), name);
+                        } else {
+                          promise.deliver(retired);
+                        }
+                      },
+                      unheard);
+            },
+            unheard);
     return promise;
   }
 
@@ -218,6 +255,81 @@ class warden {
           promise.deliver(
               make_reply<record>(error{errc::unavailable, "a node left meanwhile", 2000}));
         });
+  }
+
+  static result<version_id> serving_version(const msg<schema::VersionList>& list,
+                                            const std::string& name) {
+    std::string known;
+    const auto l = list.read();
+    for (const auto& v : registered_versions(*l)) {
+      if (!v.serving) continue;
+      if (v.id.name == name) return v.id;
+      known += (known.empty() ? "" : ", ") + v.id.name;
+    }
+    return error{errc::not_found, "no adapter '" + name + "' is serving; serving: " + known};
+  }
+
+  /// The version is retired already: a node that does not answer, or has none, follows by itself.
+  void withdraw_from_next(record_promise promise, const reply<record>& retired,
+                          std::vector<node_actor> left, const std::string& name) {
+    if (left.empty()) {
+      promise.deliver(retired);
+      return;
+    }
+    const auto node = left.back();
+    left.pop_back();
+    const auto next = [this, promise, retired, left, name] {
+      withdraw_from_next(promise, retired, left, name);
+    };
+    self_->request(node, std::chrono::seconds(30), unload_atom::value, name)
+        .then([next](const reply<record>&) { next(); }, [next](const caf::error&) { next(); });
+  }
+
+  /// Joined and not known to be lost.
+  static bool is_there(const member& m) {
+    return m.state == schema::NodeState::SERVING ||
+           (m.state == schema::NodeState::STARTING && m.router);
+  }
+
+  /// Asks the node what it can be asked for.
+  void compare(member& m) {
+    if (m.comparing) return;
+    m.comparing = true;
+    m.compared_ms = now_ms(self_);
+    self_->request(m.router, std::chrono::seconds(2), list_atom::value)
+        .then([this, name = m.plan.name,
+               i = m.incarnation](const msg<schema::VersionList>& l) { compared(name, i, l); },
+              [this, name = m.plan.name, i = m.incarnation](const caf::error&) {
+                auto& there = s_.nodes.at(name);
+                if (there.incarnation == i) there.comparing = false;
+              });
+  }
+
+  void compared(const std::string& name, std::uint64_t incarnation,
+                const msg<schema::VersionList>& here) {
+    auto& m = s_.nodes.at(name);
+    if (m.incarnation != incarnation || !m.router) return;
+    m.comparing = false;
+    if (s_.versions.empty()) return;  // the registry has not answered yet
+    const auto registered = s_.versions.read();
+    const auto served = here.read();
+    const auto steps =
+        coordinator::follow(registered_versions(*registered), registered_versions(*served));
+    m.missing.clear();
+    for (const auto& id : steps.load) m.missing.push_back(to_string(id));
+    const bool late = now_ms(self_) - m.joined_ms > deps_.catch_up_ms;
+    if (m.state != schema::NodeState::STARTING || stopping_ || !(steps.done() || late)) return;
+    m.state = schema::NodeState::SERVING;
+    self_->send(deps_.ingress, node_route{m.plan.name, m.plan.site, m.router});
+  }
+
+  void settle_drains(member& m, std::int32_t status) {
+    const auto outcome = status == 0
+                             ? result<void>()
+                             : result<void>(error{errc::unavailable, "node '" + m.plan.name + "' " +
+                                                                         how_it_ended(status)});
+    for (auto& promise : m.drains) promise.deliver(make_reply<void>(outcome));
+    m.drains.clear();
   }
 
   void start(member& m) {
@@ -265,6 +377,8 @@ class warden {
     self_->send(deps_.ingress, node_route{m.plan.name, m.plan.site, {}});
     m.router = nullptr;
     m.control = nullptr;
+    m.comparing = false;
+    m.missing.clear();
   }
 
   void refresh_versions() {
@@ -306,6 +420,8 @@ class warden {
         n.setState(m.state);
         n.setRestarts(m.restarts);
         n.setReason(m.reason);
+        auto missing = n.initMissing(static_cast<std::uint32_t>(m.missing.size()));
+        for (std::uint32_t k = 0; k < m.missing.size(); ++k) missing.set(k, m.missing[k]);
         n.setBeatAgeMs(m.last_beat_ms < 0 ? UINT32_MAX
                                           : static_cast<std::uint32_t>(now - m.last_beat_ms));
         if (!m.snapshot.empty()) n.setSnapshot(*m.snapshot.read());

@@ -39,6 +39,9 @@ struct supervisor_deps {
   double back_off_ms = 500;       ///< first wait before a restart; doubles
   double back_off_max_ms = 10000;
   double stable_ms = 30000;  ///< serving for so long resets the back-off
+  /// A node that joined gets requests once it serves what the registry says, or after so long.
+  double catch_up_ms = 10000;
+  double compare_ms = 1000;  ///< how often a serving node is compared with the registry
 };
 
 struct supervisor_state {
@@ -50,6 +53,10 @@ struct supervisor_state {
     std::int32_t pid = 0;
     std::uint32_t restarts = 0;
     double started_ms = 0, joined_ms = -1, last_beat_ms = -1, restart_at_ms = -1, wait_ms = 0;
+    double compared_ms = -1;
+    bool comparing = false;
+    std::vector<std::string> missing;  ///< versions that the registry says serve and it does not
+    std::vector<caf::typed_response_promise<reply<void>>> drains;  ///< answered by its end
     std::string reason;
     router_actor router;
     node_actor control;

@@ -99,6 +99,13 @@ std::string losses_text(const json& status, const console& io) {
   const json& nodes = part(status, "nodes");
   if (!nodes.is_array()) return lines;
   for (const json& node : nodes) {
+    const json& missing = part(node, "missing");
+    for (std::size_t i = 0; missing.is_array() && i < missing.size(); ++i) {
+      lines += io.painted(text(node, "name") + ": lacks " + missing[i].get<std::string>() +
+                              ", which serves by the registry; its events say why",
+                          style::bad) +
+               "\n";
+    }
     const std::string reason = text(node, "reason");
     if (reason.empty()) continue;
     const bool now = text(node, "state") != "serving";

@@ -5,6 +5,41 @@
 
 namespace collm::coordinator {
 
+namespace {
+
+// The chunk whose marginal cost stands for all, behind half of a prompt of ordinary length.
+constexpr double chunk_tokens = 64, chunk_offset = 256;
+// Decodes of all that was admitted may take so much of the TPOT promise: the rest is for prefill
+// and for steps that take longer than predicted.
+constexpr double decode_share_max = 0.85;
+// A first token may be predicted this late in its promise: the rest covers the prediction's error.
+constexpr double ttft_share_max = 0.9;
+
+refusal refusal_of(const replica_load& load, const admission_decision& d, double rate,
+                   std::uint32_t prompt_tokens, slo promises, std::uint32_t queued_max) {
+  if (load.queued >= queued_max) return refusal::queue;
+  const bool others = load.sequences > 0;
+  if (others && load.kv_tokens_max > 0 && load.kv_tokens > load.kv_tokens_max)
+    return refusal::memory;
+  // Where a single sequence cannot keep the promise, to refuse a second one would not mend it.
+  const double tpot_max = decode_share_max * promises.tpot_ms;
+  const bool holdable = load.costs.bound_ms({.decodes = 1}) <= tpot_max;
+  if (others && holdable && d.predicted_tpot_ms > tpot_max) return refusal::crowded;
+  if (rate <= 0) return refusal::none;
+  if (load.backlog_tokens > 2 * rate * promises.ttft_ms) return refusal::queue;
+  if (d.predicted_ttft_ms <= ttft_share_max * promises.ttft_ms) return refusal::none;
+  // A prompt too long to be on time even on an idle machine is not refused for its own length, only
+  // behind others.
+  const double idle_rate = load.prefill_tokens_per_ms > 0 ? load.prefill_tokens_per_ms : rate;
+  const double idle_ms =
+      predicted_ttft_ms({.iteration_ms = load.iteration_ms}, idle_rate, prompt_tokens);
+  const bool too_long = idle_ms > promises.ttft_ms;
+  const double behind_ms = load.backlog_tokens / rate;
+  return too_long && behind_ms <= promises.ttft_ms / 2 ? refusal::none : refusal::late;
+}
+
+}  // namespace
+
 double hash01(std::uint64_t id) {
   id += 0x9e3779b97f4a7c15ull;  // splitmix64
   id = (id ^ (id >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -13,9 +48,22 @@ double hash01(std::uint64_t id) {
   return static_cast<double>(id >> 11) * 0x1.0p-53;
 }
 
-double predicted_ttft_ms(const replica_load& load, std::uint32_t prompt_tokens) {
-  if (load.prefill_tokens_per_ms <= 0) return load.iteration_ms;
-  return (load.backlog_tokens + prompt_tokens) / load.prefill_tokens_per_ms + load.iteration_ms;
+double sustained_prefill_per_ms(const step_costs& costs, const step_features& decodes,
+                                double tpot_slo_ms) {
+  const double decode_ms = costs.bound_ms(decodes);
+  auto with = decodes;
+  with.prefill_tokens += chunk_tokens;
+  with.prefill_pairs += chunk_tokens * (chunk_offset + chunk_tokens / 2);
+  const double each_ms = (costs.bound_ms(with) - decode_ms) / chunk_tokens;
+  if (each_ms <= 0) return 0;
+  const double starvation_guard = 1.0 / 9 * 16 / std::max(1.0, decode_ms);  // step_planner's
+  return std::max(starvation_guard, std::max(0.0, 1 - decode_ms / tpot_slo_ms) / each_ms);
+}
+
+double predicted_ttft_ms(const replica_load& load, double tokens_per_ms,
+                         std::uint32_t prompt_tokens) {
+  if (tokens_per_ms <= 0) return load.iteration_ms;
+  return (load.backlog_tokens + prompt_tokens) / tokens_per_ms + load.iteration_ms;
 }
 
 std::uint32_t retry_after_ms(const replica_load& load, double predicted_ms, double ttft_slo_ms,
@@ -26,27 +74,24 @@ std::uint32_t retry_after_ms(const replica_load& load, double predicted_ms, doub
     seconds = rate * std::max(0.0, predicted_ms - ttft_slo_ms) / 1000 /
               (rate - load.admitted_tokens_per_s);
   }
+  if (load.finished_per_s > 0) seconds = std::max(seconds, 1 / load.finished_per_s);
   return static_cast<std::uint32_t>(
       std::clamp(std::ceil(seconds * (1 + 0.25 * jitter)), 1.0, 60.0) * 1000);
 }
 
-admission_decision admit(const replica_load& load, std::uint32_t prompt_tokens, double ttft_slo_ms,
+admission_decision admit(const replica_load& load, std::uint32_t prompt_tokens, slo promises,
                          std::uint32_t queued_max, double jitter) {
   admission_decision d;
-  d.predicted_ttft_ms = predicted_ttft_ms(load, prompt_tokens);
-  const double tokens_max = 2 * load.prefill_tokens_per_ms * ttft_slo_ms;
-  const bool known = load.prefill_tokens_per_ms > 0;
-  // A prompt too long to be on time even alone is not refused for its own length, only behind
-  // others.
-  const double alone_ms = predicted_ttft_ms(
-      {.prefill_tokens_per_ms = load.prefill_tokens_per_ms, .iteration_ms = load.iteration_ms},
-      prompt_tokens);
-  const double behind_ms = d.predicted_ttft_ms - alone_ms;
-  const double patience_ms = alone_ms > ttft_slo_ms ? ttft_slo_ms / 2 : 0;
-  const bool late = known && d.predicted_ttft_ms > ttft_slo_ms && behind_ms > patience_ms;
-  const bool full = load.queued >= queued_max || (known && load.backlog_tokens > tokens_max);
-  d.admit = !late && !full;
-  if (!d.admit) d.retry_after_ms = retry_after_ms(load, d.predicted_ttft_ms, ttft_slo_ms, jitter);
+  const bool modelled = load.costs.theta[1] > 0;
+  const double rate = modelled
+                          ? sustained_prefill_per_ms(load.costs, load.decodes, promises.tpot_ms)
+                          : load.prefill_tokens_per_ms;
+  d.predicted_ttft_ms = predicted_ttft_ms(load, rate, prompt_tokens);
+  if (modelled) d.predicted_tpot_ms = load.costs.bound_ms(load.decodes);
+  d.why = refusal_of(load, d, rate, prompt_tokens, promises, queued_max);
+  d.admit = d.why == refusal::none;
+  if (!d.admit)
+    d.retry_after_ms = retry_after_ms(load, d.predicted_ttft_ms, promises.ttft_ms, jitter);
   return d;
 }
 

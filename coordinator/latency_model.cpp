@@ -12,19 +12,19 @@ constexpr int drift_window = 32;
 constexpr double drift_band = 0.15;
 }  // namespace
 
-latency_model::latency_model(const options& o) : options_(o), theta_(o.theta), margin_(o.margin) {
+latency_model::latency_model(const options& o) : options_(o), costs_{o.theta, o.margin} {
   for (std::size_t i = 0; i < features_count; ++i) covariance_[i][i] = o.covariance;
 }
 
-double latency_model::mean_ms(const step_features& f) const {
+double step_costs::mean_ms(const step_features& f) const {
   const auto phi = f.vector();
   double sum = 0;
-  for (std::size_t i = 0; i < features_count; ++i) sum += theta_[i] * phi[i];
+  for (std::size_t i = 0; i < features_count; ++i) sum += theta[i] * phi[i];
   return sum;
 }
 
-double latency_model::bound_ms(const step_features& f) const {
-  return mean_ms(f) * (1 + std::max(0.0, margin_));
+double step_costs::bound_ms(const step_features& f) const {
+  return mean_ms(f) * (1 + std::max(0.0, margin));
 }
 
 bool latency_model::observe(const step_features& f, double measured_ms) {
@@ -33,7 +33,8 @@ bool latency_model::observe(const step_features& f, double measured_ms) {
   for (std::size_t i = 0; i < features_count; ++i) phi[i] /= options_.scale[i];
   const double predicted = mean_ms(f);
   const double error = predicted > 0 ? (measured_ms - predicted) / predicted : 1;
-  margin_ += options_.margin_gain * ((error > margin_ ? 1 : 0) - options_.margin_target);
+  costs_.margin +=
+      options_.margin_gain * ((error > costs_.margin ? 1 : 0) - options_.margin_target);
 
   std::array<double, features_count> column{};  // covariance * phi
   double denominator = options_.forgetting;
@@ -43,8 +44,8 @@ bool latency_model::observe(const step_features& f, double measured_ms) {
   for (std::size_t i = 0; i < features_count; ++i) denominator += phi[i] * column[i];
   const double residual = measured_ms - predicted;
   for (std::size_t i = 0; i < features_count; ++i) {
-    const double scaled = theta_[i] * options_.scale[i] + column[i] / denominator * residual;
-    theta_[i] = std::max(0.0, scaled / options_.scale[i]);
+    const double scaled = costs_.theta[i] * options_.scale[i] + column[i] / denominator * residual;
+    costs_.theta[i] = std::max(0.0, scaled / options_.scale[i]);
   }
   double trace = 0;
   for (std::size_t i = 0; i < features_count; ++i) {
@@ -77,12 +78,12 @@ void latency_model::forget_history_on_drift(double relative_error) {
   recent_count_ = 0;
 }
 
-std::uint32_t latency_model::prefill_root(double packed_ms, double budget_ms, double offset) const {
+std::uint32_t step_costs::prefill_root(double packed_ms, double budget_ms, double offset) const {
   const double rest = budget_ms - packed_ms;
   if (rest <= 0) return 0;
-  const double factor = 1 + std::max(0.0, margin_);
-  const double square = factor * theta_[2] / 2;
-  const double linear = factor * (theta_[1] + theta_[2] * offset);
+  const double factor = 1 + std::max(0.0, margin);
+  const double square = factor * theta[2] / 2;
+  const double linear = factor * (theta[1] + theta[2] * offset);
   double root = 0;
   if (square <= 0) {
     if (linear <= 0) return UINT32_MAX;

@@ -24,6 +24,19 @@ struct step_features {
   }
 };
 
+/// A fitted model as a value, to be carried elsewhere.
+struct step_costs {
+  std::array<double, features_count> theta{};  ///< ms per unit of each feature
+  double margin = 0;                           ///< M of the upper bound
+
+  double mean_ms(const step_features& f) const;   ///< t_hat
+  double bound_ms(const step_features& f) const;  ///< t_up
+  /// Most tokens p of one prompt with `offset` computed tokens, added to a step that is predicted
+  /// to take `packed_ms` (bound), such that the bound of the whole stays within `budget_ms`: the
+  /// positive root of the quadratic in p, floored.
+  std::uint32_t prefill_root(double packed_ms, double budget_ms, double offset) const;
+};
+
 class latency_model {
  public:
   struct options {
@@ -39,25 +52,23 @@ class latency_model {
   };
   explicit latency_model(const options& o);
 
-  double mean_ms(const step_features& f) const;   ///< t_hat
-  double bound_ms(const step_features& f) const;  ///< t_up
-  double margin() const { return margin_; }
-  const std::array<double, features_count>& theta() const { return theta_; }
+  const step_costs& costs() const { return costs_; }
+  double mean_ms(const step_features& f) const { return costs_.mean_ms(f); }
+  double bound_ms(const step_features& f) const { return costs_.bound_ms(f); }
+  double margin() const { return costs_.margin; }
+  const std::array<double, features_count>& theta() const { return costs_.theta; }
+  std::uint32_t prefill_root(double packed_ms, double budget_ms, double offset) const {
+    return costs_.prefill_root(packed_ms, budget_ms, offset);
+  }
 
   /// One measured step. Non-finite or non-positive times are refused (false) and change nothing.
   bool observe(const step_features& f, double measured_ms);
 
-  /// Most tokens p of one prompt with `offset` computed tokens, added to a step that is predicted
-  /// to take `packed_ms` (bound), such that the bound of the whole stays within `budget_ms`: the
-  /// positive root of the quadratic in p, floored.
-  std::uint32_t prefill_root(double packed_ms, double budget_ms, double offset) const;
-
  private:
   void forget_history_on_drift(double relative_error);
   options options_;
-  std::array<double, features_count> theta_;  ///< per unscaled feature
+  step_costs costs_;  ///< per unscaled feature
   std::array<std::array<double, features_count>, features_count> covariance_{};
-  double margin_;
   double recent_error_ = 0;
   int recent_count_ = 0;
 };

@@ -1,6 +1,7 @@
 #include "deploy/actor_port.hpp"
 
 #include <chrono>
+#include <map>
 #include <set>
 
 #include "actors/replies.hpp"
@@ -32,15 +33,35 @@ std::int64_t created_of(const schema::VersionRecord::Reader& v) {
   return (now - static_cast<std::int64_t>(v.getAgeMs())) / 1000;
 }
 
+/// What requests can name at a node: canaries and versions that drain have their number only.
+bool nameable(const schema::VersionRecord::Reader& v) {
+  return v.getState() == schema::VersionState::SERVING ||
+         v.getState() == schema::VersionState::CANARY ||
+         v.getState() == schema::VersionState::DRAINING;
+}
+
+/// What requests can name through the head: what serves by the registry, if some node serves it.
+std::function<bool(const schema::VersionRecord::Reader&)> served_by(
+    const schema::ClusterStatus::Reader& status) {
+  std::map<std::string, std::uint32_t> missing;
+  for (const auto n : status.getNodes()) {
+    for (const auto id : n.getMissing()) ++missing[id.cStr()];
+  }
+  return [missing, nodes = status.getNodes().size()](const schema::VersionRecord::Reader& v) {
+    const auto at = missing.find(to_string(version_id{v.getAdapter().cStr(), v.getNumber()}));
+    return v.getState() == schema::VersionState::SERVING &&
+           (at == missing.end() || at->second < nodes);
+  };
+}
+
 /// The base, then each adapter by its bare name and by name@number.
-std::vector<gateway::model_row> rows_of(const port_deps& deps,
-                                        capnp::List<schema::VersionRecord>::Reader versions) {
+std::vector<gateway::model_row> rows_of(
+    const port_deps& deps, capnp::List<schema::VersionRecord>::Reader versions,
+    const std::function<bool(const schema::VersionRecord::Reader&)>& wanted) {
   std::vector<gateway::model_row> rows = {{deps.base_name, deps.base_root, "", 0}};
   std::set<std::string> named;
   for (const auto v : versions) {
-    if (v.getState() != schema::VersionState::SERVING &&
-        v.getState() != schema::VersionState::DRAINING)
-      continue;
+    if (!wanted(v)) continue;
     const version_id id{v.getAdapter().cStr(), v.getNumber()};
     if (v.getState() == schema::VersionState::SERVING && named.insert(id.name).second) {
       rows.push_back({id.name, to_string(id), deps.base_name, created_of(v)});
@@ -123,7 +144,8 @@ void actor_port::models(std::function<void(std::vector<gateway::model_row>)> rep
     ask(
         system_, deps_.supervisor, patience,
         [reply, deps = deps_](const msg<schema::ClusterStatus>& s) {
-          reply(rows_of(deps, s.read()->getVersions()));
+          const auto status = s.read();
+          reply(rows_of(deps, status->getVersions(), served_by(*status)));
         },
         alone, actors::list_atom::value);
     return;
@@ -131,7 +153,7 @@ void actor_port::models(std::function<void(std::vector<gateway::model_row>)> rep
   ask(
       system_, deps_.router, patience,
       [reply, deps = deps_](const msg<schema::VersionList>& l) {
-        reply(rows_of(deps, l.read()->getVersions()));
+        reply(rows_of(deps, l.read()->getVersions(), nameable));
       },
       alone, actors::list_atom::value);
 }

@@ -5,6 +5,7 @@
 #include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -14,12 +15,13 @@ namespace collm::deploy {
 
 namespace {
 
-/// The environment of this process; OpenMP's idle threads must sleep, not spin: engines share the
-/// cores with everything else.
+/// The environment of this process and whose child it will be; OpenMP's idle threads must sleep,
+/// not spin: engines share the cores with everything else.
 std::vector<std::string> child_environment() {
   std::vector<std::string> out;
   for (char** e = environ; *e != nullptr; ++e) out.emplace_back(*e);
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) out.emplace_back("OMP_WAIT_POLICY=passive");
+  out.push_back(std::string(head_pid_variable) + "=" + std::to_string(getpid()));
   return out;
 }
 
@@ -36,13 +38,35 @@ child_processes::child_processes(std::filesystem::path executable, std::filesyst
                                  on_exit ended)
     : executable_(std::move(executable)), log_dir_(std::move(log_dir)), ended_(std::move(ended)) {}
 
-child_processes::~child_processes() {
+child_processes::~child_processes() { close(); }
+
+void child_processes::close() {
+  std::map<std::uint64_t, std::thread> left;
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    left.swap(waiters_);
+  }
   signal_all(SIGKILL);
-  for (auto& w : waiters_) w.join();
+  for (auto& [start, waiter] : left) waiter.join();
+}
+
+/// A thread cannot join itself: those that are done are joined by the next start.
+void child_processes::join_ended() {
+  std::vector<std::thread> done;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto start : ended_waiters_) {
+      if (auto waiter = waiters_.extract(start)) done.push_back(std::move(waiter.mapped()));
+    }
+    ended_waiters_.clear();
+  }
+  for (auto& waiter : done) waiter.join();
 }
 
 result<pid_t> child_processes::start(const std::string& name,
                                      const std::vector<std::string>& arguments) {
+  join_ended();
   std::error_code made;
   std::filesystem::create_directories(log_dir_, made);
   if (made) return error{errc::io, "cannot make " + log_dir_.string() + ": " + made.message()};
@@ -66,19 +90,24 @@ result<pid_t> child_processes::start(const std::string& name,
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   auto environment = child_environment();
   pid_t pid = 0;
-  const int code = posix_spawn(&pid, executable_.c_str(), &files, &attributes,
-                               pointers(argv).data(), pointers(environment).data());
+  const std::lock_guard lock(mutex_);
+  int code = 0;
+  if (!closed_) {
+    code = posix_spawn(&pid, executable_.c_str(), &files, &attributes, pointers(argv).data(),
+                       pointers(environment).data());
+  }
   posix_spawn_file_actions_destroy(&files);
   posix_spawnattr_destroy(&attributes);
+  if (closed_) return error{errc::draining, "no process is started while the cluster stops"};
   if (code != 0)
     return error{errc::io, "cannot start " + executable_.string() + ": " + strerror(code)};
-  const std::lock_guard lock(mutex_);
   running_[pid] = name;
-  waiters_.emplace_back([this, name, pid] { wait_for(name, pid); });
+  const auto start = ++starts_;
+  waiters_.emplace(start, std::thread([this, name, pid, start] { wait_for(name, pid, start); }));
   return pid;
 }
 
-void child_processes::wait_for(const std::string& name, pid_t pid) {
+void child_processes::wait_for(const std::string& name, pid_t pid, std::uint64_t start) {
   siginfo_t info;
   // WNOWAIT first: the pid stays ours, and cannot be another's, until it is off the list.
   while (waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
@@ -91,6 +120,8 @@ void child_processes::wait_for(const std::string& name, pid_t pid) {
     }
   }
   ended_(name, pid, status);
+  const std::lock_guard lock(mutex_);
+  ended_waiters_.push_back(start);
 }
 
 void child_processes::signal(pid_t pid, int number) {
@@ -101,6 +132,11 @@ void child_processes::signal(pid_t pid, int number) {
 void child_processes::signal_all(int number) {
   const std::lock_guard lock(mutex_);
   for (const auto& [pid, name] : running_) ::kill(pid, number);
+}
+
+std::size_t child_processes::waiting_threads() const {
+  const std::lock_guard lock(mutex_);
+  return waiters_.size();
 }
 
 std::size_t child_processes::running() const {

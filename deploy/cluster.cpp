@@ -38,6 +38,36 @@ std::vector<std::string> sites_of(const spawn_plan& plan) {
   return out;
 }
 
+/// Where children's ends are posted from their waiting threads; kept until somebody takes them.
+class exit_box {
+ public:
+  void post(child_exit e) {
+    const std::lock_guard lock(mutex_);
+    if (to_) {
+      caf::anon_send(to_, std::move(e));
+    } else if (!closed_) {
+      early_.push_back(std::move(e));
+    }
+  }
+  void deliver_to(const head_supervisor_actor& to) {
+    const std::lock_guard lock(mutex_);
+    to_ = to;
+    for (auto& e : early_) caf::anon_send(to_, std::move(e));
+    early_.clear();
+  }
+  void close() {
+    const std::lock_guard lock(mutex_);
+    to_ = nullptr;
+    closed_ = true;
+  }
+
+ private:
+  std::mutex mutex_;
+  head_supervisor_actor to_;
+  std::vector<child_exit> early_;
+  bool closed_ = false;
+};
+
 }  // namespace
 
 /// Made in this order, destroyed by stop() in the reverse one.
@@ -54,7 +84,8 @@ struct cluster::impl {
       std::make_shared<std::atomic<std::uint32_t>>(0);
   std::shared_ptr<std::atomic<std::uint32_t>> in_flight =
       std::make_shared<std::atomic<std::uint32_t>>(0);
-  std::unique_ptr<child_processes> children;
+  std::shared_ptr<exit_box> exits = std::make_shared<exit_box>();
+  std::shared_ptr<child_processes> children;  ///< the supervisor holds it, too
   telemetry_actor telemetry;
   registry_actor registry;
   site_router_actor ingress;
@@ -102,12 +133,13 @@ supervisor_deps cluster::impl::supervision() {
       .inactive = plan.inactive,
       .ttft_slo_ms = double(plan.slo.ttft_ms),
       .tpot_slo_ms = double(plan.slo.tpot_ms),
-      .launch = [this](const std::string& node, std::uint64_t incarnation) -> result<std::int32_t> {
+      .launch = [children = children, plan = plan](
+                    const std::string& node, std::uint64_t incarnation) -> result<std::int32_t> {
         auto pid = children->start(node, node_arguments(plan, node, incarnation));
         if (!pid) return pid.failure();
         return std::int32_t{*pid};
       },
-      .kill = [this](std::int32_t pid) { children->signal(pid, SIGKILL); },
+      .kill = [children = children](std::int32_t pid) { children->signal(pid, SIGKILL); },
       .telemetry = telemetry,
       .registry = registry,
       .ingress = ingress,
@@ -142,10 +174,10 @@ result<void> cluster::impl::start_actors() {
       sys.spawn(registry_behavior, registry_deps{std::move(*versions), model.base_digest, telemetry,
                                                  "head", board->make("registry", "")});
   ingress = sys.spawn(site_router_behavior, sites_of(plan), board->make("site_router", ""));
-  children = std::make_unique<child_processes>(
+  children = std::make_shared<child_processes>(
       options.executable, plan.head.state_dir / "logs",
-      [this](const std::string& node, pid_t pid, int status) {
-        if (supervisor) caf::anon_send(supervisor, child_exit{node, pid, status});
+      [box = exits](const std::string& node, pid_t pid, int status) {
+        box->post({node, pid, status});
       });
   return {};
 }
@@ -166,13 +198,13 @@ result<void> cluster::impl::start_link() {
   server.beat = beat;
   server.lost_after = lost_after;
   server.bounds = plan.bounds;
-  server.log = [](schema::EventLevel level, const std::string& text) {
-    spdlog::log(level == schema::EventLevel::INFO ? spdlog::level::info : spdlog::level::warn,
-                "link: {}", text);
+  server.log = [stopping = draining](schema::EventLevel level, const std::string& text) {
+    log_link(level, text, stopping->load());
   };
   // Children are launched only once they can join: the supervisor starts them, so it comes after
   // the listener could be refused.
   supervisor = system->get().spawn(supervisor_behavior, supervision());
+  exits->deliver_to(supervisor);
   auto started = link::link_server::start(*loop, system->get(), std::move(server),
                                           {supervisor, registry, telemetry});
   if (!started) return started.failure();
@@ -224,9 +256,7 @@ result<void> cluster::impl::start_gateways() {
   http_options.role = gateway::gateway_role::head;
   http_options.assets = dashboard::assets();
   http_options.version = COLLM_VERSION;
-  for (const auto& t : plan.tenants) {
-    http_options.tenants.push_back({t.name, t.key_sha256, t.site, t.interactive, t.requests_per_s});
-  }
+  http_options.tenants = gateway_tenants(plan, std::nullopt);
   auto server = gateway::http_server::start(std::move(http_options), *port, *model.encoder);
   if (!server) return server.failure();
   http = std::move(*server);
@@ -252,7 +282,8 @@ void cluster::impl::stop(std::chrono::milliseconds at_most) {
   if (port) port->close();
   for (auto& t : threads) t->stop();
   threads.clear();
-  children.reset();
+  if (children) children->close();
+  exits->close();
   end_actor(supervisor);
   end_actor(ingress);
   end_actor(registry);
@@ -261,6 +292,7 @@ void cluster::impl::stop(std::chrono::milliseconds at_most) {
   ingress = nullptr;
   registry = nullptr;
   telemetry = nullptr;
+  children.reset();
   port.reset();
   loop.reset();
   system.reset();

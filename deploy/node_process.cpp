@@ -5,7 +5,10 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "deploy/actor_system.hpp"
+#include "deploy/child_processes.hpp"
 #include "deploy/cluster.hpp"
 #include "deploy/serving.hpp"
 
@@ -32,6 +35,12 @@ msg<schema::Hello> hello_of(const node_plan& node, std::uint64_t incarnation,
   });
 }
 
+/// The head ended before it could be asked to signal its end. False where nobody spawned us.
+bool head_is_gone() {
+  const char* head = std::getenv(head_pid_variable);
+  return head != nullptr && std::to_string(getppid()) != head;
+}
+
 /// Waits for SIGTERM or SIGINT, or until `ended` says so; looks every 100 ms.
 void wait_for_end(const sigset_t& signals, const std::function<bool()>& ended) {
   for (;;) {
@@ -53,6 +62,8 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   // A node that the head spawned ends, in order, with it; one that joins from elsewhere will not.
   prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (head_is_gone())
+    return error{errc::unavailable, "the head that started node '" + name + "' has ended"};
 
   auto model = open_model(plan, options.cache_dir, true);
   if (!model) return model.failure();
@@ -65,18 +76,14 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
   client.tls = link::node_files(certificates, name);
   client.hello = hello_of(*node, incarnation, *model);
   client.bounds = plan.bounds;
-  client.log = [](schema::EventLevel level, const std::string& text) {
-    spdlog::log(level == schema::EventLevel::INFO ? spdlog::level::info : spdlog::level::warn,
-                "link: {}", text);
-  };
-  client.on_state = [](link::link_state state, const std::string& reason) {
-    spdlog::info("link {}: {}", state == link::link_state::connected ? "connected" : "lost",
-                 reason);
+  auto stop_asked = std::make_shared<std::atomic<bool>>(false);
+  // A link that ends while this process stops was not lost.
+  client.log = [stop_asked](schema::EventLevel level, const std::string& text) {
+    log_link(level, text, stop_asked->load());
   };
   auto head = link::link_client::create(loop, system.get(), std::move(client));
   if (!head) return head.failure();
 
-  auto stop_asked = std::make_shared<std::atomic<bool>>(false);
   serving_node::outside to{
       .registry = (*head)->registry(),
       .request_stop = [stop_asked] { stop_asked->store(true); },
@@ -97,6 +104,7 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
   spdlog::info("{} serves site {} on {}", name, node->site, (*serving)->http_address());
 
   wait_for_end(signals, [&] { return stop_asked->load() || (*serving)->drained(); });
+  stop_asked->store(true);
   (*serving)->drain();
   wait_until(drain_at_most, [&] { return (*serving)->requests_in_flight() == 0; });
   watchdog guard(stop_at_most);

@@ -31,6 +31,7 @@ class fitting {
   std::vector<problem> check(const std::vector<ledger_row>& ledger) {
     check_cores();
     check_caches();
+    check_adapter_names();
     check_ranks();
     check_context();
     check_memory(ledger);
@@ -64,6 +65,17 @@ class fitting {
                                           " tokens of this model; at least " +
                                           bytes_text(kv_tokens_min * kv_token_bytes(model_.shape)) +
                                           " (" + std::to_string(kv_tokens_min) + " tokens)");
+    }
+  }
+
+  /// A file's base is called by its stem, which only the found model tells.
+  void check_adapter_names() {
+    for (std::size_t i = 0; i < m_.adapters.size(); ++i) {
+      if (m_.adapters[i].name != model_.name) continue;
+      blame("spec.adapters[" + std::to_string(i) + "].name",
+            "\"" + model_.name +
+                "\" is the base itself, which requests ask for by this name; any " +
+                "other name would be right");
     }
   }
 

@@ -53,10 +53,12 @@ result<std::vector<initial_version>> initial_versions(const spawn_plan& plan,
     if (!weights)
       return error{weights.failure().code,
                    "adapter '" + a.name + "': " + weights.failure().message};
-    const auto source = a.path.empty()
-                            ? std::string("initial")
-                            : "peft:" + std::filesystem::path(a.path).filename().string();
-    out.push_back({a.name, *weights, source});
+    if (a.path.empty()) {
+      out.push_back({a.name, *weights, "initial", ""});
+    } else {
+      const auto folder = std::filesystem::absolute(a.path).lexically_normal().string();
+      out.push_back({a.name, *weights, actors::peft_source(folder), folder});
+    }
   }
   return out;
 }
@@ -92,13 +94,17 @@ msg<schema::ClusterStatus> describe_node(const spawn_plan& plan, const std::stri
   });
 }
 
-std::vector<gateway::tenant> gateway_tenants(const spawn_plan& plan, const std::string& site) {
-  std::vector<gateway::tenant> out;
-  for (const auto& t : plan.tenants) {
-    if (t.site.empty() || t.site == site)
-      out.push_back({t.name, t.key_sha256, t.site, t.interactive, t.requests_per_s});
+/// The first engine whose loop is silent; empty: none.
+std::string fault_of(const std::map<std::string, heartbeat>& beats) {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+  for (const auto& [name, beat] : beats) {
+    const auto age = std::chrono::nanoseconds(now - beat->load());
+    if (age > silent_is_unhealthy) {
+      const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(age).count();
+      return "the loop of engine " + name + " made no turn for " + std::to_string(ms) + " ms";
+    }
   }
-  return out;
+  return "";
 }
 
 }  // namespace
@@ -109,6 +115,23 @@ void log_event(const msg<schema::Event>& event) {
                      : e->getLevel() == schema::EventLevel::WARNING ? spdlog::level::warn
                                                                     : spdlog::level::err;
   spdlog::log(level, "{} {}: {}", e->getNode().cStr(), e->getKind().cStr(), e->getMessage().cStr());
+}
+
+void log_link(schema::EventLevel level, const std::string& text, bool stopping) {
+  const auto as = level == schema::EventLevel::INFO ? spdlog::level::info
+                  : stopping                        ? spdlog::level::debug
+                                                    : spdlog::level::warn;
+  spdlog::log(as, "{}", text);
+}
+
+std::vector<gateway::tenant> gateway_tenants(const spawn_plan& plan,
+                                             const std::optional<std::string>& site) {
+  std::vector<gateway::tenant> out;
+  for (const auto& t : plan.tenants) {
+    if (!site || t.site.empty() || t.site == *site)
+      out.push_back({t.name, t.key_sha256, t.site, t.interactive, t.requests_per_s});
+  }
+  return out;
 }
 
 result<std::unique_ptr<link::native_server>> open_native(link::loop& loop, const spawn_plan& plan,
@@ -229,7 +252,7 @@ struct serving_node::impl {
     replica_deps deps{.name = name,
                       .queued_max = plan.bounds.queued_requests_max,
                       .running_max = plan.bounds.running_requests_max,
-                      .ttft_ms = double(plan.slo.ttft_ms),
+                      .promises = {double(plan.slo.ttft_ms), double(plan.slo.tpot_ms)},
                       .counts = board->make("replica", name),
                       .routers = {router_actor(router)},
                       .telemetry = telemetry};
@@ -244,6 +267,7 @@ struct serving_node::impl {
   void start_node(std::vector<initial_version> initial) {
     node_deps deps{
         .node = node_plan_.name,
+        .base_name = plan.model.name,
         .base_digest = model.base_digest,
         .read_adapter = [base = model.base](
                             const std::string& folder) { return engine::load_peft(*base, folder); },
@@ -270,10 +294,10 @@ struct serving_node::impl {
                    .node = node,
                    .supervisor = {},
                    .describe =
-                       [this](const msg<schema::Snapshot>& own) {
-                         return describe_node(plan, model.base_digest, own);
+                       [plan = plan, digest = model.base_digest](const msg<schema::Snapshot>& own) {
+                         return describe_node(plan, digest, own);
                        },
-                   .fault = [this] { return fault(); },
+                   .fault = [beats = beats] { return fault_of(beats); },
                    .ready = [d = draining] { return !d->load(); },
                    .request_stop = to.request_stop,
                    .in_flight = in_flight,
@@ -298,18 +322,6 @@ struct serving_node::impl {
 
   std::function<std::uint32_t()> counter() const {
     return [n = in_flight] { return n->load(); };
-  }
-
-  std::string fault() const {
-    const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
-    for (const auto& [name, beat] : beats) {
-      const auto age = std::chrono::nanoseconds(now - beat->load());
-      if (age > silent_is_unhealthy) {
-        const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(age).count();
-        return "the loop of engine " + name + " made no turn for " + std::to_string(ms) + " ms";
-      }
-    }
-    return "";
   }
 };
 

@@ -67,5 +67,11 @@ result<std::unique_ptr<link::native_server>> open_native(link::loop& loop, const
 
 /// spdlog's line for one event.
 void log_event(const msg<schema::Event>& event);
+/// spdlog's line for what the link tells; a warning is none while the process stops.
+void log_link(schema::EventLevel level, const std::string& text, bool stopping);
+
+/// The manifest's tenants as a gateway of `site` knows them; the head's, without one, knows all.
+std::vector<gateway::tenant> gateway_tenants(const spawn_plan& plan,
+                                             const std::optional<std::string>& site);
 
 }  // namespace collm::deploy

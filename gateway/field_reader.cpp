@@ -1,5 +1,7 @@
 #include "gateway/field_reader.hpp"
 
+#include <algorithm>
+
 #include <cmath>
 #include <sstream>
 
@@ -84,8 +86,15 @@ bool field_reader::boolean(const char* name, bool otherwise) {
 std::string field_reader::string(const char* name, std::string otherwise) {
   const auto* value = find(name);
   if (value == nullptr) return otherwise;
-  if (value->is_string()) return value->get<std::string>();
-  wrong_type(name, "a string", *value);
+  if (!value->is_string()) {
+    wrong_type(name, "a string", *value);
+    return otherwise;
+  }
+  auto text = value->get<std::string>();
+  const bool controls =
+      std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  if (!controls) return text;
+  fail(name, "'" + prefix_ + name + "' must not contain control characters");
   return otherwise;
 }
 

@@ -21,6 +21,8 @@ class field_reader {
   std::int64_t integer(const char* name, std::int64_t otherwise, std::int64_t least,
                        std::int64_t most);
   bool boolean(const char* name, bool otherwise);
+  /// Of a name or a path: with a control character it is refused, for a NUL would cut it silently
+  /// behind the edge.
   std::string string(const char* name, std::string otherwise = {});
   /// Any 64-bit integer, signed or not, as its bits.
   std::optional<std::uint64_t> bits(const char* name);

@@ -59,6 +59,18 @@ class session_server final : public schema::Session::Server {
         });
   }
 
+  kj::Promise<void> retire(RetireContext context) override {
+    context.allowCancellation();
+    auto& shared = alive(to_)->shared();
+    const auto params = context.getParams();
+    return ask<actors::reply<msg<VersionRecord>>>(
+               shared.courier, shared.to.registry, actors::unload_atom::value,
+               version_id{params.getAdapter().cStr(), params.getNumber()})
+        .then([context](actors::reply<msg<VersionRecord>>&& outcome) mutable {
+          fill(context.getResults().initResult(), *outcome);
+        });
+  }
+
   kj::Promise<void> event(EventContext context) override {
     alive(to_)->event(context.getParams().getEvent());
     return kj::READY_NOW;

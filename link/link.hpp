@@ -42,6 +42,8 @@ struct server_options {
   std::chrono::milliseconds beat{1000};
   std::chrono::milliseconds lost_after{3000};
   std::chrono::milliseconds accept_timeout{3000};  ///< TLS handshake
+  std::chrono::milliseconds refusals_told_each{
+      10000};  ///< peers that never joined: one line for all
   limits bounds;
   log_function log;
 };
@@ -106,8 +108,8 @@ class link_client {
   static result<std::unique_ptr<link_client>> create(loop& on, caf::actor_system& system,
                                                      client_options options);
   ~link_client();
-  /// The head's registry; `unavailable` while the link is down. Promote, rollback and retire are
-  /// not a node's to ask.
+  /// The head's registry; `unavailable` while the link is down. Promote and rollback are not a
+  /// node's to ask.
   actors::registry_actor registry() const;
   /// Connects, and again after each loss. Once.
   void serve(client_actors actors);

@@ -199,6 +199,21 @@ struct link_client::impl final : public registry_calls,
     }
   }
 
+  void retire(const version_id& id, registry_owed<msg<schema::VersionRecord>> reply) override {
+    KJ_IF_MAYBE (there, session) {
+      auto call = there->retireRequest();
+      call.setAdapter(id.name);
+      call.setNumber(id.number);
+      tasks->add(call.send().then(
+          [reply](capnp::Response<schema::Session::RetireResults>&& answer) {
+            reply->answer(from_wire(answer.getResult()));
+          },
+          [reply](kj::Exception&& e) { reply->answer(from_exception(e)); }));
+    } else {
+      reply->answer(down());
+    }
+  }
+
   void report(const msg<schema::Event>& event) {
     if (events_open >= events_open_max) return;
     KJ_IF_MAYBE (there, session) {

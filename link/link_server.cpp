@@ -60,7 +60,11 @@ struct link_server::impl final : private kj::TaskSet::ErrorHandler {
     auto peer = std::make_shared<head_connection>(shared, identity.getCommonName().cStr());
     connections.push_back(peer);
     return peer->serve(kj::mv(secured.stream)).then([this, peer](std::string&& reason) {
-      say(schema::EventLevel::WARNING, "link: " + peer->common_name() + ": " + reason);
+      if (peer->node().empty()) {
+        refused(peer->common_name() + ": " + reason);
+      } else {  // whether that was an orderly end is the supervisor's to say
+        say(schema::EventLevel::INFO, "link: " + peer->common_name() + ": " + reason);
+      }
       peer->leave(reason);
       forget(peer);
     });
@@ -82,9 +86,26 @@ struct link_server::impl final : private kj::TaskSet::ErrorHandler {
     }
   }
 
-  void taskFailed(kj::Exception&& e) override {
+  void taskFailed(kj::Exception&& e) override { refused(e.getDescription().cStr()); }
+
+  /// Anybody can connect and say nothing, as often as they like: one line a period tells of all.
+  void refused(const std::string& why) {
+    last_refused = why;
+    ++unsaid;
+    if (!quiet) say_refused();
+  }
+
+  void say_refused() {
     say(schema::EventLevel::WARNING,
-        std::string("link: a peer was refused: ") + e.getDescription().cStr());
+        "link: " +
+            (unsaid == 1 ? std::string("a peer was") : std::to_string(unsaid) + " peers were") +
+            " refused" + (unsaid == 1 ? ": " : ", the last one: ") + last_refused);
+    unsaid = 0;
+    quiet = true;
+    tasks->add(shared.on.timer().afterDelay(to_kj(shared.options.refusals_told_each)).then([this] {
+      quiet = false;
+      if (unsaid > 0) say_refused();
+    }));
   }
 
   head_context shared;
@@ -92,6 +113,9 @@ struct link_server::impl final : private kj::TaskSet::ErrorHandler {
   kj::Own<kj::ConnectionReceiver> receiver;
   std::list<std::weak_ptr<head_connection>> connections;
   std::size_t open = 0;
+  std::size_t unsaid = 0;  ///< peers refused since the last line about them
+  bool quiet = false;      ///< a line was said in this period
+  std::string last_refused;
   std::unique_ptr<kj::TaskSet> tasks;
 };
 

@@ -46,6 +46,15 @@ result<void> check_stops(capnp::List<capnp::Text>::Reader stops, const limits& b
   return {};
 }
 
+/// Names are handled as C strings behind the edge, where a NUL would cut them silently.
+result<void> check_name(const std::string& field, capnp::Text::Reader name) {
+  for (const char c : name) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+      return bad(field, "a name without control characters");
+  }
+  return {};
+}
+
 result<prompt_encoder::input> read_input(schema::TextRequest::Input::Reader input,
                                          const limits& bounds) {
   if (input.isPrompt())
@@ -87,6 +96,8 @@ msg<schema::Request> build(schema::TextRequest::Reader from, request_id id,
 
 result<msg<schema::Request>> to_request(schema::TextRequest::Reader from, request_id id,
                                         const encode_function& encode, const limits& bounds) {
+  if (auto fits = check_name("model", from.getModel()); !fits) return fits.failure();
+  if (auto fits = check_name("site", from.getSite()); !fits) return fits.failure();
   if (auto fits = check_sampling(from.getSampling(), bounds); !fits) return fits.failure();
   if (auto fits = check_stops(from.getStops(), bounds); !fits) return fits.failure();
   if (from.getChoices() < 1 || from.getChoices() > bounds.choices_max) {

@@ -94,6 +94,8 @@ struct NodeStatus {
   beatAgeMs @4 :UInt32;         # since the last beat; 4294967295: never
   reason @5 :Text;              # of the last loss
   snapshot @6 :Snapshot;        # the last one received
+  missing @7 :List(Text);
+  # "assistant@3": versions that serve by the registry and that this node cannot be asked for
 }
 
 struct ClusterStatus {

@@ -69,4 +69,6 @@ interface Session {
   register @1 (register :Registry.Register) -> (result :LoadResult);
   versions @2 () -> (list :Registry.VersionList);
   event @3 (event :Events.Event) -> ();
+  retire @4 (adapter :Text, number :UInt32) -> (result :LoadResult);
+  # an unload at a node's own gateway: the version leaves the whole cluster
 }

@@ -6,9 +6,9 @@
 # sends Register; the answer is the VersionRecord under which they are served. The same digest
 # under the same name gets the
 # same number again, so a retried Register is harmless. Promote and rollback are one transaction
-# each; every node hears of the
-# outcome as a VersionRecord and routes new requests accordingly; running requests keep the
-# version they started with.
+# each; every node asks for the list each second and brings itself to what serves: it reads the
+# folder of a version that it lacks, refuses it under another digest, and retires what was retired.
+# Running requests keep the version they started with.
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("collm::schema");
 
@@ -26,6 +26,9 @@ struct VersionRecord {
   bytes @6 :UInt64;
   source @7 :Text;              # "initial", "peft:<folder name>", later "round:<n>"
   ageMs @8 :UInt64;             # since it was registered
+  folder @9 :Text;
+  # PEFT folder, absolute, where a node that lacks the version reads it; empty: made from the
+  # manifest
 }
 
 struct Register {
@@ -37,6 +40,10 @@ struct Register {
   source @5 :Text;
   node @6 :Text;
   baseDigest @7 :Text;          # refused unless it is the cluster's base
+  folder @8 :Text;              # as in VersionRecord
+  atStart @9 :Bool;
+  # what a node starts with: a version that is known already keeps its state, for a restart must
+  # neither push a later one aside nor bring a retired one back
 }
 
 struct VersionList { versions @0 :List(VersionRecord); }

@@ -29,8 +29,8 @@ inline result<void> execute(sqlite3* db, const char* sql) {
 /// One prepared statement; binds from 1, steps, reads columns from 0.
 class statement {
  public:
-  statement(sqlite3* db, const char* sql) : db_(db), sql_(sql) {
-    prepared_ = sqlite3_prepare_v2(db, sql, -1, &handle_, nullptr) == SQLITE_OK;
+  statement(sqlite3* db, std::string sql) : db_(db), sql_(std::move(sql)) {
+    prepared_ = sqlite3_prepare_v2(db, sql_.c_str(), -1, &handle_, nullptr) == SQLITE_OK;
   }
   ~statement() { sqlite3_finalize(handle_); }
   statement(const statement&) = delete;
@@ -62,7 +62,7 @@ class statement {
 
  private:
   sqlite3* db_;
-  const char* sql_;
+  const std::string sql_;  ///< a copy: callers build theirs on the spot
   sqlite3_stmt* handle_ = nullptr;
   bool prepared_ = false;
 };

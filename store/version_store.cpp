@@ -9,8 +9,9 @@ namespace collm::store {
 namespace {
 
 constexpr std::int64_t application_id = 0x434f4c4d;  // "COLM": a file of ours
-constexpr std::int64_t schema_version = 1;
-constexpr const char* columns = "name, number, digest, parent, state, rank, bytes, source, created";
+constexpr std::int64_t schema_version = 2;
+constexpr const char* columns =
+    "name, number, digest, parent, state, rank, bytes, source, created, folder";
 
 version_row row_of(const statement& s) {
   version_row r;
@@ -22,6 +23,7 @@ version_row row_of(const statement& s) {
   r.bytes = static_cast<std::uint64_t>(s.integer(6));
   r.source = s.text(7);
   r.created_unix_ms = s.integer(8);
+  r.folder = s.text(9);
   return r;
 }
 
@@ -47,10 +49,10 @@ class sqlite_version_store final : public version_store {
   result<version_row> add(const version_row& row) override {
     transaction t(db_.get());
     if (!t.begun()) return t.begun().failure();
-    statement known(db_.get(), select_where("name = ?1 AND digest = ?2").c_str());
+    statement known(db_.get(), select_where("name = ?1 AND digest = ?2"));
     auto found = known.bind(1, row.id.name).bind(2, row.digest).step();
     if (!found) return found.failure();
-    if (*found) return row_of(known);
+    if (*found) return found_again(t, row_of(known), row.folder);
 
     statement next(db_.get(), "SELECT coalesce(max(number) + 1, 0) FROM versions WHERE name = ?1");
     if (auto s = next.bind(1, row.id.name).step(); !s) return s.failure();
@@ -58,18 +60,18 @@ class sqlite_version_store final : public version_store {
     added.id.number = static_cast<std::uint32_t>(next.integer(0));
     added.state = version_state::candidate;
     added.created_unix_ms = now_unix_ms();
-    statement insert(db_.get(), "INSERT INTO versions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+    statement insert(db_.get(), insert_row());
     insert.bind(1, added.id.name).bind(2, std::int64_t{added.id.number}).bind(3, added.digest);
     insert.bind(4, std::int64_t{added.parent}).bind(5, static_cast<std::int64_t>(added.state));
     insert.bind(6, std::int64_t{added.rank}).bind(7, static_cast<std::int64_t>(added.bytes));
-    insert.bind(8, added.source).bind(9, added.created_unix_ms);
+    insert.bind(8, added.source).bind(9, added.created_unix_ms).bind(10, added.folder);
     if (auto s = insert.step(); !s) return s.failure();
     if (auto c = t.commit(); !c) return c.failure();
     return added;
   }
 
   result<std::vector<version_row>> list() override {
-    statement s(db_.get(), select_where("1 ORDER BY name, number").c_str());
+    statement s(db_.get(), select_where("1 ORDER BY name, number"));
     std::vector<version_row> rows;
     for (;;) {
       auto more = s.step();
@@ -80,7 +82,7 @@ class sqlite_version_store final : public version_store {
   }
 
   result<std::optional<version_row>> find(const version_id& id) override {
-    statement s(db_.get(), select_where("name = ?1 AND number = ?2").c_str());
+    statement s(db_.get(), select_where("name = ?1 AND number = ?2"));
     auto found = s.bind(1, id.name).bind(2, std::int64_t{id.number}).step();
     if (!found) return found.failure();
     if (!*found) return std::optional<version_row>();
@@ -104,7 +106,7 @@ class sqlite_version_store final : public version_store {
   result<version_row> rollback(const std::string& name) override {
     transaction t(db_.get());
     if (!t.begun()) return t.begun().failure();
-    statement now(db_.get(), select_where("name = ?1 AND state = 2").c_str());
+    statement now(db_.get(), select_where("name = ?1 AND state = 2"));
     auto serving = now.bind(1, name).step();
     if (!serving) return serving.failure();
     if (!*serving) return error{errc::not_found, "no version of '" + name + "' is serving"};
@@ -137,6 +139,21 @@ class sqlite_version_store final : public version_store {
  private:
   static std::string select_where(const char* condition) {
     return std::string("SELECT ") + columns + " FROM versions WHERE " + condition;
+  }
+  static std::string insert_row() {
+    return std::string("INSERT INTO versions (") + columns +
+           ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+  }
+
+  /// The same factors may have moved: the folder named last is where they can be read.
+  result<version_row> found_again(transaction& t, version_row row, const std::string& folder) {
+    if (folder.empty() || folder == row.folder) return row;
+    statement s(db_.get(), "UPDATE versions SET folder = ?3 WHERE name = ?1 AND number = ?2");
+    s.bind(1, row.id.name).bind(2, std::int64_t{row.id.number}).bind(3, folder);
+    if (auto done = s.step(); !done) return done.failure();
+    if (auto c = t.commit(); !c) return c.failure();
+    row.folder = folder;
+    return row;
   }
 
   result<version_row> existing(const version_id& id) {
@@ -176,6 +193,15 @@ result<std::int64_t> pragma(sqlite3* db, const char* sql) {
   return s.integer(0);
 }
 
+// What each release added, in order: a database of an older one is brought up to date.
+const std::string first =
+    "CREATE TABLE IF NOT EXISTS versions (name TEXT NOT NULL, number INTEGER NOT NULL, "
+    "digest TEXT NOT NULL, parent INTEGER NOT NULL, state INTEGER NOT NULL, rank INTEGER NOT NULL, "
+    "bytes INTEGER NOT NULL, source TEXT NOT NULL, created INTEGER NOT NULL, "
+    "PRIMARY KEY (name, number), UNIQUE (name, digest));";
+const std::string second = "ALTER TABLE versions ADD COLUMN folder TEXT NOT NULL DEFAULT '';";
+const std::string stamp = "PRAGMA application_id = 1129270349; PRAGMA user_version = 2; COMMIT";
+
 result<void> prepare_schema(sqlite3* db, const std::string& file) {
   for (const char* sql :
        {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 2000"}) {
@@ -193,16 +219,9 @@ result<void> prepare_schema(sqlite3* db, const std::string& file) {
   if (*version > schema_version) {
     return error{errc::conflict, file + " was written by a newer release; use that one"};
   }
-  return execute(
-      db,
-      "BEGIN;"
-      "CREATE TABLE IF NOT EXISTS versions (name TEXT NOT NULL, number INTEGER NOT NULL, digest "
-      "TEXT "
-      "NOT NULL, parent INTEGER NOT NULL, state INTEGER NOT NULL, rank INTEGER NOT NULL, bytes "
-      "INTEGER "
-      "NOT NULL, source TEXT NOT NULL, created INTEGER NOT NULL, PRIMARY KEY (name, number), "
-      "UNIQUE (name, digest));"
-      "PRAGMA application_id = 1129270349; PRAGMA user_version = 1; COMMIT");
+  const std::string steps = *version == 1 ? second : first + second;
+  return *version == schema_version ? result<void>()
+                                    : execute(db, ("BEGIN;" + steps + stamp).c_str());
 }
 
 }  // namespace

@@ -34,6 +34,7 @@ struct version_row {
   std::uint32_t rank = 0;
   std::uint64_t bytes = 0;
   std::string source;
+  std::string folder;  ///< PEFT folder, absolute; empty: made from the manifest
   std::int64_t created_unix_ms = 0;
 };
 

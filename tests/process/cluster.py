@@ -2,6 +2,7 @@
 
 Started from a manifest of its own, ended by pid.
 """
+import glob
 import http.client
 import json
 import os
@@ -90,6 +91,15 @@ class Cluster:
         self.output = self.log.read()
         self.log.close()
         self.dir.cleanup()
+
+    def logged(self):
+        """All that the head and its nodes have logged so far."""
+        logs = [self.log.name] + sorted(glob.glob(os.path.join(self.dir.name, "state/logs/*")))
+        text = ""
+        for log in logs:
+            with open(log) as f:
+                text += f.read()
+        return text
 
     def serving(self):
         if self.process.poll() is not None:

@@ -94,7 +94,7 @@ class Serving(unittest.TestCase):
         self.assertIn("kitchen", body["error"]["message"])
         status, body = c.ask(c.head, "Hello", site="workshop")
         self.assertEqual(status, 200, body)
-        self.assertEqual(body["model"], "assistant@0")
+        self.assertRegex(body["model"], r"^assistant@\d$")
         status, body = c.ask(c.head, "Hello", site="garage")
         self.assertEqual(status, 400)
 
@@ -314,6 +314,46 @@ class Faults(unittest.TestCase):
                 resume(pid)
             until("and answers", lambda: answers(c, c.b), 15)
 
+    def test_a_node_that_comes_back_serves_what_was_loaded_meanwhile_or_says_what_it_lacks(self):
+        with Cluster(COLLM) as c:
+            folder = os.path.join(c.dir.name, "adapters", "extra")
+            write_peft_folder(folder, seed=9)
+            status, body = c.call(c.head, "POST", "/v1/load_lora_adapter",
+                                  {"lora_name": "extra", "lora_path": folder})
+            self.assertEqual(status, 200, body)
+            before = c.ask(c.a, "Tell me about bread.", model="extra")[1]
+            self.assertEqual(before["model"], "extra@0")
+            kill(c, "edge-a")
+            again = c.ask(c.head, "Tell me about bread.", model="extra", site="kitchen")[1]
+            self.assertEqual(again["model"], "extra@0")
+            self.assertEqual(again["choices"], before["choices"])
+            self.assertFalse(c.node("edge-a").get("missing"))
+
+            write_peft_folder(folder, seed=10)
+            kill(c, "edge-a")
+            self.assertEqual(c.node("edge-a")["missing"], ["extra@0"])
+            self.assertEqual(c.ask(c.a, "Hello", 4, model="extra")[0], 404)
+            self.assertEqual(c.ask(c.b, "Hello", 4, model="extra")[0], 200)
+            self.assertRegex(c.logged(), "version_missing.*extra@0.*" + folder)
+
+            self.assertIn("extra", models(c, c.head))
+            status, body = c.call(c.head, "POST", "/v1/unload_lora_adapter",
+                                  {"lora_name": "extra"})
+            self.assertEqual(status, 200, body)
+            until("the head lists it no more", lambda: "extra" not in models(c, c.head), 5)
+            row = next(v for v in c.status()["versions"] if v["adapter"] == "extra")
+            self.assertEqual(row["state"], "retired")
+            self.assertEqual(c.ask(c.b, "Hello", 4, model="extra")[0], 404)
+            until("nothing is missing", lambda: not c.node("edge-a").get("missing"), 5)
+
+    def test_a_node_whose_head_is_gone_before_it_looks_does_not_stay(self):
+        with Cluster(COLLM) as c:
+            done = subprocess.run([COLLM, "node", "edge-a", "--file", c.manifest],
+                                  env={**os.environ, "COLLM_HEAD_PID": "1"}, timeout=30,
+                                  capture_output=True, text=True)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("has ended", done.stderr)
+
     def test_drain_and_down_end_in_order(self):
         with Cluster(COLLM) as c:
             url = f"http://127.0.0.1:{c.head}"
@@ -326,6 +366,7 @@ class Faults(unittest.TestCase):
             done = run_verb("down", "--url", url)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(c.process.wait(45), 0)
+            self.assertNotIn("was lost", c.logged(), "a stop that was asked for is no loss")
 
     def test_a_taken_port_is_refused_by_its_number(self):
         with Cluster(COLLM) as c:
@@ -342,6 +383,18 @@ class Threads(unittest.TestCase):
             self.assertEqual(c.ask(c.head, "Hello", 4, site="kitchen")[0], 200)
             pids = {n["snapshot"]["pid"] for n in c.status()["nodes"]}
             self.assertEqual(pids, {c.process.pid})
+
+
+def kill(c, name):
+    """kill -9, then waits until its supervisor has it serving again."""
+    pid = c.node(name)["snapshot"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until("it serves again", lambda: c.node(name)["state"] == "serving"
+          and c.node(name).get("snapshot", {}).get("pid") not in (None, pid), 40)
+
+
+def models(c, port):
+    return [m["id"] for m in c.get(port, "/v1/models")["data"]]
 
 
 def run_verb(*arguments):

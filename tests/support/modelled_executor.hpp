@@ -4,11 +4,13 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "coordinator/latency_model.hpp"
 #include "engine/adapter/adapter.hpp"
 #include "engine/executor.hpp"
 #include "messages/assert.hpp"
@@ -20,6 +22,8 @@ class modelled_executor final : public engine::executor {
   explicit modelled_executor(std::uint32_t blocks) : blocks_total_(blocks) {}
 
   std::uint32_t failing_steps = 0;  ///< so many next steps fail
+  /// Called with each step's work: lets virtual time pass.
+  std::function<void(const coordinator::step_features&)> computes;
 
   static std::int32_t next_token(const std::string& digest, const std::vector<std::int32_t>& prompt,
                                  std::uint32_t position, std::uint64_t seed) {
@@ -64,6 +68,7 @@ class modelled_executor final : public engine::executor {
       --failing_steps;
       return error{errc::internal, "the modelled step fails"};
     }
+    if (computes) computes(features_of(work));
     std::vector<engine::emission> out;
     for (const auto& w : work) advance(w, out);
     for (const auto& e : out) {
@@ -101,6 +106,20 @@ class modelled_executor final : public engine::executor {
                                     [&](const sequence& s) { return s.spec.id == id; });
     COLLM_ASSERT(found != live_.end());
     return *found;
+  }
+  coordinator::step_features features_of(std::span<const engine::step_work> work) {
+    coordinator::step_features f;
+    for (const auto& w : work) {
+      const auto& s = at(w.id);
+      if (s.produced > 0 && w.tokens == 1) {
+        f.decodes += 1;
+        f.decode_context += s.length;
+      } else {
+        f.prefill_tokens += w.tokens;
+        f.prefill_pairs += double(w.tokens) * s.computed + 0.5 * w.tokens * w.tokens;
+      }
+    }
+    return f;
   }
   void advance(const engine::step_work& w, std::vector<engine::emission>& out) {
     auto& s = at(w.id);

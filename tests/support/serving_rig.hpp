@@ -2,6 +2,7 @@
 // to.
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,6 +29,7 @@ struct seen_answer {
   std::string code, message;
   std::uint32_t retry_after_ms = 0;
   bool ended = false;
+  std::chrono::steady_clock::time_point arrived, first, last;  ///< of the request and its tokens
 };
 
 inline engine::adapter_ptr modelled_adapter(const std::string& digest) {
@@ -59,6 +61,10 @@ class memory_versions final : public store::version_store {
     return std::optional<store::version_row>();
   }
   result<store::version_row> promote(const version_id& id) override {
+    for (auto& r : rows_) {
+      if (r.id.name == id.name && r.id != id && r.state == store::version_state::serving)
+        r.state = store::version_state::draining;
+    }
     return set(id, store::version_state::serving);
   }
   result<store::version_row> rollback(const std::string& name) override {
@@ -82,7 +88,20 @@ class memory_versions final : public store::version_store {
 
 struct rig_options {
   std::uint32_t blocks = 1000, queued_max = 256, running_max = 64, unsent_tokens_max = 1024;
+  /// Virtual time of a step; empty: none.
+  std::function<std::chrono::microseconds(const coordinator::step_features&)> step_time = {};
+  /// The head's registry, which outlives a node.
+  std::shared_ptr<store::version_store> versions = std::make_shared<memory_versions>();
+  /// What a PEFT folder holds; empty: factors whose digest is the folder's name.
+  std::function<result<engine::adapter_ptr>(const std::string& folder)> read_adapter = {};
 };
+
+/// The factors of a folder by its name; "bad" is refused.
+inline result<engine::adapter_ptr> modelled_folder(const std::string& folder) {
+  const auto name = std::filesystem::path(folder).filename().string();
+  if (name == "bad") return error{errc::bad_request, "tensor q of layer 0: expected [8, 4]"};
+  return modelled_adapter(name);
+}
 
 class serving_rig {
  public:
@@ -102,8 +121,8 @@ class serving_rig {
                                            .on_event = {},
                                            .counts = board->make("telemetry", "")}));
     registry = system.keep(system.get().spawn(
-        registry_behavior, registry_deps{std::make_shared<memory_versions>(), "base", telemetry,
-                                         "head", board->make("registry", "")}));
+        registry_behavior,
+        registry_deps{o.versions, "base", telemetry, "head", board->make("registry", "")}));
     router = system.keep(system.get().spawn(
         router_behavior, router_deps{"edge-a", "tiny", board->make("router", "")}));
     replica = system.keep(
@@ -111,12 +130,18 @@ class serving_rig {
                            replica_deps{.name = "edge-a/0",
                                         .queued_max = o.queued_max,
                                         .running_max = o.running_max,
+                                        .promises = {},
                                         .counts = board->make("replica", "edge-a/0"),
                                         .routers = {router_actor(router)},
                                         .telemetry = telemetry},
                            [this](const replica_actor& owner) -> result<engine_actor> {
                              auto steps = std::make_shared<modelled_executor>(options_.blocks);
                              executor = steps.get();
+                             if (options_.step_time) {
+                               steps->computes = [this](const coordinator::step_features& f) {
+                                 system.compute(options_.step_time(f));
+                               };
+                             }
                              ++engines_made;
                              return engine_actor(system.keep(system.get().spawn(
                                  engine_behavior,
@@ -132,12 +157,9 @@ class serving_rig {
     node = system.keep(system.get().spawn(
         node_behavior,
         node_deps{.node = "edge-a",
+                  .base_name = "tiny",
                   .base_digest = "base",
-                  .read_adapter = [](const std::string& folder) -> result<engine::adapter_ptr> {
-                    if (folder == "bad")
-                      return error{errc::bad_request, "tensor q of layer 0: expected [8, 4]"};
-                    return modelled_adapter(folder);
-                  },
+                  .read_adapter = o.read_adapter ? o.read_adapter : modelled_folder,
                   .replicas = {replica},
                   .router = router,
                   .registry = registry,
@@ -147,7 +169,7 @@ class serving_rig {
                   .requests_in_flight = [this] { return in_flight; },
                   .on_drain = [] {},
                   .counts = board->make("node", "")},
-        std::vector<initial_version>{{"assistant", modelled_adapter("first"), "initial"}}));
+        std::vector<initial_version>{{"assistant", modelled_adapter("first"), "initial", ""}}));
     system.pass(std::chrono::milliseconds(1));
   }
   ~serving_rig() {
@@ -159,18 +181,21 @@ class serving_rig {
 
   /// Sends a request; what comes back is collected in answers[id]. credit: chunks delivered without
   /// asking for more.
+  /// `age`: since it arrived, if the system was computing then.
   request_id send(const std::string& model, std::vector<std::uint32_t> prompt,
                   std::uint32_t max_tokens, std::uint32_t credit = 1u << 30,
-                  std::uint32_t choices = 1) {
+                  std::uint32_t choices = 1, std::chrono::microseconds age = {}) {
     using namespace actors;
     const auto id = next_++;
     auto& answer = answers[id];
+    answer.arrived = system.now() - age;
     auto request = msg<schema::Request>::build([&](schema::Request::Builder b) {
       b.setId(id);
       b.setModel(model);
       auto p = b.initPrompt(static_cast<std::uint32_t>(prompt.size()));
       for (std::uint32_t i = 0; i < prompt.size(); ++i) p.set(i, prompt[i]);
       b.setMaxTokens(max_tokens);
+      b.setAgeUs(static_cast<std::uint64_t>(age.count()));
       b.setChoices(static_cast<std::uint16_t>(choices));
     });
     stream_calls calls{.accepted =
@@ -180,8 +205,9 @@ class serving_rig {
                              answer.version = m.read()->getVersion();
                            },
                        .chunk =
-                           [&answer](msg<schema::TokenChunk> m) {
-                             ++answer.chunks;
+                           [this, &answer](msg<schema::TokenChunk> m) {
+                             answer.last = system.now();
+                             if (++answer.chunks == 1) answer.first = answer.last;
                              const auto r = m.read();
                              for (auto t : r->getTokens())
                                answer.tokens.push_back(static_cast<std::int32_t>(t.getId()));
@@ -215,8 +241,21 @@ class serving_rig {
     return id;
   }
 
-  void load(const std::string& folder) {
-    caf::anon_send(node, actors::load_atom::value, std::string("assistant"), folder);
+  void load(const std::string& folder, const std::string& name = "assistant") {
+    caf::anon_send(node, actors::load_atom::value, name, folder);
+  }
+  actors::reply<msg<schema::VersionRecord>> unload(const std::string& name) {
+    return system.ask<actors::reply<msg<schema::VersionRecord>>>(node, actors::unload_atom::value,
+                                                                 name);
+  }
+  /// Messages of all events of a kind.
+  std::vector<std::string> events(const std::string& kind) {
+    std::vector<std::string> out;
+    for (const auto& e : system.ask<std::vector<msg<schema::Event>>>(
+             telemetry, actors::events_atom::value, std::uint32_t{0})) {
+      if (kind == e.read()->getKind().cStr()) out.emplace_back(e.read()->getMessage().cStr());
+    }
+    return out;
   }
 
   virtual_system system;

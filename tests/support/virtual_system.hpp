@@ -51,6 +51,10 @@ class virtual_system {
     if (clock.current_time < end) clock.current_time = end;
   }
 
+  std::chrono::steady_clock::time_point now() const { return scheduler_->clock().now(); }
+  /// Inside a handler: it computes for so long, and nobody else gets a turn meanwhile.
+  void compute(std::chrono::microseconds time) { scheduler_->clock().current_time += time; }
+
   /// Asks and returns the answer; the asked actor must answer without a timer.
   template <class Answer, class Target, class... Question>
   Answer ask(const Target& target, Question... question) {

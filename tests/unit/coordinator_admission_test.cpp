@@ -12,7 +12,7 @@ constexpr replica_load busy{.queued = 3,
                             .admitted_tokens_per_s = 900};
 
 TEST(admission, predicts_backlog_plus_prompt_plus_one_iteration) {
-  EXPECT_DOUBLE_EQ(predicted_ttft_ms(busy, 300), 1500 / 1.5 + 60);
+  EXPECT_DOUBLE_EQ(predicted_ttft_ms(busy, 1.5, 300), 1500 / 1.5 + 60);
 }
 
 TEST(admission, retry_after_comes_from_the_drain_rate) {
@@ -29,8 +29,8 @@ TEST(admission, retry_after_stays_between_one_second_and_a_minute) {
 }
 
 TEST(admission, admits_while_the_promise_can_be_kept) {
-  EXPECT_TRUE(admit(busy, 300, 1500, 256, 0).admit);
-  const auto late = admit(busy, 300, 1000, 256, 0);
+  EXPECT_TRUE(admit(busy, 300, {1500, 120}, 256, 0).admit);
+  const auto late = admit(busy, 300, {1000, 120}, 256, 0);
   EXPECT_FALSE(late.admit);
   EXPECT_GT(late.retry_after_ms, 0u);
 }
@@ -39,28 +39,75 @@ TEST(admission, queue_limit_holds_at_the_limit_and_one_below) {
   auto full = busy;
   full.backlog_tokens = 0;
   full.queued = 255;
-  EXPECT_TRUE(admit(full, 10, 1500, 256, 0).admit);
+  EXPECT_TRUE(admit(full, 10, {1500, 120}, 256, 0).admit);
   full.queued = 256;
-  EXPECT_FALSE(admit(full, 10, 1500, 256, 0).admit);
+  EXPECT_FALSE(admit(full, 10, {1500, 120}, 256, 0).admit);
 }
 
 TEST(admission, an_idle_replica_takes_a_prompt_that_is_too_long_to_be_on_time) {
   auto idle = busy;
   idle.backlog_tokens = 0;
-  EXPECT_TRUE(
-      admit(idle, 4096, 1000, 256, 0).admit);  // nobody else is held up; late is better than never
+  EXPECT_TRUE(admit(idle, 4096, {1000, 120}, 256, 0)
+                  .admit);  // nobody else is held up; late is better than never
 }
 
 TEST(admission, a_long_prompt_waits_behind_little_but_not_behind_much) {
   auto load = busy;
   load.backlog_tokens = 600;  // 400 ms
-  EXPECT_TRUE(admit(load, 4096, 1000, 256, 0).admit);
+  EXPECT_TRUE(admit(load, 4096, {1000, 120}, 256, 0).admit);
   load.backlog_tokens = 900;  // 600 ms, over half the promise
-  EXPECT_FALSE(admit(load, 4096, 1000, 256, 0).admit);
+  EXPECT_FALSE(admit(load, 4096, {1000, 120}, 256, 0).admit);
 }
 
 TEST(admission, unknown_rate_admits) {
-  EXPECT_TRUE(admit({.queued = 1, .backlog_tokens = 100000}, 4096, 100, 256, 0).admit);
+  EXPECT_TRUE(admit({.queued = 1, .backlog_tokens = 100000}, 4096, {100, 120}, 256, 0).admit);
+}
+
+// 10 ms a step, 1 ms a prompt token, 2 ms a decode: what others decode leaves less for prompts.
+const step_costs steady{{10, 1, 0, 2, 0}, 0};
+
+TEST(admission, prompts_get_the_time_that_decodes_leave) {
+  EXPECT_NEAR(sustained_prefill_per_ms(steady, {}, 120), 110.0 / 120, 1e-9);
+  EXPECT_NEAR(sustained_prefill_per_ms(steady, {.decodes = 25}, 120), 60.0 / 120, 1e-9);
+  const double starved = sustained_prefill_per_ms(steady, {.decodes = 100}, 120);
+  EXPECT_GT(starved, 0);  // every ninth step computes one tile
+  EXPECT_LT(starved, 0.01);
+}
+
+TEST(admission, a_prompt_that_would_be_late_beside_the_decodes_is_refused) {
+  replica_load load{.iteration_ms = 60, .sequences = 24, .costs = steady};
+  load.decodes.decodes = 25;
+  EXPECT_TRUE(admit(load, 400, {1000, 120}, 256, 0).admit);
+  load.backlog_tokens = 200;
+  const auto d = admit(load, 400, {1000, 120}, 256, 0);
+  EXPECT_EQ(d.why, refusal::late);
+  EXPECT_NEAR(d.predicted_ttft_ms, 600 / 0.5 + 60, 1e-6);
+}
+
+TEST(admission, one_more_decode_than_the_token_promise_allows_is_refused) {
+  replica_load load{
+      .prefill_tokens_per_ms = 1, .sequences = 45, .costs = steady, .finished_per_s = 0.25};
+  load.decodes.decodes = 46;  // 10 + 2 * 46 = 102 = 0.85 * 120
+  EXPECT_TRUE(admit(load, 10, {1000, 120}, 256, 0).admit);
+  load.decodes.decodes = 47;
+  const auto d = admit(load, 10, {1000, 120}, 256, 0);
+  EXPECT_EQ(d.why, refusal::crowded);
+  EXPECT_EQ(d.retry_after_ms, 4000u);  // a place is free every four seconds
+}
+
+TEST(admission, where_one_sequence_alone_is_late_others_are_not_refused_for_it) {
+  replica_load load{.sequences = 1, .costs = {{200, 1, 0, 2, 0}, 0}};
+  load.decodes.decodes = 2;
+  EXPECT_NE(admit(load, 10, {100000, 120}, 256, 0).why, refusal::crowded);
+}
+
+TEST(admission, the_cache_is_not_promised_twice) {
+  replica_load load{.sequences = 3, .costs = steady, .kv_tokens = 1000, .kv_tokens_max = 1000};
+  EXPECT_TRUE(admit(load, 10, {1000, 120}, 256, 0).admit);
+  load.kv_tokens = 1001;
+  EXPECT_EQ(admit(load, 10, {1000, 120}, 256, 0).why, refusal::memory);
+  load.sequences = 0;  // alone: it fits or it is preempted, nobody else is held up
+  EXPECT_TRUE(admit(load, 10, {1000, 120}, 256, 0).admit);
 }
 
 TEST(admission, hash01_is_uniform_and_stable) {

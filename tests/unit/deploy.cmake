@@ -2,3 +2,6 @@ collm_test(deploy_test
   unit/deploy_manifest_test.cpp unit/deploy_plan_test.cpp unit/deploy_ledger_test.cpp unit/deploy_schema_test.cpp
   unit/deploy_doctor_test.cpp
   LINK plan nlohmann_json::nlohmann_json)
+if(TARGET deploy)
+  collm_test(deploy_children_test unit/deploy_children_test.cpp LINK deploy)
+endif()

@@ -120,6 +120,15 @@ TEST(plan, refuses_a_cache_that_holds_no_request) {
             "11.2Mi (256 tokens)\n");
 }
 
+TEST(plan, refuses_an_adapter_by_the_name_of_the_bases_file) {
+  auto model = smollm_file();
+  model.name = "tiny";
+  const auto problems =
+      problems_of(fit_plan(parsed("  adapters: [{name: tiny, rank: 8}]\n"), model, two_cores()));
+  EXPECT_NE(problems.find("spec.adapters[0].name: \"tiny\" is the base itself"), std::string::npos)
+      << problems;
+}
+
 TEST(plan, refuses_a_rank_over_the_narrowest_matrix) {
   EXPECT_EQ(fit("  adapters: [{name: a, rank: 200}]\n"),
             "c.yaml:8:30: spec.adapters[0].rank: rank 200 is over the model's narrowest matrix; at "

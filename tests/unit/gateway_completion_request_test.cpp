@@ -36,13 +36,13 @@ TEST(completion_request, defaults_are_those_of_openai) {
 }
 
 TEST(completion_request, reads_every_field) {
-  const auto r = std::get<completion_request>(chat(
-      R"(,"model":"assistant@3","max_tokens":5,"max_completion_tokens":9,"temperature":0.5,)"
-      R"("top_p":0.9,"top_k":40,"min_p":0.1,
+  const auto r = std::get<completion_request>(
+      chat(R"(,"model":"assistant@3","max_tokens":5,"max_completion_tokens":9,"temperature":0.5,)"
+           R"("top_p":0.9,"top_k":40,"min_p":0.1,
       "repetition_penalty":1.1,"presence_penalty":-1,"frequency_penalty":2,"seed":-1,"n":3,)"
-      R"("stop":["a","b"],"logprobs":true,
+           R"("stop":["a","b"],"logprobs":true,
       "top_logprobs":4,"ignore_eos":true,"stream":true,)"
-      R"("stream_options":{"include_usage":true},"site":"kitchen","user":"u")"));
+           R"("stream_options":{"include_usage":true},"site":"kitchen","user":"u")"));
   EXPECT_EQ(r.model, "assistant@3");
   EXPECT_EQ(r.max_tokens, 9u);
   EXPECT_FLOAT_EQ(r.temperature, 0.5f);
@@ -62,9 +62,8 @@ TEST(completion_request, reads_every_field) {
 
 TEST(completion_request, null_means_absent) {
   EXPECT_EQ(
-      param_of(chat(
-          R"(,"temperature":null,"seed":null,"stop":null,"n":null,"stream_options":null,)"
-          R"("tools":null)")),
+      param_of(chat(R"(,"temperature":null,"seed":null,"stop":null,"n":null,"stream_options":null,)"
+                    R"("tools":null)")),
       "accepted");
 }
 
@@ -103,6 +102,14 @@ TEST(completion_request, wrong_types_and_ranges_name_the_field) {
   for (const auto& [fields, param] : cases) EXPECT_EQ(param_of(chat(fields)), param) << fields;
 }
 
+TEST(completion_request, names_with_control_characters_are_refused_not_cut) {
+  for (const char* bad : {R"(assistant\u0000@9)", R"(\u0000)", R"(a\nb)", R"(a\u007f)"}) {
+    EXPECT_EQ(param_of(chat(",\"model\":\"" + std::string(bad) + "\"")), "model") << bad;
+    EXPECT_EQ(param_of(chat(",\"site\":\"" + std::string(bad) + "\"")), "site") << bad;
+  }
+  EXPECT_EQ(param_of(chat(",\"model\":\"k\u00fcche\"")), "accepted");
+}
+
 TEST(completion_request, fields_that_would_change_the_answer_are_refused_by_name) {
   const std::pair<const char*, const char*> cases[] = {
       {R"(,"tools":[{"type":"function"}])", "tools"},
@@ -121,13 +128,11 @@ TEST(completion_request, fields_that_would_change_the_answer_are_refused_by_name
 }
 
 TEST(completion_request, the_same_fields_with_neutral_values_pass) {
-  EXPECT_EQ(
-      param_of(chat(
-          R"(,"tools":[],"tool_choice":"none","response_format":{"type":"text"},)"
-          R"("logit_bias":{},"best_of":1,
+  EXPECT_EQ(param_of(chat(R"(,"tools":[],"tool_choice":"none","response_format":{"type":"text"},)"
+                          R"("logit_bias":{},"best_of":1,
       "echo":false,"min_tokens":0,"suffix":"","modalities":["text"],"store":true,)"
-      R"("metadata":{"a":"b"},"unheard_of":[1,{}])")),
-      "accepted");
+                          R"("metadata":{"a":"b"},"unheard_of":[1,{}])")),
+            "accepted");
 }
 
 TEST(completion_request, content_is_a_string_or_text_parts) {
@@ -218,11 +223,11 @@ TEST(completion_request, what_is_no_json_object_is_refused_with_its_place) {
 }
 
 TEST(build_request, carries_every_field_and_what_the_server_adds) {
-  auto from = std::get<completion_request>(chat(
-      R"(,"model":"a","temperature":0.5,"top_p":0.9,"top_k":40,"min_p":0.1,"n":3,)"
-      R"("stop":"x","logprobs":true,"top_logprobs":4,
+  auto from = std::get<completion_request>(
+      chat(R"(,"model":"a","temperature":0.5,"top_p":0.9,"top_k":40,"min_p":0.1,"n":3,)"
+           R"("stop":"x","logprobs":true,"top_logprobs":4,
       "ignore_eos":true,"site":"s","repetition_penalty":1.5,"presence_penalty":0.5,)"
-      R"("frequency_penalty":0.25)"));
+           R"("frequency_penalty":0.25)"));
   const auto m = build_request(
       from, {{5, 6}, 77},
       {.id = 9, .seed = 11, .tenant = "t", .cache_salt = 12, .interactive = false, .age_us = 13});

@@ -82,7 +82,9 @@ registry_actor spawn_registry(caf::actor_system& system, board_ptr to) {
         [](list_atom) { return make_reply<msg<VersionList>>(make_list("from-head")); },
         [](promote_atom, const version_id&) { return refuse_record(); },
         [](rollback_atom, const std::string&) { return refuse_record(); },
-        [](unload_atom, const version_id&) { return refuse_record(); },
+        [](unload_atom, const version_id& id) {
+          return make_reply<msg<VersionRecord>>(make_record(id.name, id.number));
+        },
         [](status_atom) { return no_status(); },
     };
   });

@@ -81,6 +81,24 @@ TEST_F(link_refusal, of_a_certificate_of_another_authority) {
   EXPECT_TRUE(board_->wait_log("was refused"));
 }
 
+TEST_F(link_refusal, of_many_peers_is_told_in_one_line) {
+  const auto files = node_files(foreign_certificates(), "edge-a");
+  const auto trust = node_files(demo_certificates(), "edge-a").authority;
+  for (int i = 0; i < 12; ++i) {
+    raw_peer peer;
+    peer.connect_tls(port_, &files, trust);
+    EXPECT_TRUE(peer.closed());
+  }
+  node_ = start_node("edge-a");  // who joins after them is served after them
+  board_->join(0);
+  const auto lines = board_->look([](const board& b) {
+    return std::count_if(b.log.begin(), b.log.end(), [](const std::string& line) {
+      return line.find("refused") != std::string::npos;
+    });
+  });
+  EXPECT_EQ(lines, 1);
+}
+
 TEST_F(link_refusal, of_a_peer_without_certificate) {
   raw_peer peer;
   peer.connect_tls(port_, nullptr, node_files(demo_certificates(), "edge-a").authority);
@@ -278,6 +296,10 @@ TEST_F(link_calls, reach_the_registry_from_a_node) {
   const auto list = ask<reply<msg<schema::VersionList>>>(node_->registry(), list_atom::value);
   ASSERT_TRUE(*list);
   EXPECT_STREQ((**list).read()->getVersions()[0].getAdapter().cStr(), "from-head");
+  const auto retired =
+      ask<record>(node_->registry(), unload_atom::value, version_id{"assistant", 5});
+  ASSERT_TRUE(*retired) << retired->failure().message;
+  EXPECT_EQ((**retired).read()->getNumber(), 5u);
 }
 
 TEST_F(link_calls, of_a_node_to_promote_are_refused) {

@@ -1,0 +1,35 @@
+// What a node must load or retire so that it serves what the registry says. Pure; asked by the
+// node, which acts on it, and by the head, which tells whether a node is there yet.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "messages/ids.hpp"
+
+namespace collm::coordinator {
+
+/// A version as the registry or a node knows it.
+struct known_version {
+  version_id id;
+  std::string digest;
+  bool serving = true;
+};
+
+struct steps_to_follow {
+  std::vector<version_id> load;    ///< serving by the registry, not (or with other factors) here
+  std::vector<version_id> retire;  ///< serving here, withdrawn there, and nothing takes its place
+  bool done() const { return load.empty() && retire.empty(); }
+};
+
+/// Versions here that the registry does not know stay: they wait for their number. An older version
+/// of a name is retired by the one that replaces it, so that the name never goes unanswered.
+steps_to_follow follow(std::span<const known_version> registered,
+                       std::span<const known_version> here);
+
+/// What is wrong with the name of an adapter of a cluster whose base is `base_name`, and what would
+/// be right; empty: nothing.
+std::string adapter_name_fault(const std::string& name, const std::string& base_name);
+
+}  // namespace collm::coordinator

@@ -1,0 +1,195 @@
+// P8 on virtual time: production actors over an executor whose steps take what a small machine's
+// take. Capacity is measured first, then requests arrive at three times of it: those that are let
+// in keep their promises, the others are told when to come back, and nothing grows.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support/serving_rig.hpp"
+
+namespace collm {
+namespace {
+
+using namespace std::chrono_literals;
+using testing_support::seen_answer;
+using testing_support::serving_rig;
+using clock = std::chrono::steady_clock;
+
+constexpr double ttft_ms = 2000, tpot_ms = 120;  // the rig's promises
+
+/// Seeded numbers that no standard library changes.
+class numbers {
+ public:
+  explicit numbers(std::uint64_t seed) : state_(seed) {}
+  double uniform() { return coordinator::hash01(state_++); }
+  double exponential(double mean) { return -mean * std::log(1 - uniform()); }
+  std::uint32_t between(std::uint32_t low, std::uint32_t high) {
+    return low + static_cast<std::uint32_t>(uniform() * (high - low + 1));
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+/// Milliseconds of a step on two cores with a 135M model, as measured, with noise, and now and then
+/// a neighbour on the same machine.
+std::function<std::chrono::microseconds(const coordinator::step_features&)> small_machine(
+    std::uint64_t seed) {
+  return [draw = numbers(seed)](const coordinator::step_features& f) mutable {
+    const double mean = 6 + 1.7 * f.prefill_tokens + 2e-4 * f.prefill_pairs + 3.6 * f.decodes +
+                        1.5e-3 * f.decode_context;
+    const double noise = 0.9 + 0.2 * draw.uniform();
+    const double neighbour = draw.uniform() < 0.01 ? 2 : 1;
+    return std::chrono::microseconds(std::llround(mean * noise * neighbour * 1000));
+  };
+}
+
+double ms(clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
+
+struct told {
+  std::uint32_t admitted = 0, on_time = 0, refused = 0, unfinished = 0, advised = 0, late_ttft = 0,
+                late_tpot = 0;
+};
+
+/// Ranges of prompt and answer lengths, tokens.
+struct mix {
+  const char* name;
+  std::uint32_t prompt_min, prompt_max, answer_min, answer_max;
+};
+constexpr mix mixed{"mixed", 20, 400, 8, 120}, reading{"reading", 100, 600, 4, 40},
+    writing{"writing", 10, 60, 50, 300};
+
+class load {
+ public:
+  load(mix lengths, std::uint64_t seed)
+      : lengths_(lengths),
+        draw_(seed),
+        rig_({.blocks = 730, .step_time = small_machine(seed + 1'000'000)}) {}
+
+  /// Always `width` requests in flight: what the machine can do. Requests a second.
+  double saturate(std::chrono::seconds time) {
+    const auto begun = rig_.system.now();
+    std::uint64_t ended_before = ended();
+    while (rig_.system.now() - begun < time) {
+      while (rig_.in_flight < width_) send({});
+      rig_.system.pass(20ms);
+    }
+    const double seconds = ms(rig_.system.now() - begun) / 1000;
+    const double rate = static_cast<double>(ended() - ended_before) / seconds;
+    drain();
+    return rate;
+  }
+
+  /// Poisson arrivals whatever becomes of them, timed from when they are due.
+  told open_loop(double per_s, std::chrono::seconds time) {
+    std::vector<request_id> sent;
+    auto due = rig_.system.now();
+    const auto end = due + time;
+    while (due < end) {
+      due += std::chrono::microseconds(std::llround(draw_.exponential(1e6 / per_s)));
+      if (due > rig_.system.now()) {
+        rig_.system.pass(std::chrono::ceil<std::chrono::milliseconds>(due - rig_.system.now()));
+      }
+      sent.push_back(
+          send(std::chrono::duration_cast<std::chrono::microseconds>(rig_.system.now() - due)));
+      in_flight_most_ = std::max(in_flight_most_, rig_.in_flight);
+    }
+    drain();
+    told out;
+    for (const auto id : sent) count(rig_.answers[id], out);
+    return out;
+  }
+
+  std::uint32_t in_flight_most() const { return in_flight_most_; }
+  const serving_rig& rig() const { return rig_; }
+
+ private:
+  request_id send(std::chrono::microseconds age) {
+    std::vector<std::uint32_t> prompt(draw_.between(lengths_.prompt_min, lengths_.prompt_max));
+    for (auto& t : prompt) t = draw_.between(0, 999);
+    const auto answer = draw_.between(lengths_.answer_min, lengths_.answer_max);
+    return rig_.send("assistant", std::move(prompt), answer, 1u << 30, 1, age);
+  }
+
+  void drain() {
+    for (int i = 0; i < 600 && rig_.in_flight > 0; ++i) rig_.system.pass(100ms);
+  }
+
+  std::uint64_t ended() const {
+    return static_cast<std::uint64_t>(
+        std::count_if(rig_.answers.begin(), rig_.answers.end(),
+                      [](const auto& a) { return a.second.finished == 1; }));
+  }
+
+  static void count(const seen_answer& a, told& out) {
+    if (a.rejected == 1) {
+      ++out.refused;
+      const bool advised =
+          a.code == "overloaded" && a.retry_after_ms >= 1000 && a.retry_after_ms <= 60000;
+      out.advised += advised ? 1 : 0;
+      return;
+    }
+    ++out.admitted;
+    if (a.finished != 1 || a.tokens.empty()) {
+      ++out.unfinished;
+      return;
+    }
+    const double ttft = ms(a.first - a.arrived);
+    const double gaps = static_cast<double>(a.tokens.size()) - 1;
+    const double tpot = gaps > 0 ? ms(a.last - a.first) / gaps : 0;
+    out.late_ttft += ttft > ttft_ms ? 1 : 0;
+    out.late_tpot += tpot > tpot_ms ? 1 : 0;
+    out.on_time += ttft <= ttft_ms && tpot <= tpot_ms ? 1 : 0;
+  }
+
+  static constexpr std::uint32_t width_ = 24;
+  mix lengths_;
+  numbers draw_;
+  serving_rig rig_;
+  std::uint32_t in_flight_most_ = 0;
+};
+
+class overload : public testing::TestWithParam<std::tuple<mix, std::uint64_t>> {};
+
+TEST_P(overload, p8_at_three_times_capacity_the_admitted_keep_their_promises) {
+  const auto& [lengths, seed] = GetParam();
+  load l(lengths, seed);
+  const double capacity = l.saturate(60s);
+  ASSERT_GT(capacity, 0.2);
+  const auto seen = l.open_loop(3 * capacity, 240s);
+  const double share = double(seen.on_time) / std::max(1u, seen.admitted);
+  const double served = seen.on_time / 240.0;
+  SCOPED_TRACE("capacity " + std::to_string(capacity) + "/s, admitted " +
+               std::to_string(seen.admitted) + ", on time " + std::to_string(share) +
+               ", late first token " + std::to_string(seen.late_ttft) + ", late tokens " +
+               std::to_string(seen.late_tpot) + ", refused " + std::to_string(seen.refused));
+  RecordProperty("capacity_per_s", std::to_string(capacity));
+  RecordProperty("on_time_share", std::to_string(share));
+  RecordProperty("served_of_capacity", std::to_string(served / capacity));
+  EXPECT_GE(share, 0.95);
+  EXPECT_EQ(seen.unfinished, 0u);
+  EXPECT_GE(served, 0.7 * capacity) << "shedding must not starve what could be served";
+  EXPECT_GT(seen.refused, seen.admitted / 2);
+  EXPECT_EQ(seen.advised, seen.refused) << "every refusal says when to come back";
+  EXPECT_LE(l.in_flight_most(), 64u) << "nothing piles up";
+  EXPECT_EQ(l.rig().executor->cache().blocks_free, l.rig().executor->cache().blocks_total);
+}
+
+INSTANTIATE_TEST_SUITE_P(loads, overload,
+                         testing::Combine(testing::Values(mixed, reading, writing),
+                                          testing::Values(1, 2)),
+                         [](const auto& made) {
+                           return std::string(std::get<0>(made.param).name) + "_" +
+                                  std::to_string(std::get<1>(made.param));
+                         });
+
+TEST(below_capacity, few_are_refused_and_promises_hold) {
+  load l(mixed, 9);
+  const double capacity = l.saturate(60s);
+  const auto seen = l.open_loop(0.5 * capacity, 120s);
+  EXPECT_GE(seen.on_time, 0.97 * seen.admitted);
+  EXPECT_LE(seen.refused, 0.1 * (seen.admitted + seen.refused)) << "bursts of arrivals at most";
+}
+
+}  // namespace
+}  // namespace collm

@@ -1,0 +1,64 @@
+#include "deploy/child_processes.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <condition_variable>
+
+namespace collm::deploy {
+namespace {
+
+class children : public testing::Test {
+ protected:
+  void TearDown() override { std::filesystem::remove_all(logs_); }
+
+  /// Starts `true` or `false` and returns its exit status.
+  int run(child_processes& in, const std::string& argument) {
+    EXPECT_TRUE(in.start("child", {"-c", argument}));
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(ended_.wait_for(lock, std::chrono::seconds(20), [&] { return !exits_.empty(); }));
+    const int status = exits_.empty() ? -1 : exits_.back();
+    exits_.clear();
+    return status;
+  }
+
+  child_processes::on_exit noted() {
+    return [this](const std::string&, pid_t, int status) {
+      const std::lock_guard lock(mutex_);
+      exits_.push_back(status);
+      ended_.notify_all();
+    };
+  }
+
+  const std::filesystem::path logs_ =
+      std::filesystem::temp_directory_path() / ("collm-children-" + std::to_string(getpid()));
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  std::vector<int> exits_;
+};
+
+TEST_F(children, that_are_started_again_and_again_leave_no_threads) {
+  child_processes in("/bin/sh", logs_, noted());
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(run(in, "exit 0"), 0);
+  // The last one, and at most one that has told its end and not yet left its thread.
+  EXPECT_LE(in.waiting_threads(), 3u);
+  EXPECT_EQ(in.running(), 0u);
+}
+
+TEST_F(children, know_whose_they_are) {
+  child_processes in("/bin/sh", logs_, noted());
+  EXPECT_EQ(run(in, "test \"$COLLM_HEAD_PID\" = \"$PPID\""), 0);
+}
+
+TEST_F(children, are_ended_and_not_started_after_the_close) {
+  child_processes in("/bin/sh", logs_, noted());
+  ASSERT_TRUE(in.start("child", {"-c", "exec sleep 600"}));
+  in.close();
+  EXPECT_EQ(in.running(), 0u);
+  const auto late = in.start("child", {"-c", "exit 0"});
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.failure().code, errc::draining);
+}
+
+}  // namespace
+}  // namespace collm::deploy
