@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <optional>
-#include <tuple>
 #include <utility>
 
 #include "text/special_tokens.hpp"
@@ -76,45 +76,67 @@ std::size_t count_characters(std::string_view text) {
       text, [](char c) { return (static_cast<std::uint8_t>(c) & 0xC0) != 0x80; }));
 }
 
-struct scored_rule {
-  merges::rule rule;
-  float score;
-  std::size_t left, right;  // characters of the parts
-  bool added;               // makes a user-defined token
+/// The lower the better.
+std::pair<bool, float> score_rank(const vocabulary& vocab, std::int32_t id) {
+  const auto i = static_cast<std::size_t>(id);
+  const bool added = vocab.types[i] == token_type::user_defined;
+  return {!added, added ? 0 : -vocab.scores[i]};
+}
 
-  // Hugging Face's converter sorts by score, then by the parts' lengths, all falling, ties by id;
-  // SentencePiece's own score of user-defined tokens is the highest, but GGUF does not keep it.
-  auto rank() const {
-    return std::tuple(!added, -score, -std::ptrdiff_t(left), -std::ptrdiff_t(right), rule.merged);
-  }
+struct cut {
+  merges::rule rule;
+  std::size_t left, right;  // characters of the parts
 };
 
 /// Every cut of a token into two tokens is a rule. Byte tokens take no part.
 void add_cuts(const vocabulary& vocab, const token_index& ids, std::int32_t id,
-              std::vector<scored_rule>& out) {
-  const auto at = static_cast<std::size_t>(id);
+              std::vector<cut>& out) {
   const auto plain = [&](std::string_view part) {
     const auto found = ids.find(part);
     const bool there = found != ids.end() &&
                        vocab.types[static_cast<std::size_t>(found->second)] != token_type::byte;
     return there ? found->second : merges::no_token;
   };
-  const std::string_view whole = vocab.tokens[at];
+  const std::string_view whole = vocab.tokens[static_cast<std::size_t>(id)];
   const std::size_t characters = count_characters(whole);
   std::size_t left = 1;
-  for (std::size_t cut = 1; cut < whole.size(); ++cut) {
-    if ((static_cast<std::uint8_t>(whole[cut]) & 0xC0) == 0x80) continue;
-    const std::int32_t l = plain(whole.substr(0, cut));
-    const std::int32_t r = l < 0 ? l : plain(whole.substr(cut));
-    if (r >= 0) {
-      out.push_back({{l, r, id},
-                     vocab.scores[at],
-                     left,
-                     characters - left,
-                     vocab.types[at] == token_type::user_defined});
-    }
+  for (std::size_t at = 1; at < whole.size(); ++at) {
+    if ((static_cast<std::uint8_t>(whole[at]) & 0xC0) == 0x80) continue;
+    const std::int32_t l = plain(whole.substr(0, at));
+    const std::int32_t r = l < 0 ? l : plain(whole.substr(at));
+    if (r >= 0) out.push_back({{l, r, id}, left, characters - left});
     ++left;
   }
+}
+
+/// Tokens that may be made, best first. SentencePiece's own score of user-defined tokens is the
+/// highest, but GGUF does not keep it.
+std::vector<std::int32_t> by_score(const vocabulary& vocab) {
+  std::vector<std::int32_t> order;
+  for (std::size_t i = 0; i < vocab.tokens.size(); ++i) {
+    if (is_hidden(vocab.types[i]) || vocab.types[i] == token_type::byte) continue;
+    order.push_back(static_cast<std::int32_t>(i));
+  }
+  std::ranges::stable_sort(order, {}, [&](std::int32_t id) { return score_rank(vocab, id); });
+  return order;
+}
+
+// Hugging Face's converter sorts by score, then by the parts' lengths, all falling, ties by id.
+std::vector<merges::rule> rules_of(const vocabulary& vocab, const token_index& ids) {
+  const std::vector<std::int32_t> order = by_score(vocab);
+  std::vector<merges::rule> rules;
+  std::vector<cut> cuts;  // of the tokens of one score
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    add_cuts(vocab, ids, order[i], cuts);
+    const bool last =
+        i + 1 == order.size() || score_rank(vocab, order[i]) != score_rank(vocab, order[i + 1]);
+    if (!last) continue;
+    std::ranges::stable_sort(cuts, std::greater{},
+                             [](const cut& c) { return std::pair(c.left, c.right); });
+    for (const cut& c : cuts) rules.push_back(c.rule);
+    cuts.clear();
+  }
+  return rules;
 }
 
 result<std::vector<merges::rule>> rules_of_scores(const vocabulary& vocab, const token_index& ids) {
@@ -123,18 +145,12 @@ result<std::vector<merges::rule>> rules_of_scores(const vocabulary& vocab, const
                              std::to_string(vocab.scores.size()) +
                              " scores; there must be as many scores as tokens");
   }
-  std::vector<scored_rule> scored;
-  for (std::size_t i = 0; i < vocab.tokens.size(); ++i) {
-    if (std::isnan(vocab.scores[i])) {
-      return refuse_vocabulary("the score of token " + std::to_string(i) + " is not a number");
-    }
-    if (is_hidden(vocab.types[i]) || vocab.types[i] == token_type::byte) continue;
-    add_cuts(vocab, ids, static_cast<std::int32_t>(i), scored);
+  const auto odd = std::ranges::find_if(vocab.scores, [](float s) { return std::isnan(s); });
+  if (odd != vocab.scores.end()) {
+    return refuse_vocabulary("the score of token " + std::to_string(odd - vocab.scores.begin()) +
+                             " is not a number");
   }
-  std::ranges::sort(scored, {}, &scored_rule::rank);
-  std::vector<merges::rule> rules(scored.size());
-  std::ranges::transform(scored, rules.begin(), &scored_rule::rule);
-  return rules;
+  return rules_of(vocab, ids);
 }
 
 class sentence_piece_encoder final : public piece_encoder {

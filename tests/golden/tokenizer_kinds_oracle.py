@@ -4,6 +4,7 @@ Face `tokenizers` makes of some texts (development only; needs tokenizers, trans
 
 tokenizer_kinds_oracle.py  -> tokenizer_kinds.json
 """
+import collections
 import json
 import pathlib
 import random
@@ -105,8 +106,10 @@ def llama3():
 def pieces(size):
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    count = collections.Counter("".join(CORPUS).replace(" ", BLANK))
+    letters = sorted(count, key=lambda c: (-count[c], c))[:90]  # the trainer's choice is random
     made.train_from_iterator(CORPUS, trainers.BpeTrainer(
-        vocab_size=size, show_progress=False, limit_alphabet=90, initial_alphabet=[BLANK]))
+        vocab_size=size, show_progress=False, limit_alphabet=90, initial_alphabet=letters))
     found = sorted(made.get_vocab().items(), key=lambda item: item[1])
     return [t for t, _ in found if len(t) > 1] + [t for t, _ in found if len(t) == 1]
 

@@ -1,0 +1,75 @@
+// Runs tokenizer_json_fuzz.cpp without libFuzzer: the files named on the command line, or the small
+// golden tokenizers with something in them changed, from a fixed seed.
+#include <cstdint>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <string>
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+
+namespace {
+
+using nlohmann::json;
+
+void run(const std::string& bytes) {
+  LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+}
+
+json odd_value(std::mt19937& random) {
+  const json values[] = {nullptr,
+                         false,
+                         true,
+                         0,
+                         -1,
+                         7,
+                         1e99,
+                         "",
+                         "x y",
+                         "A",
+                         json::array(),
+                         json::object(),
+                         json::array({"A", "B"}),
+                         "\u2581",
+                         4294967297};
+  return values[random() % std::size(values)];
+}
+
+/// Replaces or removes a random part; deeper parts are as likely as their parents.
+void damage(json& at, std::mt19937& random) {
+  if (!at.is_structured() || at.empty() || random() % 6 == 0) {
+    at = odd_value(random);
+    return;
+  }
+  auto child = at.begin();
+  std::advance(child, random() % at.size());
+  if (random() % 8 == 0) {
+    at.erase(child);
+  } else {
+    damage(*child, random);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    std::ifstream file(argv[i], std::ios::binary);
+    run({std::istreambuf_iterator<char>(file), {}});
+  }
+  if (argc > 1) return 0;
+  std::ifstream file(COLLM_SOURCE_DIR "/tests/golden/tokenizer_kinds.json");
+  const json kinds = json::parse(file)["kinds"];
+  std::mt19937 random(11);
+  for (int i = 0; i < 1500; ++i) {
+    for (const auto& [name, kind] : kinds.items()) {
+      json text = kind["tokenizer"];
+      for (unsigned n = 1 + random() % 3; n > 0; --n) damage(text, random);
+      std::string bytes = text.dump();
+      if (i % 3 == 0) bytes[random() % bytes.size()] = static_cast<char>(random());
+      run(bytes);
+    }
+  }
+  return 0;
+}
