@@ -343,6 +343,7 @@ def shares(site, right):
 
 def controls(sites, results):
     for site in sites:
+        site.reset()  # the base itself, whatever was trained before
         plain = shares(site, site.evaluate(ARGS.held_out))
         few = shares(site, site.evaluate(ARGS.held_out, site.record[:5]))
         results["controls"][site.name] = {"base": plain, "base, five examples in the prompt": few}

@@ -17,14 +17,12 @@ double seconds_since(clock::time_point start) {
 }
 
 /// KV bytes that the widest row needs, in whole blocks, and one block a sequence to spare.
-std::uint64_t kv_bytes_for(const engine::model_shape& shape, const engine_bench_options& o) {
+std::uint64_t kv_bytes_for(const engine::base& base, const engine_bench_options& o) {
   constexpr std::uint64_t block = 16;
   const auto blocks = [&](std::uint64_t tokens) { return (tokens + block - 1) / block + 1; };
   std::uint64_t most = blocks(o.prefill_tokens + 1);
   for (const auto n : o.decode) most = std::max(most, n * blocks(o.context_tokens + o.steps + 1));
-  const std::uint64_t token_bytes =
-      2ull * shape.layers * shape.kv_heads * shape.head_dim * sizeof(float);
-  return most * block * token_bytes;
+  return most * block * engine::kv_token_bytes(base.shape(), base.precision());
 }
 
 /// One executor and the sequences that go through it.
@@ -157,7 +155,7 @@ result<engine_bench> run_engine_bench(const engine_bench_options& o) {
   out.open_seconds = seconds_since(start);
   if (auto fits = check((*base)->shape(), o); !fits) return fits.failure();
   engine::executor_options options;
-  options.kv_bytes = kv_bytes_for((*base)->shape(), o);
+  options.kv_bytes = kv_bytes_for(**base, o);
   options.threads = o.threads;
   options.step_tokens_max = step_rows;
   options.sequences_max = step_rows;

@@ -29,7 +29,9 @@ std::uint64_t outlier_columns(std::uint64_t in) {
 
 std::uint64_t matrix_bytes(const matrix& m, engine::precision p) {
   if (p == engine::precision::f32) return m.in * m.out * sizeof(float);
-  return m.out * (m.in + outlier_columns(m.in) + rates::row_constants);
+  const bool twice =
+      std::string_view(m.target) != "down";  // its inputs all have high bits as they lie
+  return m.out * (m.in + (twice ? outlier_columns(m.in) : 0) + rates::row_constants);
 }
 
 }  // namespace
@@ -58,8 +60,8 @@ std::uint64_t activation_bytes(const engine::model_shape& s, std::uint32_t rows,
   const std::uint64_t widest_in = std::max<std::uint64_t>({s.hidden, s.ffn, queries});
   const std::uint64_t widest_out =
       std::max<std::uint64_t>({s.hidden, 2ull * s.ffn, queries + 2 * keys});
-  const std::uint64_t a_row =
-      (s.hidden + widest_in + widest_out) * sizeof(float) + widest_in + outlier_columns(widest_in);
+  const std::uint64_t a_row = (s.hidden + widest_in + widest_out) * sizeof(float) + widest_in +
+                              std::max<std::uint64_t>(s.ffn, outlier_columns(widest_in));
   const std::uint64_t logits = std::uint64_t{outputs} * s.vocab * sizeof(float);
   const std::uint64_t rotations = std::uint64_t{s.context} * s.head_dim * sizeof(float);
   const std::uint64_t scores =

@@ -14,8 +14,8 @@ namespace {
 /// Below this a KV cache cannot hold a prompt with its answer.
 constexpr std::uint64_t kv_tokens_min = 256;
 
-std::uint64_t kv_token_bytes(const engine::model_shape& s) {
-  return 2ull * s.layers * s.kv_heads * s.head_dim * sizeof(float);
+std::uint64_t kv_token_bytes(const model_plan& m) {
+  return engine::kv_token_bytes(m.shape, m.precision);
 }
 
 std::string node_field(std::size_t index, const char* name) {
@@ -58,12 +58,12 @@ class fitting {
 
   void check_caches() {
     for (std::size_t i = 0; i < m_.nodes.size(); ++i) {
-      const std::uint64_t tokens = m_.nodes[i].kv_bytes / kv_token_bytes(model_.shape);
+      const std::uint64_t tokens = m_.nodes[i].kv_bytes / kv_token_bytes(model_);
       if (tokens >= kv_tokens_min) continue;
       blame(node_field(i, "kvCache"), bytes_text(m_.nodes[i].kv_bytes) + " holds " +
                                           std::to_string(tokens) +
                                           " tokens of this model; at least " +
-                                          bytes_text(kv_tokens_min * kv_token_bytes(model_.shape)) +
+                                          bytes_text(kv_tokens_min * kv_token_bytes(model_)) +
                                           " (" + std::to_string(kv_tokens_min) + " tokens)");
     }
   }
@@ -164,7 +164,7 @@ std::vector<std::string> notes_of(const manifest& m, const model_plan& model) {
       notes.push_back(n.name + " runs in the head's process: residency of site " + n.site +
                       " does not hold");
     }
-    const std::uint64_t tokens = n.kv_bytes / kv_token_bytes(model.shape);
+    const std::uint64_t tokens = n.kv_bytes / kv_token_bytes(model);
     if (tokens < m.bounds.prompt_tokens_max) {
       notes.push_back(n.name + "'s KV cache holds " + std::to_string(tokens) +
                       " tokens: longer requests are refused");

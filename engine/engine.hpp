@@ -82,6 +82,12 @@ struct executor_options {
   std::uint32_t sequences_max = 64;
 };
 
+/// KV cache bytes of one token: the f32 reference keeps it in f32, int8 in half precision.
+inline std::uint64_t kv_token_bytes(const model_shape& s, precision p) {
+  const std::uint64_t number_bytes = p == precision::f32 ? 4 : 2;
+  return 2 * number_bytes * s.layers * s.kv_heads * s.head_dim;
+}
+
 /// One engine's mutable half: KV cache, sequences, resident versions. Used by one thread.
 result<std::unique_ptr<executor>> make_executor(base_ptr b, executor_options options);
 

@@ -8,9 +8,9 @@
 
 namespace collm::engine {
 
-void kv_storage::unmapped::operator()(float* first) const { munmap(first, bytes); }
+void kv_storage::unmapped::operator()(std::uint8_t* first) const { munmap(first, bytes); }
 
-result<kv_storage> kv_storage::make(const model_shape& shape, std::uint64_t bytes,
+result<kv_storage> kv_storage::make(const model_shape& shape, precision p, std::uint64_t bytes,
                                     std::uint32_t block_tokens) {
   kv_storage made;
   kv_pages& pages = made.pages_;
@@ -18,8 +18,8 @@ result<kv_storage> kv_storage::make(const model_shape& shape, std::uint64_t byte
   pages.kv_heads = shape.kv_heads;
   pages.head_dim = shape.head_dim;
   pages.block_tokens = block_tokens;
-  const std::uint64_t block_bytes =
-      std::uint64_t{shape.layers} * pages.block_floats() * sizeof(float);
+  pages.halves = kv_halves(p);
+  const std::uint64_t block_bytes = block_tokens * kv_token_bytes(shape, p);
   if (bytes < block_bytes)
     return error{errc::bad_request,
                  "a KV cache of " + std::to_string(bytes) + " bytes holds no block; one of " +
@@ -32,7 +32,7 @@ result<kv_storage> kv_storage::make(const model_shape& shape, std::uint64_t byte
   if (first == MAP_FAILED)
     return error{errc::io, "cannot map " + std::to_string(used) +
                                " bytes of KV cache: " + std::strerror(errno)};
-  made.mapping_ = {static_cast<float*>(first), unmapped{used}};
+  made.mapping_ = {static_cast<std::uint8_t*>(first), unmapped{used}};
   pages.data = made.mapping_.get();
   return made;
 }

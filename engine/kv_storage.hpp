@@ -12,7 +12,7 @@ namespace collm::engine {
 class kv_storage {
  public:
   /// As many whole blocks as fit into `bytes`; refuses fewer than one.
-  static result<kv_storage> make(const model_shape& shape, std::uint64_t bytes,
+  static result<kv_storage> make(const model_shape& shape, precision p, std::uint64_t bytes,
                                  std::uint32_t block_tokens);
   const kv_pages& pages() const { return pages_; }
   std::uint64_t bytes() const { return mapping_.get_deleter().bytes; }
@@ -20,10 +20,10 @@ class kv_storage {
  private:
   struct unmapped {
     std::uint64_t bytes;
-    void operator()(float* first) const;
+    void operator()(std::uint8_t* first) const;
   };
   kv_pages pages_;
-  std::unique_ptr<float, unmapped> mapping_;
+  std::unique_ptr<std::uint8_t, unmapped> mapping_;
 };
 
 }  // namespace collm::engine

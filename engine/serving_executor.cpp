@@ -142,7 +142,7 @@ result<void> serving_executor::add(sequence_spec spec) {
   s.seed =
       cache_.start({.base_digest = base_->digest(),
                     .precision = name_of(base_->precision()),
-                    .kv_type = "f32",
+                    .kv_type = kv_halves(base_->precision()) ? "f16" : "f32",
                     .adapter_digest = s.with == nullptr ? std::string_view("none") : s.with->digest,
                     .salt = s.spec.cache_salt});
   sequences_.push_back(std::move(made));
@@ -385,7 +385,7 @@ result<std::unique_ptr<executor>> make_executor(base_ptr b, executor_options opt
   if (options.threads < 1 || options.step_tokens_max < 1 || options.sequences_max < 1)
     return error{errc::bad_request,
                  "threads, step_tokens_max and sequences_max must be at least 1"};
-  auto kv = kv_storage::make(b->shape(), options.kv_bytes, block_tokens);
+  auto kv = kv_storage::make(b->shape(), b->precision(), options.kv_bytes, block_tokens);
   if (!kv) return kv.failure();
   auto tokens = text::tokenizer::make(b->vocabulary());
   if (!tokens) return tokens.failure();

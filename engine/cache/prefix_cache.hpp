@@ -29,7 +29,7 @@ block_hash hash_block(const block_hash& parent, std::span<const std::int32_t> to
 struct prefix_seed {
   std::string_view base_digest;
   std::string_view precision;       ///< "int8" or "f32"
-  std::string_view kv_type;         ///< "f32"
+  std::string_view kv_type;         ///< "f32" or "f16"
   std::string_view adapter_digest;  ///< scale included; "none" for the base alone
   std::uint64_t salt = 0;           ///< the tenant's, from the server
 };

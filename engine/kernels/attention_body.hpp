@@ -46,19 +46,41 @@ void scale_queries(attention_tile& tile) {
   }
 }
 
-template <std::uint32_t Count>
-void score_block(const attention_tile& tile, std::uint32_t block) {
+/// The page of one block.
+template <class Number>
+const Number* page(const attention_task& t, const void* first, std::uint32_t block) {
+  return static_cast<const Number*>(first) + t.blocks[block] * t.block_stride;
+}
+
+/// Scores of `Many` blocks from `block` on: many at once only hide latency. The pages lie apart, so
+/// the next ones are asked for by hand.
+template <class Number, std::uint32_t Count, std::uint32_t Many>
+void score_blocks(const attention_tile& tile, std::uint32_t block) {
   const auto& t = *tile.task;
-  const float* keys = t.keys + t.blocks[block] * t.block_stride;
-  lanes total[Count];
-  for (auto& lane : total) lane = lanes::all(0);
+  const Number *keys[Many], *ahead[Many];
+  for (std::uint32_t m = 0; m < Many; ++m) {
+    keys[m] = page<Number>(t, t.keys, block + m);
+    const std::uint32_t next = block + Many + m;
+    ahead[m] = page<Number>(t, t.keys, next < tile.blocks ? next : block + m);
+  }
+  lanes total[Many][Count];
+  for (auto& of_block : total)
+    for (auto& lane : of_block) lane = lanes::all(0);
   for (std::uint32_t d = 0; d < t.head_dim; ++d) {
-    const lanes k = lanes::load(keys + std::size_t{d} * block_positions);
-    for (std::uint32_t i = 0; i < Count; ++i)
-      total[i] = fma(lanes::all(tile.queries[std::size_t{i} * t.head_dim + d]), k, total[i]);
+    lanes k[Many];
+    for (std::uint32_t m = 0; m < Many; ++m) {
+      __builtin_prefetch(ahead[m] + std::size_t{d} * block_positions);
+      k[m] = lanes::load(keys[m] + std::size_t{d} * block_positions);
+    }
+    for (std::uint32_t i = 0; i < Count; ++i) {
+      const lanes q = lanes::all(tile.queries[std::size_t{i} * t.head_dim + d]);
+      for (std::uint32_t m = 0; m < Many; ++m) total[m][i] = fma(q, k[m], total[m][i]);
+    }
   }
   for (std::uint32_t i = 0; i < Count; ++i)
-    total[i].store(tile.weights + i * tile.weights_stride() + std::size_t{block} * block_positions);
+    for (std::uint32_t m = 0; m < Many; ++m)
+      total[m][i].store(tile.weights + i * tile.weights_stride() +
+                        std::size_t{block + m} * block_positions);
 }
 
 /// Scores to unnormalised weights exp(score - largest); 0 beyond the row and before its window.
@@ -89,22 +111,28 @@ void weigh(attention_tile& tile, std::uint32_t i) {
 }
 
 /// Weighted values of `Wide` vectors of head_dim, `n` floats in the last one.
-template <std::uint32_t Count, std::uint32_t Wide>
+template <class Number, std::uint32_t Count, std::uint32_t Wide>
 void blend(const attention_tile& tile, std::uint32_t d, std::uint32_t n) {
   const auto& t = *tile.task;
   lanes total[Count][Wide];
   for (auto& row : total)
     for (auto& lane : row) lane = lanes::all(0);
   const std::uint32_t seen = tile.visible(tile.count - 1);
-  for (std::uint32_t p = tile.first_block() * block_positions; p < seen; ++p) {
-    const float* values = t.values + t.blocks[p / block_positions] * t.block_stride +
-                          std::size_t{p % block_positions} * t.head_dim + d;
-    lanes v[Wide];
-    for (std::uint32_t j = 0; j < Wide; ++j)
-      v[j] = Wide == 1 ? load_some(values, n) : lanes::load(values + std::size_t{j} * lane_count);
-    for (std::uint32_t i = 0; i < Count; ++i) {
-      const lanes w = lanes::all(tile.weights[i * tile.weights_stride() + p]);
-      for (std::uint32_t j = 0; j < Wide; ++j) total[i][j] = fma(w, v[j], total[i][j]);
+  for (std::uint32_t b = tile.first_block(); b < tile.blocks; ++b) {
+    const Number* values = page<Number>(t, t.values, b) + d;
+    const Number* ahead = page<Number>(t, t.values, b + 1 < tile.blocks ? b + 1 : b) + d;
+    const std::uint32_t first = b * block_positions;
+    const std::uint32_t count = seen - first < block_positions ? seen - first : block_positions;
+    for (std::uint32_t p = 0; p < count; ++p, values += t.head_dim, ahead += t.head_dim) {
+      lanes v[Wide];
+      for (std::uint32_t j = 0; j < Wide; ++j) {
+        __builtin_prefetch(ahead + std::size_t{j} * lane_count);
+        v[j] = Wide == 1 ? load_some(values, n) : lanes::load(values + std::size_t{j} * lane_count);
+      }
+      for (std::uint32_t i = 0; i < Count; ++i) {
+        const lanes w = lanes::all(tile.weights[i * tile.weights_stride() + first + p]);
+        for (std::uint32_t j = 0; j < Wide; ++j) total[i][j] = fma(w, v[j], total[i][j]);
+      }
     }
   }
   for (std::uint32_t i = 0; i < Count; ++i) {
@@ -117,21 +145,26 @@ void blend(const attention_tile& tile, std::uint32_t d, std::uint32_t n) {
   }
 }
 
-template <std::uint32_t Count>
+template <class Number, std::uint32_t Count>
 void attend_tile(attention_tile& tile) {
   scale_queries(tile);
-  for (std::uint32_t b = tile.first_block(); b < tile.blocks; ++b) score_block<Count>(tile, b);
+  constexpr std::uint32_t many = Count <= 4 ? 4 : 2;  // sums that fit into registers
+  std::uint32_t b = tile.first_block();
+  for (; b + many <= tile.blocks; b += many) score_blocks<Number, Count, many>(tile, b);
+  for (; b < tile.blocks; ++b) score_blocks<Number, Count, 1>(tile, b);
   for (std::uint32_t i = 0; i < Count; ++i) weigh(tile, i);
   const std::uint32_t dim = tile.task->head_dim;
+  constexpr std::uint32_t wide = Count <= 4 ? 4 : 2;
   std::uint32_t d = 0;
-  for (; d + 2 * lane_count <= dim; d += 2 * lane_count) blend<Count, 2>(tile, d, lane_count);
+  for (; d + wide * lane_count <= dim; d += wide * lane_count)
+    blend<Number, Count, wide>(tile, d, lane_count);
   for (; d < dim; d += lane_count)
-    blend<Count, 1>(tile, d, dim - d < lane_count ? dim - d : lane_count);
+    blend<Number, Count, 1>(tile, d, dim - d < lane_count ? dim - d : lane_count);
 }
 
-template <std::size_t... Counts>
+template <class Number, std::size_t... Counts>
 void dispatch_tile(attention_tile& tile, std::index_sequence<Counts...>) {
-  (void)((tile.count == Counts + 1 && (attend_tile<Counts + 1>(tile), true)) || ...);
+  (void)((tile.count == Counts + 1 && (attend_tile<Number, Counts + 1>(tile), true)) || ...);
 }
 
 void attend(const attention_task& task) {
@@ -144,7 +177,10 @@ void attend(const attention_task& task) {
     tile.blocks = (tile.visible(tile.count - 1) + block_positions - 1) / block_positions;
     tile.queries = task.scratch;
     tile.weights = task.scratch + std::size_t{attention_queries} * task.head_dim;
-    dispatch_tile(tile, std::make_index_sequence<attention_queries>{});
+    if (task.halves)
+      dispatch_tile<half>(tile, std::make_index_sequence<attention_queries>{});
+    else
+      dispatch_tile<float>(tile, std::make_index_sequence<attention_queries>{});
   }
 }
 

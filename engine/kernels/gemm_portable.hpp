@@ -6,20 +6,31 @@
 namespace collm::engine {
 namespace {
 
-std::int32_t dot(const std::uint8_t* x, const std::int8_t* w, std::uint32_t n) {
-  std::int32_t total = 0;
-  for (std::uint32_t k = 0; k < n; ++k) total += x[k] * w[k];
-  return total;
+/// Adds to the sums of a tile's sixteen outputs; unsigned, as they may wrap.
+void accumulate(const std::uint8_t* x, const std::int8_t* w, std::uint32_t groups,
+                std::uint32_t (&sums)[tile_outputs]) {
+  for (std::uint32_t g = 0; g < groups; ++g)
+    for (std::uint32_t i = 0; i < tile_outputs; ++i)
+      for (std::uint32_t k = 0; k < group_inputs; ++k)
+        sums[i] +=
+            static_cast<std::uint32_t>(x[std::size_t{g} * panel_bytes + k] *
+                                       w[std::size_t{g} * group_bytes + i * group_inputs + k]);
 }
 
 void gemm(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::uint32_t first,
-          std::uint32_t last, float* y, std::size_t y_stride, std::uint8_t*) {
-  for (std::uint32_t r = 0; r < rows; ++r)
-    for (std::uint32_t o = first; o < last; ++o) {
-      const std::int32_t high = dot(x.hi + r * x.hi_stride, w.w_hi + std::size_t{o} * w.hi, w.hi);
-      const std::int32_t low = dot(x.lo + r * x.lo_stride, w.w + std::size_t{o} * w.in, w.in);
-      const std::int32_t total = high * 128 + low - w.correction[o];
-      y[r * y_stride + o] = static_cast<float>(total) * w.scale[o] * x.scale[r];
+          std::uint32_t last, float* y, std::size_t y_stride) {
+  for (std::uint32_t o = first; o < last; o += tile_outputs)
+    for (std::uint32_t r = 0; r < rows; ++r) {
+      const std::int8_t* tile = w.tile(o / tile_outputs);
+      const std::uint32_t panel = r / panel_rows, within = r % panel_rows * group_inputs;
+      std::uint32_t sums[tile_outputs] = {};
+      accumulate(x.hi + panel * x.hi_stride + within, tile, w.hi_groups(), sums);
+      for (auto& s : sums) s <<= w.hi_shift;
+      accumulate(x.lo + panel * x.lo_stride + within, tile + w.hi_bytes(), w.groups(), sums);
+      for (std::uint32_t i = 0; i < tile_outputs && o + i < last; ++i)
+        y[r * y_stride + o + i] = static_cast<float>(static_cast<std::int32_t>(
+                                      sums[i] - static_cast<std::uint32_t>(w.correction[o + i]))) *
+                                  w.scale[o + i] * x.scale[r];
     }
 }
 

@@ -19,7 +19,8 @@ bool has_vnni() {
 std::vector<const kernel_table*> runnable() {
   std::vector<const kernel_table*> paths;
   if (has_vnni()) paths.push_back(&kernels_avx512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("f16c"))
     paths.push_back(&kernels_avx2);
   paths.push_back(&kernels_portable);
   return paths;
@@ -50,10 +51,6 @@ std::size_t attention_scratch_floats(std::uint32_t positions, std::uint32_t head
   const std::size_t padded =
       (std::size_t{positions} + block_positions - 1) / block_positions * block_positions;
   return attention_queries * (padded + head_dim);
-}
-
-std::size_t gemm_scratch_bytes(std::uint32_t in, std::uint32_t hi) {
-  return std::size_t{gemm_panels_max} * 16 * (std::size_t{in} + hi);
 }
 
 }  // namespace collm::engine

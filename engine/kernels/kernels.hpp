@@ -13,35 +13,80 @@ namespace collm::engine {
 
 /// Rows of a cache line; activation rows are padded to it.
 inline constexpr std::size_t row_alignment = 64;
-/// Most outlier columns of one product: keeps the integer sums far from 32 bits.
+/// Most outlier columns of one product. Sums may wrap on their way; with at most so many columns
+/// the result, without the bias, stays within 32 bits: 127 * 127 * (inputs_max + 128 *
+/// hi_columns_max) < 2^31.
 inline constexpr std::uint32_t hi_columns_max = 256;
-/// Widest int8 product: 255 * 127 * inputs_max + 128 * 255 * 127 * hi_columns_max < 2^31.
-inline constexpr std::uint32_t inputs_max = 32768;
+/// Widest int8 product.
+inline constexpr std::uint32_t inputs_max = 65536;
 /// Tokens of one KV block: one float lane each, so a block of keys is read as vectors over
 /// positions.
 inline constexpr std::uint32_t block_positions = 16;
 
-/// Weights [out, in] int8, one scale an output row, and a second copy of the `hi` columns whose
-/// inputs are outliers. Views only. y[o] = scale[o] * x_scale * (sum w[o][k] lo[k] + 128 sum
-/// w_hi[o][j] hi[j]): 8 bits for ordinary inputs, 15 for outliers.
+/// Weights lie in tiles of sixteen outputs, a tile's inputs in groups of four: [tile][group][16
+/// outputs][4 inputs], what one VNNI instruction takes. A tile is one stream: first the groups of
+/// its `hi` columns, whose inputs are outliers, then those of all inputs; missing outputs and
+/// inputs are zeros.
+inline constexpr std::uint32_t tile_outputs = 16, group_inputs = 4;
+inline constexpr std::uint32_t group_bytes = tile_outputs * group_inputs;
+/// Quantised rows lie in panels of four: [panel][group][4 rows][4 inputs].
+inline constexpr std::uint32_t panel_rows = 4, panel_bytes = panel_rows * group_inputs;
+
+/// A product's weights [out, in] in int8 tiles, one scale an output. Views only. y[o] = scale[o] *
+/// x_scale * (sum w[o][k] lo[k] + 2^hi_shift sum w[o][hi_index[j]] hi[j]): 8 bits for ordinary
+/// inputs, 15 for outliers. With hi == in every input has high bits, and no column lies twice.
 struct linear_s8 {
-  std::uint32_t in = 0, out = 0, hi = 0;
-  const std::int8_t* w = nullptr;           ///< [out, in]
-  const std::int8_t* w_hi = nullptr;        ///< [out, hi]: columns hi_index of w
-  const std::uint32_t* hi_index = nullptr;  ///< [hi], ascending
-  const float* scale = nullptr;             ///< [out]
-  const std::int32_t* correction =
-      nullptr;  ///< [out]: what the +128 bias of lo and hi adds to the integer sum
+  std::uint32_t in = 0, out = 0, hi = 0, hi_shift = 7;
+  const std::int8_t* tiles = nullptr;
+  const std::uint32_t* hi_index = nullptr;   ///< [hi], ascending
+  const float* scale = nullptr;              ///< [out], padded to whole tiles
+  const std::int32_t* correction = nullptr;  ///< [out], padded: what the +128 bias of lo and hi
+                                             ///< adds to the integer sum
+
+  bool whole() const { return hi == in; }
+  std::uint32_t groups() const { return (in + group_inputs - 1) / group_inputs; }
+  std::uint32_t hi_groups() const { return (hi + group_inputs - 1) / group_inputs; }
+  std::size_t tile_bytes() const { return std::size_t{groups()} * group_bytes + hi_bytes(); }
+  std::uint32_t tiles_count() const { return (out + tile_outputs - 1) / tile_outputs; }
+  const std::int8_t* tile(std::uint32_t index) const { return tiles + index * tile_bytes(); }
+  /// Where the weight of output o and input k lies; of its j-th outlier column.
+  std::size_t at(std::uint32_t o, std::uint32_t k) const { return at_hi(o, k) + hi_bytes(); }
+  std::size_t at_hi(std::uint32_t o, std::uint32_t j) const {
+    return o / tile_outputs * tile_bytes() + std::size_t{j} / group_inputs * group_bytes +
+           o % tile_outputs * group_inputs + j % group_inputs;
+  }
+  /// Of a tile: its outlier columns' copies.
+  std::size_t hi_bytes() const { return whole() ? 0 : std::size_t{hi_groups()} * group_bytes; }
 };
 
-/// Quantised activations of consecutive rows: bytes biased by +128, because VNNI multiplies
-/// unsigned by signed.
+/// Bits that the high parts of all inputs of a product can have without leaving 32 bits: 127 * 127
+/// * 2^shift * in < 2^31; five are plenty.
+constexpr std::uint32_t whole_shift(std::uint32_t in) {
+  std::uint32_t shift = 5;
+  while (shift > 0 && (std::uint64_t{127 * 127} << shift) * in >= 1ull << 31) --shift;
+  return shift;
+}
+
+/// Quantised activations in panels: bytes biased by +128, because VNNI multiplies unsigned by
+/// signed.
 struct quantised_rows {
-  std::uint8_t* lo = nullptr;  ///< [rows, lo_stride]
-  std::uint8_t* hi = nullptr;  ///< [rows, hi_stride]
-  float* scale = nullptr;      ///< [rows]
-  std::size_t lo_stride = 0, hi_stride = 0;
+  std::uint8_t* lo = nullptr;
+  std::uint8_t* hi = nullptr;
+  float* scale = nullptr;                    ///< [rows]
+  std::size_t lo_stride = 0, hi_stride = 0;  ///< bytes from panel to panel
+
+  /// Where the first four inputs of a row lie; the next four `panel_bytes` on.
+  std::uint8_t* lo_row(std::size_t row) const { return place(lo, lo_stride, row); }
+  std::uint8_t* hi_row(std::size_t row) const { return place(hi, hi_stride, row); }
+
+ private:
+  static std::uint8_t* place(std::uint8_t* panels, std::size_t stride, std::size_t row) {
+    return panels + row / panel_rows * stride + row % panel_rows * group_inputs;
+  }
 };
+
+/// A half-precision number (IEEE 754 binary16) as stored.
+enum class half : std::uint16_t {};
 
 /// Attention of `rows` consecutive rows of one sequence for one KV head and its `group` query
 /// heads.
@@ -54,30 +99,26 @@ struct attention_task {
   std::uint32_t position = 0;  ///< of the first row; a row attends to itself and all before
   std::uint32_t window = 0;    ///< positions that a row sees, its own included; 0: all
   const std::uint32_t* blocks = nullptr;  ///< block table
-  const float* keys = nullptr;            ///< block 0, this KV head: [head_dim][block_positions]
-  const float* values = nullptr;          ///< block 0, this KV head: [block_positions][head_dim]
-  std::size_t block_stride = 0;           ///< floats from block to block
+  bool halves = false;                    ///< keys and values are half, else float
+  const void* keys = nullptr;             ///< block 0, this KV head: [head_dim][block_positions]
+  const void* values = nullptr;           ///< block 0, this KV head: [block_positions][head_dim]
+  std::size_t block_stride = 0;           ///< numbers from block to block
   float* scratch = nullptr;               ///< attention_scratch_floats()
 };
 inline constexpr std::uint32_t attention_queries = 8;  ///< (row, head) pairs computed together
 std::size_t attention_scratch_floats(std::uint32_t positions, std::uint32_t head_dim);
 
-/// Panels of sixteen rows that gemm packs at once: 128 rows of 1536 inputs are 200 KiB, which stay
-/// in a core's second cache.
-inline constexpr std::uint32_t gemm_panels_max = 8;
-/// Bytes of scratch that gemm needs for an input of `in` and `hi` columns.
-std::size_t gemm_scratch_bytes(std::uint32_t in, std::uint32_t hi);
-
 /// One instruction path. All paths give the same bytes.
 struct kernel_table {
   const char* name;
-  /// x: [in] to row `row` of `to`; outlier channels get 15 bits.
-  void (*quantise)(const float* x, const linear_s8& shape, const quantised_rows& to,
-                   std::size_t row);
-  /// y[r][o] for r < rows, o in [first, last); rows of y are y_stride apart.
+  /// x: [in] to row `row` of `to`; outlier channels get 15 bits. x is changed meanwhile, and
+  /// restored.
+  void (*quantise)(float* x, const linear_s8& shape, const quantised_rows& to, std::size_t row);
+  /// y[r][o] for r < rows, o in [first, last), `first` at a tile; rows of y are y_stride apart.
   void (*gemm)(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::uint32_t first,
-               std::uint32_t last, float* y, std::size_t y_stride, std::uint8_t* scratch);
-  void (*dequantise_row)(const std::int8_t* w, float scale, std::uint32_t n, float* out);
+               std::uint32_t last, float* y, std::size_t y_stride);
+  /// The weights of one output times `factor`: [in].
+  void (*dequantise_row)(const linear_s8& w, std::uint32_t o, float factor, float* out);
   /// out = x / sqrt(mean(x^2) + epsilon) * gain
   void (*rms_norm)(const float* x, const float* gain, std::uint32_t n, float epsilon, float* out);
   /// Rotates one head in place, Hugging Face's order: pairs (i, i + n/2). cosines, sines: [n/2].
@@ -95,6 +136,8 @@ struct kernel_table {
   void (*lora_up)(const float* t, const float* bt, std::uint32_t rank, std::uint32_t out,
                   std::uint32_t first, std::uint32_t last, float* y);
   void (*attend)(const attention_task& task);
+  /// To the nearest half, ties to even.
+  void (*to_halves)(const float* x, std::uint32_t n, half* out);
   /// exp as the softmax and sigmoid above use it; 0 below -87.
   void (*exponential)(const float* x, std::uint32_t n, float* out);
 };

@@ -11,33 +11,27 @@ namespace {
 
 /// SmolLM2's widest product by default: [3072, 576], one outlier column in sixteen.
 struct product {
-  product(std::uint32_t rows, std::uint32_t in, std::uint32_t out)
-      : hi(in / 16 / 16 * 16 + 16),
-        w(std::size_t{in} * out, 3),
-        w_hi(std::size_t{hi} * out, 3),
-        index(hi),
-        scale(out, 0.01f),
-        correction(out),
-        lo((in + 63) / 64 * 64 * rows, 130),
-        hi_bytes((hi + 63) / 64 * 64 * rows, 130),
-        row_scale(rows + 16, 0.1f),
-        y(std::size_t{out} * rows),
-        scratch(gemm_scratch_bytes(in, hi)),
-        x(in, 0.5f) {
-    for (std::uint32_t j = 0; j < hi; ++j) index[j] = j * 8;
-    weights = {in, out, hi, w.data(), w_hi.data(), index.data(), scale.data(), correction.data()};
-    input = {lo.data(), hi_bytes.data(), row_scale.data(), (in + 63) / 64 * 64,
-             (hi + 63) / 64 * 64};
+  product(std::uint32_t rows, std::uint32_t in, std::uint32_t out) : x(in, 0.5f) {
+    weights = {.in = in, .out = out, .hi = in / 16 / 16 * 16 + 16};
+    const std::size_t outs = std::size_t{weights.tiles_count()} * tile_outputs,
+                      panels = (rows + panel_rows - 1) / panel_rows;
+    tiles.assign(weights.tiles_count() * weights.tile_bytes(), 3);
+    for (std::uint32_t j = 0; j < weights.hi; ++j) index.push_back(j * 8);
+    scale.assign(outs, 0.01f), correction.assign(outs, 0);
+    weights.tiles = tiles.data(), weights.hi_index = index.data();
+    weights.scale = scale.data(), weights.correction = correction.data();
+    input.lo_stride = std::size_t{weights.groups()} * panel_bytes;
+    input.hi_stride = std::size_t{weights.hi_groups()} * panel_bytes;
+    lo.assign(panels * input.lo_stride, 130), hi.assign(panels * input.hi_stride, 130);
+    row_scale.assign(rows, 0.1f), y.resize(std::size_t{out} * rows);
+    input.lo = lo.data(), input.hi = hi.data(), input.scale = row_scale.data();
   }
-  std::uint32_t hi;
-  std::vector<std::int8_t> w, w_hi;
+  std::vector<std::int8_t> tiles;
   std::vector<std::uint32_t> index;
   std::vector<float> scale;
   std::vector<std::int32_t> correction;
-  std::vector<std::uint8_t> lo, hi_bytes;
-  std::vector<float> row_scale, y;
-  std::vector<std::uint8_t> scratch;
-  std::vector<float> x;
+  std::vector<std::uint8_t> lo, hi;
+  std::vector<float> row_scale, y, x;
   linear_s8 weights;
   quantised_rows input;
 };
@@ -53,7 +47,7 @@ void gemm(benchmark::State& state) {
              out = static_cast<std::uint32_t>(state.range(3));
   product p(rows, in, out);
   for (auto _ : state) {
-    path(state).gemm(p.input, rows, p.weights, 0, out, p.y.data(), out, p.scratch.data());
+    path(state).gemm(p.input, rows, p.weights, 0, out, p.y.data(), out);
     benchmark::ClobberMemory();
   }
   state.SetLabel(path(state).name);
@@ -83,8 +77,8 @@ void attend(benchmark::State& state) {
              position = static_cast<std::uint32_t>(state.range(2));
   constexpr std::uint32_t dim = 64, group = 3;
   const std::uint32_t count = (position + rows + block_positions - 1) / block_positions;
-  std::vector<float> pages(std::size_t{2} * count * block_positions * dim, 0.1f),
-      q(rows * group * dim, 0.1f), out(q.size());
+  std::vector<half> pages(std::size_t{2} * count * block_positions * dim);
+  std::vector<float> q(rows * group * dim, 0.1f), out(q.size());
   std::vector<std::uint32_t> blocks;
   for (std::uint32_t b = 0; b < count; ++b) blocks.push_back(b);
   std::vector<float> scratch(attention_scratch_floats(position + rows, dim));
@@ -93,6 +87,7 @@ void attend(benchmark::State& state) {
   task.rows = rows, task.group = group, task.head_dim = dim, task.position = position;
   task.blocks = blocks.data(), task.keys = pages.data(),
   task.values = pages.data() + block_positions * dim;
+  task.halves = true;
   task.block_stride = std::size_t{2} * block_positions * dim;
   task.scratch = scratch.data();
   for (auto _ : state) {

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "engine/kernels/kernels.hpp"
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -26,9 +28,8 @@ struct lanes {
   static lanes load(const float* p, std::uint32_t n) {
     return {_mm512_maskz_loadu_ps(first(n), p)};
   }
-  static lanes load(const std::int8_t* p) {
-    return {_mm512_cvtepi32_ps(
-        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+  static lanes load(const half* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
   }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
   void store(float* p, std::uint32_t n) const { _mm512_mask_storeu_ps(p, first(n), v); }
@@ -53,10 +54,14 @@ inline lanes power_of_two(lanes n) {
   const __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(e, 23))};
 }
+inline void store_halves(lanes a, half* p) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
 /// Whole values in [-128, 127], biased by +128, as bytes.
-inline void store_biased(lanes a, std::uint8_t* p, std::uint32_t n) {
+inline void store_biased(lanes a, std::uint8_t* p) {
   const __m512i i = _mm512_add_epi32(_mm512_cvtps_epi32(a.v), _mm512_set1_epi32(128));
-  _mm_mask_storeu_epi8(p, lanes::first(n), _mm512_cvtepi32_epi8(i));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(i));
 }
 inline float sum(lanes a) {
   const __m256 high = _mm512_extractf32x8_ps(a.v, 1);
@@ -77,10 +82,9 @@ struct lanes {
     std::memcpy(full, p, n * sizeof(float));
     return load(full);
   }
-  static lanes load(const std::int8_t* p) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
-            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
+  static lanes load(const half* p) {
+    const auto* eight = reinterpret_cast<const __m128i*>(p);
+    return {_mm256_cvtph_ps(_mm_loadu_si128(eight)), _mm256_cvtph_ps(_mm_loadu_si128(eight + 1))};
   }
   void store(float* p) const { _mm256_storeu_ps(p, a), _mm256_storeu_ps(p + 8, b); }
   void store(float* p, std::uint32_t n) const {
@@ -123,14 +127,20 @@ inline __m256 power_of_two(__m256 n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
 }
 inline lanes power_of_two(lanes n) { return {power_of_two(n.a), power_of_two(n.b)}; }
-inline void store_biased(lanes x, std::uint8_t* p, std::uint32_t n) {
+inline void store_halves(lanes x, half* p) {
+  constexpr int mode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  auto* eight = reinterpret_cast<__m128i*>(p);
+  _mm_storeu_si128(eight, _mm256_cvtps_ph(x.a, mode));
+  _mm_storeu_si128(eight + 1, _mm256_cvtps_ph(x.b, mode));
+}
+inline void store_biased(lanes x, std::uint8_t* p) {
   const __m256i bias = _mm256_set1_epi32(128);
   const __m256i low = _mm256_add_epi32(_mm256_cvtps_epi32(x.a), bias);
   const __m256i high = _mm256_add_epi32(_mm256_cvtps_epi32(x.b), bias);
   alignas(32) std::int32_t whole[lane_count];
   _mm256_store_si256(reinterpret_cast<__m256i*>(whole), low);
   _mm256_store_si256(reinterpret_cast<__m256i*>(whole + 8), high);
-  for (std::uint32_t i = 0; i < n; ++i) p[i] = static_cast<std::uint8_t>(whole[i]);
+  for (std::uint32_t i = 0; i < lane_count; ++i) p[i] = static_cast<std::uint8_t>(whole[i]);
 }
 inline float sum(lanes x) {
   const __m256 eight = _mm256_add_ps(x.a, x.b);
@@ -154,9 +164,13 @@ struct lanes {
     for (std::uint32_t i = 0; i < n; ++i) r.v[i] = p[i];
     return r;
   }
-  static lanes load(const std::int8_t* p) {
+  static lanes load(const half* p) {
     lanes r;
-    for (std::uint32_t i = 0; i < lane_count; ++i) r.v[i] = static_cast<float>(p[i]);
+    for (std::uint32_t i = 0; i < lane_count; ++i) {
+      _Float16 narrow;
+      std::memcpy(&narrow, p + i, sizeof narrow);
+      r.v[i] = static_cast<float>(narrow);
+    }
     return r;
   }
   void store(float* p) const { store(p, lane_count); }
@@ -209,8 +223,14 @@ inline lanes power_of_two(lanes n) {
     return f;
   });
 }
-inline void store_biased(lanes a, std::uint8_t* p, std::uint32_t n) {
-  for (std::uint32_t i = 0; i < n; ++i)
+inline void store_halves(lanes a, half* p) {
+  for (std::uint32_t i = 0; i < lane_count; ++i) {
+    const auto narrow = static_cast<_Float16>(a.v[i]);
+    std::memcpy(p + i, &narrow, sizeof narrow);
+  }
+}
+inline void store_biased(lanes a, std::uint8_t* p) {
+  for (std::uint32_t i = 0; i < lane_count; ++i)
     p[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(a.v[i]) + 128);
 }
 inline float sum(lanes a) {
@@ -232,6 +252,12 @@ inline void over_lanes(std::uint32_t n, F&& f) {
 inline lanes load_some(const float* p, std::uint32_t n) {
   return n == lane_count ? lanes::load(p) : lanes::load(p, n);
 }
+inline lanes load_some(const half* p, std::uint32_t n) {
+  if (n == lane_count) return lanes::load(p);
+  half some[lane_count] = {};
+  std::memcpy(some, p, n * sizeof(half));
+  return lanes::load(some);
+}
 inline void store_some(lanes v, float* p, std::uint32_t n) {
   if (n == lane_count)
     v.store(p);
@@ -240,11 +266,12 @@ inline void store_some(lanes v, float* p, std::uint32_t n) {
 }
 
 inline float largest(lanes a) {
-  float all[lane_count];
+  alignas(64) float all[lane_count];
   a.store(all);
-  float m = all[0];
-  for (std::uint32_t i = 1; i < lane_count; ++i) m = all[i] > m ? all[i] : m;
-  return m;
+  for (std::uint32_t half = lane_count / 2; half > 0; half /= 2)
+    for (std::uint32_t i = 0; i < half; ++i)
+      all[i] = all[i + half] > all[i] ? all[i + half] : all[i];
+  return all[0];
 }
 
 /// exp by range reduction x = n ln2 + r and Cephes' polynomial of degree 5 on r (relative error

@@ -63,33 +63,17 @@ void exponential_row(const float* x, std::uint32_t n, float* out) {
   });
 }
 
-void dequantise_row(const std::int8_t* w, float scale, std::uint32_t n, float* out) {
-  const lanes s = lanes::all(scale);
-  std::uint32_t i = 0;
-  for (; i + lane_count <= n; i += lane_count) (lanes::load(w + i) * s).store(out + i);
-  for (; i < n; ++i) out[i] = static_cast<float>(w[i]) * scale;
+void to_halves(const float* x, std::uint32_t n, half* out) {
+  over_lanes(n, [&](std::uint32_t i, std::uint32_t count) {
+    half some[lane_count];
+    store_halves(load_some(x + i, count), some);
+    std::memcpy(out + i, some, count * sizeof(half));
+  });
 }
 
-/// Largest magnitude of the ordinary inputs: outliers are left out by looking them up, since there
-/// are few.
-float ordinary_magnitude(const float* x, const linear_s8& shape, float* outliers) {
-  // A row is at most a few thousand floats: copying it is cheaper than a mask for each channel.
-  lanes most = lanes::all(0);
-  std::uint32_t j = 0;
-  over_lanes(shape.in, [&](std::uint32_t i, std::uint32_t count) {
-    lanes v = magnitude(load_some(x + i, count));
-    if (j < shape.hi && shape.hi_index[j] < i + count) {
-      float some[lane_count];
-      v.store(some);
-      for (; j < shape.hi && shape.hi_index[j] < i + count; ++j) {
-        outliers[j] = x[shape.hi_index[j]];
-        some[shape.hi_index[j] - i] = 0;
-      }
-      v = lanes::load(some);
-    }
-    most = max(v, most);
-  });
-  return largest(most);
+void dequantise_row(const linear_s8& w, std::uint32_t o, float factor, float* out) {
+  const float scale = w.scale[o] * factor;
+  for (std::uint32_t k = 0; k < w.in; ++k) out[k] = static_cast<float>(w.tiles[w.at(o, k)]) * scale;
 }
 
 float magnitude_of(const float* x, std::uint32_t n) {
@@ -100,36 +84,96 @@ float magnitude_of(const float* x, std::uint32_t n) {
   return largest(most);
 }
 
-/// Outlier q = 128 hi + lo with lo in [-64, 63]: the low part overwrites the byte of the ordinary
+/// Bytes of up to sixteen inputs from `i` on, to their groups.
+void store_inputs(lanes whole, std::uint8_t* row, std::uint32_t i, std::uint32_t count) {
+  std::uint8_t bytes[lane_count];
+  store_biased(whole, bytes);
+  std::uint8_t* to = row + std::size_t{i} / group_inputs * panel_bytes;
+  for (std::uint32_t k = 0; k < count; k += group_inputs, to += panel_bytes)
+    std::memcpy(to, bytes + k, group_inputs);
+}
+
+/// Outlier q = 128 hi + lo with lo in [-64, 64]: the low part overwrites the byte of the ordinary
 /// pass.
 void split_outliers(const linear_s8& shape, const float* outliers, float inverse, std::uint8_t* lo,
                     std::uint8_t* hi) {
-  for (std::uint32_t j = 0; j < shape.hi; ++j) {
-    const float scaled = outliers[j] * inverse;
-    const float bounded = scaled > -16256.0f ? (scaled < 16256.0f ? scaled : 16256.0f) : -16256.0f;
-    const auto q = static_cast<std::int32_t>(std::nearbyint(bounded));
-    const std::int32_t high = (q + 64) >> 7;
-    hi[j] = static_cast<std::uint8_t>(high + 128);
-    lo[shape.hi_index[j]] = static_cast<std::uint8_t>(q - high * 128 + 128);
-  }
+  const lanes factor = lanes::all(inverse), most = lanes::all(16256.0f),
+              least = lanes::all(-16256.0f);
+  over_lanes(shape.hi, [&](std::uint32_t j, std::uint32_t count) {
+    const lanes q = nearest(min(max(load_some(outliers + j, count) * factor, least), most));
+    const lanes high = nearest(q * lanes::all(1.0f / 128));
+    store_inputs(high, hi, j, count);
+    std::uint8_t low[lane_count];
+    store_biased(fma(high, lanes::all(-128.0f), q), low);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const std::uint32_t k = shape.hi_index[j + i];
+      lo[std::size_t{k} / group_inputs * panel_bytes + k % group_inputs] = low[i];
+    }
+  });
 }
 
-void quantise(const float* x, const linear_s8& shape, const quantised_rows& to, std::size_t row) {
-  float outliers[hi_columns_max];
-  const float ordinary = ordinary_magnitude(x, shape, outliers) / 127.0f;
-  const float outlying = magnitude_of(outliers, shape.hi) / (127.0f * 128.0f);
-  const float scale = ordinary > outlying ? ordinary : outlying;
+/// Sets the outliers' inputs aside while the ordinary ones are measured and quantised.
+class outliers_aside {
+ public:
+  outliers_aside(float* x, const linear_s8& shape) : x_(x), shape_(shape) {
+    for (std::uint32_t j = 0; j < shape.hi; ++j) {
+      values[j] = x[shape.hi_index[j]];
+      x[shape.hi_index[j]] = 0;
+    }
+  }
+  ~outliers_aside() {
+    for (std::uint32_t j = 0; j < shape_.hi; ++j) x_[shape_.hi_index[j]] = values[j];
+  }
+  outliers_aside(const outliers_aside&) = delete;
+  outliers_aside& operator=(const outliers_aside&) = delete;
+  float values[hi_columns_max];
+
+ private:
+  float* x_;
+  const linear_s8& shape_;
+};
+
+/// Every input with high bits: q = 2^shift hi + lo.
+void quantise_whole(const float* x, const linear_s8& shape, const quantised_rows& to,
+                    std::size_t row) {
+  const float step = static_cast<float>(1u << shape.hi_shift), largest_q = 127.0f * step;
+  const float scale = magnitude_of(x, shape.in) / largest_q;
   const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
-  std::uint8_t* lo = to.lo + row * to.lo_stride;
-  const lanes factor = lanes::all(inverse), most = lanes::all(127.0f), least = lanes::all(-127.0f);
-  lanes poison =
-      lanes::all(0);  // bytes cannot be NaN, so a row that overflowed says so by its scale
+  const lanes factor = lanes::all(inverse), most = lanes::all(largest_q),
+              least = lanes::all(-largest_q);
+  std::uint8_t *lo = to.lo_row(row), *hi = to.hi_row(row);
+  lanes poison = lanes::all(0);
   over_lanes(shape.in, [&](std::uint32_t i, std::uint32_t count) {
     const lanes v = load_some(x + i, count);
     poison = fma(v, lanes::all(0), poison);
-    store_biased(nearest(min(max(v * factor, least), most)), lo + i, count);
+    const lanes q = nearest(min(max(v * factor, least), most));
+    const lanes high = nearest(q * lanes::all(1.0f / step));
+    store_inputs(high, hi, i, count);
+    store_inputs(fma(high, lanes::all(-step), q), lo, i, count);
   });
-  split_outliers(shape, outliers, inverse, lo, to.hi + row * to.hi_stride);
+  to.scale[row] = scale + sum(poison);
+}
+
+void quantise(float* x, const linear_s8& shape, const quantised_rows& to, std::size_t row) {
+  if (shape.whole()) return quantise_whole(x, shape, to, row);
+  const outliers_aside outliers(x, shape);
+  const float ordinary = magnitude_of(x, shape.in) / 127.0f;
+  const float outlying = magnitude_of(outliers.values, shape.hi) / (127.0f * 128.0f);
+  const float scale = ordinary > outlying ? ordinary : outlying;
+  const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
+  std::uint8_t* lo = to.lo_row(row);
+  const lanes factor = lanes::all(inverse), most = lanes::all(127.0f), least = lanes::all(-127.0f);
+  // bytes cannot be NaN, so a row that overflowed says so by its scale
+  lanes poison = lanes::all(0);
+  over_lanes(shape.hi, [&](std::uint32_t j, std::uint32_t count) {
+    poison = fma(load_some(outliers.values + j, count), lanes::all(0), poison);
+  });
+  over_lanes(shape.in, [&](std::uint32_t i, std::uint32_t count) {
+    const lanes v = load_some(x + i, count);
+    poison = fma(v, lanes::all(0), poison);
+    store_inputs(nearest(min(max(v * factor, least), most)), lo, i, count);
+  });
+  split_outliers(shape, outliers.values, inverse, lo, to.hi_row(row));
   to.scale[row] = scale + sum(poison);
 }
 

@@ -138,7 +138,7 @@ void sync_folder(const std::filesystem::path& folder) {
 }  // namespace
 
 std::string base_file_name(const std::string& digest, precision p) {
-  return digest + (p == precision::f32 ? "-f32-v3.base" : "-int8-v3.base");
+  return digest + (p == precision::f32 ? "-f32-v4.base" : "-int8-v4.base");
 }
 
 result<void> write_base_file(const std::filesystem::path& path, const base_facts& facts,

@@ -22,18 +22,18 @@ class placer {
   std::uint64_t bytes_ = 0;
 };
 
-linear_weights place_linear(placer& at, precision p, std::uint32_t out, std::uint32_t in) {
+linear_weights place_linear(placer& at, precision p, std::uint32_t out, std::uint32_t in,
+                            std::uint32_t hi) {
   linear_weights l;
   l.s8.in = in;
   l.s8.out = out;
-  const auto size = std::uint64_t{out} * in;
   if (p == precision::f32) {
-    l.f32 = at.place<float>(size);
+    l.f32 = at.place<float>(std::uint64_t{out} * in);
     return l;
   }
-  l.s8.hi = outlier_columns(in);
-  l.s8.w = at.place<std::int8_t>(size);
-  l.s8.w_hi = at.place<std::int8_t>(std::uint64_t{out} * l.s8.hi);
+  l.s8.hi = hi;
+  if (l.s8.whole()) l.s8.hi_shift = whole_shift(in);
+  l.s8.tiles = at.place<std::int8_t>(l.s8.tiles_count() * l.s8.tile_bytes());
   l.s8.hi_index = at.place<std::uint32_t>(l.s8.hi);
   l.s8.scale = at.place<float>(out);
   l.s8.correction = at.place<std::int32_t>(out);
@@ -91,12 +91,15 @@ base_weights bind_weights(const model_shape& shape, precision p, const std::uint
       if (const auto size = v.size(shape); size > 0) layer.*v.at = at.place<float>(size);
     for (std::size_t m = 0; m < matrices_count; ++m) {
       const auto [out, in] = product_shape(shape, static_cast<matrix>(m));
-      layer.products[m] = place_linear(at, p, out, in);
+      // The outliers of `down` change with the token, so all its inputs get high bits.
+      const bool whole = static_cast<matrix>(m) == matrix::down;
+      layer.products[m] = place_linear(at, p, out, in, whole ? in : outlier_columns(in));
     }
   }
   w.output_norm = at.place<float>(shape.hidden);
-  w.embedding = place_linear(at, p, shape.vocab, shape.hidden);
-  w.head = shape.tied_embeddings ? w.embedding : place_linear(at, p, shape.vocab, shape.hidden);
+  const std::uint32_t hi = outlier_columns(shape.hidden);
+  w.embedding = place_linear(at, p, shape.vocab, shape.hidden, hi);
+  w.head = shape.tied_embeddings ? w.embedding : place_linear(at, p, shape.vocab, shape.hidden, hi);
   bytes = at.bytes();
   return w;
 }

@@ -66,7 +66,7 @@ outlier_channels calibrate(std::shared_ptr<const packed_base> f32) {
   const auto& s = f32->shape();
   const std::uint32_t count = std::min(calibration_tokens, s.context);
   const auto tokens = random_tokens(count, s.vocab);
-  private_pages pages(s, count);
+  private_pages pages(s, f32->precision(), count);
   recorder seen(s.layers);
   decoder forward(f32, 1, count, &seen);
   segment all{tokens, 0, pages.table(), nullptr, false, true};

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::uint32_t product_grain =
     16;  // outputs: one cache line of floats, so that no two threads write one line
+constexpr std::uint32_t rows_of_member_min = 12;  // below, reading the weights is what takes long
 constexpr std::uint32_t attention_rows =
     32;  // query rows of one attention item: enough items to share out
 std::size_t padded(std::size_t n) {
@@ -21,13 +22,14 @@ std::size_t padded(std::size_t n) {
 
 }  // namespace
 
-private_pages::private_pages(const model_shape& s, std::uint32_t tokens) {
+private_pages::private_pages(const model_shape& s, precision p, std::uint32_t tokens) {
+  kv_.halves = kv_halves(p);
   kv_.layers = s.layers;
   kv_.kv_heads = s.kv_heads;
   kv_.head_dim = s.head_dim;
   kv_.block_tokens = block_positions;
   kv_.blocks = (tokens + block_positions - 1) / block_positions;
-  storage_.assign(kv_.block_floats() * kv_.blocks * s.layers, 0.0f);
+  storage_.assign(kv_.bytes(), 0);
   kv_.data = storage_.data();
   for (std::uint32_t b = 0; b < kv_.blocks; ++b) table_.push_back(b);
 }
@@ -61,17 +63,16 @@ decoder::decoder(std::shared_ptr<const packed_base> b, std::uint32_t threads,
   wide_.resize(rows_max * wide_stride_);
   places_.reserve(rows_max);
   output_rows_.reserve(rows_max);
-  const std::uint32_t hi = outlier_columns(in_most);
-  quantised_.lo_stride = padded(in_most);
-  quantised_.hi_stride = padded(hi);
-  quantised_bytes_.resize(rows_max * (quantised_.lo_stride + quantised_.hi_stride));
-  quantised_scales_.resize(rows_max + block_positions);  // whole vectors of scales are read
+  const std::uint32_t hi = std::max(s.ffn, outlier_columns(in_most));
+  const std::size_t panels = (rows_max + panel_rows - 1) / panel_rows;
+  quantised_.lo_stride = panel_rows * padded(in_most);
+  quantised_.hi_stride = panel_rows * padded(hi);
+  quantised_bytes_.resize(panels * (quantised_.lo_stride + quantised_.hi_stride));
+  quantised_scales_.resize(rows_max);
   quantised_.lo = quantised_bytes_.data();
-  quantised_.hi = quantised_.lo + rows_max * quantised_.lo_stride;
+  quantised_.hi = quantised_.lo + panels * quantised_.lo_stride;
   quantised_.scale = quantised_scales_.data();
-  scratch_stride_ =
-      padded(std::max(gemm_scratch_bytes(in_most, hi),
-                      sizeof(float) * attention_scratch_floats(s.context, s.head_dim)));
+  scratch_stride_ = padded(sizeof(float) * attention_scratch_floats(s.context, s.head_dim));
   scratch_.resize(scratch_stride_ * threads_);
 }
 
@@ -139,10 +140,30 @@ std::span<const float> decoder::forward(std::span<const segment> segments, const
   return {logits_.data(), std::size_t{outputs_} * shape().vocab};
 }
 
+/// Whether the team divides so many rows, so that each member's share keeps its vectors full. It
+/// then needs neither to meet nor to pass rows from core to core, but each reads all weights.
+static bool by_rows(std::uint32_t rows, std::uint32_t members) {
+  return rows >= rows_of_member_min * members;
+}
+
+static std::pair<std::uint32_t, std::uint32_t> rows_of(const member& me, std::uint32_t rows) {
+  return me.part(rows, by_rows(rows, me.members) ? panel_rows : 1);
+}
+
+decoder::share decoder::share_of(const member& me, std::uint32_t rows, std::uint32_t outs) {
+  if (by_rows(rows, me.members)) {
+    const auto [first, last] = rows_of(me, rows);
+    return {first, last, 0, outs};
+  }
+  const auto [first, last] = me.part(outs, product_grain);
+  return {0, rows, first, last};
+}
+
 void decoder::run(const member& me, std::span<const segment> segments, const kv_pages& kv) {
-  const auto [first, last] = me.part(rows_, 1);
+  const auto [first, last] = rows_of(me, rows_);
   for (std::uint32_t r = first; r < last; ++r) embed(r);
   for (std::uint32_t l = 0; l < shape().layers; ++l) run_layer(me, l, segments, kv);
+  me.meet();
   head(me);
 }
 
@@ -150,42 +171,50 @@ void decoder::run_layer(const member& me, std::uint32_t layer, std::span<const s
                         const kv_pages& kv) {
   const auto& s = shape();
   const auto& w = weights_.layers[layer];
-  const auto [first, last] = me.part(rows_, 1);
-  const auto for_rows = [&, first = first, last = last](auto&& f) {
+  const bool together = !by_rows(rows_, me.members);  // on the same rows
+  const auto meet = [&] {
+    if (together) me.meet();
+  };
+  const auto for_rows = [&](auto&& f) {
+    const auto [first, last] = rows_of(me, rows_);
     for (std::uint32_t r = first; r < last; ++r) f(r, segments[places_[r].segment]);
-    me.meet();
   };
   for_rows([&](std::uint32_t r, const segment& of) {
     kernels_.rms_norm(residual(r), w.attention_norm, s.hidden, s.norm_epsilon, input(r));
     prepare_row(layer, matrix::qkv, r, input(r), of);
   });
+  meet();
   product(me, layer, matrix::qkv, segments);
-  me.meet();
+  meet();
   for_rows([&](std::uint32_t r, const segment& of) {
     turn_queries_keys(layer, r);
     keep_keys_values(layer, r, of, kv);
   });
+  me.meet();
   attention(me, layer, segments, kv);
   me.meet();
   for_rows(
       [&](std::uint32_t r, const segment& of) { prepare_row(layer, matrix::o, r, input(r), of); });
+  meet();
   product(me, layer, matrix::o, segments);
   add_residual(me, w.post_attention_norm);
-  me.meet();
+  meet();
   for_rows([&](std::uint32_t r, const segment& of) {
     kernels_.rms_norm(residual(r), w.ffn_norm, s.hidden, s.norm_epsilon, input(r));
     prepare_row(layer, matrix::gate_up, r, input(r), of);
   });
+  meet();
   product(me, layer, matrix::gate_up, segments);
-  me.meet();
+  meet();
   const auto gate = s.gate == gate_kind::silu ? kernels_.swiglu : kernels_.geglu;
   for_rows([&](std::uint32_t r, const segment& of) {
     gate(wide(r), wide(r) + s.ffn, s.ffn, input(r));
     prepare_row(layer, matrix::down, r, input(r), of);
   });
+  meet();
   product(me, layer, matrix::down, segments);
   add_residual(me, w.post_ffn_norm);
-  me.meet();
+  meet();
 }
 
 void decoder::embed(std::uint32_t row) {
@@ -194,12 +223,11 @@ void decoder::embed(std::uint32_t row) {
   const auto token = static_cast<std::size_t>(places_[row].token);
   const float factor = shape().embedding_scale;
   if (e.f32 == nullptr)
-    return kernels_.dequantise_row(e.s8.w + token * n, e.s8.scale[token] * factor, n,
-                                   residual(row));
+    return kernels_.dequantise_row(e.s8, static_cast<std::uint32_t>(token), factor, residual(row));
   for (std::uint32_t i = 0; i < n; ++i) residual(row)[i] = e.f32[token * n + i] * factor;
 }
 
-void decoder::prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, const float* x,
+void decoder::prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, float* x,
                           const segment& s) {
   const auto& w = weights_.layers[layer].of(m);
   if (observer_ != nullptr) observer_->layer_input(layer, m, x, w.s8.in);
@@ -217,19 +245,31 @@ void decoder::prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, cons
 void decoder::product(const member& me, std::uint32_t layer, matrix m,
                       std::span<const segment> segments) {
   const auto& w = weights_.layers[layer].of(m);
-  const auto [first, last] = me.part(w.s8.out, product_grain);
-  if (w.f32 != nullptr) {
-    product_f32(input(0), input_stride_, rows_, w.s8.in, w.f32, first, last, wide(0), wide_stride_);
-  } else {
-    kernels_.gemm(quantised_, rows_, w.s8, first, last, wide_.data(), wide_stride_,
-                  scratch_.data() + me.index * scratch_stride_);
-  }
-  add_lora(layer, m, first, last, segments);
+  const share part = share_of(me, rows_, w.s8.out);
+  multiply(w, part, wide(0), wide_stride_);
+  add_lora(layer, m, part, segments);
 }
 
-void decoder::add_lora(std::uint32_t layer, matrix m, std::uint32_t first, std::uint32_t last,
+/// Prepared rows times weights.
+void decoder::multiply(const linear_weights& w, const share& part, float* to,
+                       std::size_t to_stride) {
+  const auto [first_row, last_row, first, last] = part;
+  to += first_row * to_stride;
+  if (w.f32 != nullptr)
+    return product_f32(input(first_row), input_stride_, last_row - first_row, w.s8.in, w.f32, first,
+                       last, to, to_stride);
+  const std::uint32_t panel = first_row / panel_rows;
+  quantised_rows rows = quantised_;
+  rows.lo += panel * rows.lo_stride;
+  rows.hi += panel * rows.hi_stride;
+  rows.scale += first_row;
+  kernels_.gemm(rows, last_row - first_row, w.s8, first, last, to, to_stride);
+}
+
+void decoder::add_lora(std::uint32_t layer, matrix m, const share& part,
                        std::span<const segment> segments) {
-  for (std::uint32_t r = 0; r < rows_; ++r) {
+  const auto [first_row, last_row, first, last] = part;
+  for (std::uint32_t r = first_row; r < last_row; ++r) {
     const adapter* with = segments[places_[r].segment].with;
     const float* t = lora(r);
     for (const auto& slot : slots(m)) {
@@ -247,17 +287,17 @@ void decoder::add_lora(std::uint32_t layer, matrix m, std::uint32_t first, std::
   }
 }
 
+/// Adds the outputs that this member has just computed, or whole rows where a norm comes before.
 void decoder::add_residual(const member& me, const float* post_norm) {
   const std::uint32_t n = shape().hidden;
   if (post_norm == nullptr) {
-    const auto [first, last] =
-        me.part(n, product_grain);  // the outputs that this member has just computed
-    for (std::uint32_t r = 0; r < rows_; ++r)
+    const auto [first_row, last_row, first, last] = share_of(me, rows_, n);
+    for (std::uint32_t r = first_row; r < last_row; ++r)
       kernels_.add(wide(r) + first, last - first, residual(r) + first);
     return;
   }
-  me.meet();  // a norm needs the whole row
-  const auto [first, last] = me.part(rows_, 1);
+  if (!by_rows(rows_, me.members)) me.meet();  // a norm needs the whole row
+  const auto [first, last] = rows_of(me, rows_);
   for (std::uint32_t r = first; r < last; ++r) {
     kernels_.rms_norm(wide(r), post_norm, n, shape().norm_epsilon, wide(r));
     kernels_.add(wide(r), n, residual(r));
@@ -283,22 +323,37 @@ void decoder::turn_queries_keys(std::uint32_t layer, std::uint32_t row) {
   each(s.kv_heads, w.v_bias, nullptr, false);
 }
 
+/// One position's keys or values of all heads into their block's pages; keys lie across.
+template <class Number>
+void decoder::keep(const Number* from, std::uint8_t* block, std::uint32_t at, bool across) const {
+  const auto& m = shape();
+  auto* page = reinterpret_cast<Number*>(block);
+  for (std::uint32_t h = 0; h < m.kv_heads; ++h) {
+    if (across)
+      for (std::uint32_t d = 0; d < m.head_dim; ++d) page[d * block_positions + at] = from[d];
+    else
+      std::memcpy(page + std::size_t{at} * m.head_dim, from, m.head_dim * sizeof(Number));
+    from += m.head_dim;
+    page += std::size_t{block_positions} * m.head_dim;
+  }
+}
+
 void decoder::keep_keys_values(std::uint32_t layer, std::uint32_t row, const segment& s,
                                const kv_pages& kv) {
   const auto& m = shape();
   const auto [segment_index, position, token] = places_[row];
-  const float* k = wide(row) + m.heads * m.head_dim;
+  float* k = wide(row) + m.heads * m.head_dim;
   const float* v = k + m.kv_heads * m.head_dim;
   const std::uint32_t block = s.blocks[position / block_positions], at = position % block_positions;
-  float* keys = kv.keys(layer, block);
-  float* values = kv.values(layer, block);
-  for (std::uint32_t h = 0; h < m.kv_heads; ++h) {
-    const std::size_t page = std::size_t{h} * block_positions * m.head_dim,
-                      from = std::size_t{h} * m.head_dim;
-    for (std::uint32_t d = 0; d < m.head_dim; ++d)
-      keys[page + d * block_positions + at] = k[from + d];
-    std::memcpy(values + page + at * m.head_dim, v + from, m.head_dim * sizeof(float));
+  if (!kv.halves) {
+    keep(k, kv.keys(layer, block), at, true);
+    return keep(v, kv.values(layer, block), at, false);
   }
+  // k and v lie side by side; rounded in place, as nobody reads them again
+  auto* halves = reinterpret_cast<half*>(k);
+  kernels_.to_halves(k, 2 * m.kv_heads * m.head_dim, halves);
+  keep(halves, kv.keys(layer, block), at, true);
+  keep(halves + m.kv_heads * m.head_dim, kv.values(layer, block), at, false);
 }
 
 void decoder::attention(const member& me, std::uint32_t layer, std::span<const segment> segments,
@@ -310,7 +365,8 @@ void decoder::attention(const member& me, std::uint32_t layer, std::span<const s
     const auto& item = items_[i];
     const auto& s = segments[item.segment];
     const std::size_t head = std::size_t{item.kv_head} * group * m.head_dim;
-    const std::size_t page = std::size_t{item.kv_head} * block_positions * m.head_dim;
+    const std::size_t page =
+        std::size_t{item.kv_head} * block_positions * m.head_dim * kv.number_bytes();
     attention_task task;
     task.q = wide(item.first) + head;
     task.out = input(item.first) + head;
@@ -324,7 +380,8 @@ void decoder::attention(const member& me, std::uint32_t layer, std::span<const s
     task.blocks = s.blocks.data();
     task.keys = kv.keys(layer, 0) + page;
     task.values = kv.values(layer, 0) + page;
-    task.block_stride = kv.block_floats();
+    task.block_stride = kv.block_numbers();
+    task.halves = kv.halves;
     task.scratch = reinterpret_cast<float*>(scratch_.data() + me.index * scratch_stride_);
     kernels_.attend(task);
   }
@@ -343,12 +400,7 @@ void decoder::head(const member& me) {
     if (w.f32 == nullptr) kernels_.quantise(input(i), w.s8, quantised_, i);
   }
   me.meet();
-  const auto [first, last] = me.part(s.vocab, product_grain);
-  if (w.f32 == nullptr)
-    return kernels_.gemm(quantised_, outputs_, w.s8, first, last, logits_.data(), s.vocab,
-                         scratch_.data() + me.index * scratch_stride_);
-  product_f32(input(0), input_stride_, outputs_, s.hidden, w.f32, first, last, logits_.data(),
-              s.vocab);
+  multiply(w, share_of(me, outputs_, s.vocab), logits_.data(), s.vocab);
 }
 
 }  // namespace collm::engine

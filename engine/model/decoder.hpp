@@ -1,8 +1,9 @@
 // The decoder over a packed base: rows in, logits out. One for all architectures: what a model
 // lacks (a bias, a norm, a window) is a null pointer or a zero in its weights and shape. One thread
-// calls forward(); inside, a team of OpenMP threads walks the layers together and meets after each
-// phase. Row-wise phases (norm, quantisation, LoRA's A) are divided by rows, products (with LoRA's
-// B) by outputs, attention by (segment, KV head, rows).
+// calls forward(); inside, a team of OpenMP threads walks the layers together. Many rows are
+// divided among the team, which then meets around attention only; of few rows, each member computes
+// its part of every product's outputs, and the team meets after each phase. Attention is divided by
+// (segment, KV head, rows).
 #pragma once
 
 #include <vector>
@@ -26,12 +27,12 @@ class input_observer {
 /// KV storage for one sequence, for passes outside a serving engine.
 class private_pages {
  public:
-  private_pages(const model_shape& shape, std::uint32_t tokens);
+  private_pages(const model_shape& shape, precision p, std::uint32_t tokens);
   const kv_pages& kv() const { return kv_; }
   std::span<const std::uint32_t> table() const { return table_; }
 
  private:
-  std::vector<float> storage_;
+  std::vector<std::uint8_t> storage_;
   std::vector<std::uint32_t> table_;
   kv_pages kv_;
 };
@@ -53,6 +54,10 @@ class decoder final : public model {
     std::uint32_t segment, position;
     std::int32_t token;
   };
+  /// What one member computes of a product.
+  struct share {
+    std::uint32_t first_row, last_row, first_out, last_out;
+  };
   /// Rows of one segment, and the query rows of one attention item.
   struct attention_item {
     std::uint32_t segment, kv_head, first, rows;
@@ -64,15 +69,18 @@ class decoder final : public model {
   void run_layer(const member& me, std::uint32_t layer, std::span<const segment> segments,
                  const kv_pages& kv);
   void embed(std::uint32_t row);
-  void prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, const float* x,
-                   const segment& s);
+  void prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, float* x, const segment& s);
   void product(const member& me, std::uint32_t layer, matrix m, std::span<const segment> segments);
-  void add_lora(std::uint32_t layer, matrix m, std::uint32_t first, std::uint32_t last,
+  void multiply(const linear_weights& w, const share& part, float* to, std::size_t to_stride);
+  void add_lora(std::uint32_t layer, matrix m, const share& part,
                 std::span<const segment> segments);
   void add_residual(const member& me, const float* post_norm);
   void turn_queries_keys(std::uint32_t layer, std::uint32_t row);
+  static share share_of(const member& me, std::uint32_t rows, std::uint32_t outs);
   void keep_keys_values(std::uint32_t layer, std::uint32_t row, const segment& s,
                         const kv_pages& kv);
+  template <class Number>
+  void keep(const Number* from, std::uint8_t* block, std::uint32_t at, bool across) const;
   void attention(const member& me, std::uint32_t layer, std::span<const segment> segments,
                  const kv_pages& kv);
   void head(const member& me);

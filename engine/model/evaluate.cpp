@@ -51,7 +51,7 @@ result<double> cross_entropy(const base& b, const std::vector<std::int32_t>& tok
   // it.
   const std::shared_ptr<const packed_base> held(std::shared_ptr<void>(), &packed(b));
   decoder forward(held, 1, rows_at_once);
-  const private_pages pages(s, window);
+  const private_pages pages(s, b.precision(), window);
   double total = 0;
   std::size_t predicted = 0;
   const std::span all(tokens);

@@ -12,19 +12,26 @@
 
 namespace collm::engine {
 
-/// Paged keys and values, f32. Storage of one engine. Layout: [layer][block][k or v][kv_head], then
-/// values [block_tokens][head_dim] but keys [head_dim][block_tokens]: a block's scores are vectors
-/// over its positions. block_tokens is 16, one lane each. Values of positions never written must be
-/// finite (zero the storage once).
+/// Whether a base of this precision keeps its keys and values in half precision.
+inline bool kv_halves(precision p) { return p == precision::int8; }
+
+/// Paged keys and values, numbers of float or half. Storage of one engine. Layout:
+/// [layer][block][k or v][kv_head], then values [block_tokens][head_dim] but keys
+/// [head_dim][block_tokens]: a block's scores are vectors over its positions. block_tokens is 16,
+/// one lane each. Values of positions never written must be finite (zero the storage once).
 struct kv_pages {
-  float* data = nullptr;
+  std::uint8_t* data = nullptr;
+  bool halves = false;
   std::uint32_t layers = 0, blocks = 0, kv_heads = 0, block_tokens = 16, head_dim = 0;
-  std::size_t block_floats() const { return std::size_t{2} * kv_heads * block_tokens * head_dim; }
-  float* keys(std::uint32_t layer, std::uint32_t block) const {
-    return data + (std::size_t{layer} * blocks + block) * block_floats();
+  std::size_t number_bytes() const { return halves ? 2 : 4; }
+  /// Numbers of one block in one layer.
+  std::size_t block_numbers() const { return std::size_t{2} * kv_heads * block_tokens * head_dim; }
+  std::uint64_t bytes() const { return number_bytes() * block_numbers() * blocks * layers; }
+  std::uint8_t* keys(std::uint32_t layer, std::uint32_t block) const {
+    return data + (std::size_t{layer} * blocks + block) * block_numbers() * number_bytes();
   }
-  float* values(std::uint32_t layer, std::uint32_t block) const {
-    return keys(layer, block) + block_floats() / 2;
+  std::uint8_t* values(std::uint32_t layer, std::uint32_t block) const {
+    return keys(layer, block) + block_numbers() / 2 * number_bytes();
   }
 };
 

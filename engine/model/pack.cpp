@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <set>
 
 #include "engine/model/calibrate.hpp"
@@ -129,24 +130,26 @@ void quantise_weights(const float* row, const linear_s8& to, std::uint32_t o) {
   float most = 0;
   for (std::uint32_t k = 0; k < to.in; ++k) most = std::max(most, std::fabs(row[k]));
   const float scale = most / 127.0f, inverse = most > 0 ? 127.0f / most : 0.0f;
-  auto* w = fill(to.w) + std::uint64_t{o} * to.in;
-  auto* w_hi = fill(to.w_hi) + std::uint64_t{o} * to.hi;
+  auto* w = fill(to.tiles);
   std::int32_t sum = 0, sum_hi = 0;
-  for (std::uint32_t k = 0; k < to.in; ++k) {
-    w[k] = static_cast<std::int8_t>(std::nearbyint(row[k] * inverse));
-    sum += w[k];
-  }
-  for (std::uint32_t j = 0; j < to.hi; ++j) {
-    w_hi[j] = w[to.hi_index[j]];
-    sum_hi += w_hi[j];
-  }
+  for (std::uint32_t k = 0; k < to.in; ++k)
+    sum += w[to.at(o, k)] = static_cast<std::int8_t>(std::nearbyint(row[k] * inverse));
+  for (std::uint32_t j = 0; j < to.hi; ++j)
+    sum_hi += w[to.at_hi(o, j)] = w[to.at(o, to.hi_index[j])];
   fill(to.scale)[o] = scale;
-  fill(to.correction)[o] = 128 * sum + 128 * 128 * sum_hi;
+  // Modulo 2^32, as the sums that it corrects.
+  fill(to.correction)[o] =
+      static_cast<std::int32_t>(128u * static_cast<std::uint32_t>(sum) +
+                                (128u << to.hi_shift) * static_cast<std::uint32_t>(sum_hi));
 }
 
 void quantise_linear(const linear_weights& from, const std::vector<std::uint32_t>& outliers,
                      const linear_s8& to) {
-  std::memcpy(fill(to.hi_index), outliers.data(), to.hi * sizeof(std::uint32_t));
+  auto* index = fill(to.hi_index);
+  if (to.whole())
+    std::iota(index, index + to.hi, 0u);
+  else
+    std::memcpy(index, outliers.data(), to.hi * sizeof(std::uint32_t));
   for (std::uint32_t o = 0; o < to.out; ++o)
     quantise_weights(from.f32 + std::uint64_t{o} * to.in, to, o);
 }

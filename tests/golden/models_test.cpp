@@ -39,7 +39,7 @@ class run {
  public:
   run(const base_ptr& b, adapter_ptr with, std::uint32_t threads = 1)
       : model_(model::make(b, threads, 512)),
-        pages_(b->shape(), 600),
+        pages_(b->shape(), b->precision(), 600),
         vocab_(b->shape().vocab),
         with_(std::move(with)) {}
 
@@ -128,7 +128,7 @@ TEST_P(tiny_golden, int8_rows_are_the_same_bytes_whole_in_chunks_and_beside_othe
   }
   EXPECT_EQ(whole, parts);
 
-  private_pages shared(b->shape(), 128);
+  private_pages shared(b->shape(), b->precision(), 128);
   const tokens noise(19, 5);
   const segment beside[] = {{noise, 0, shared.table().subspan(0, 4), nullptr, false, true},
                             {prompt, 0, shared.table().subspan(4, 4), with->get(), false, true}};

@@ -116,8 +116,8 @@ TEST(plan, refuses_a_budget_over_the_machines_memory) {
 
 TEST(plan, refuses_a_cache_that_holds_no_request) {
   EXPECT_EQ(fit("    - {name: edge-b, kvCache: 4Mi, gateway: {http: 127.0.0.1:8082}}\n"),
-            "c.yaml:8:31: spec.nodes[1].kvCache: 4Mi holds 91 tokens of this model; at least "
-            "11.2Mi (256 tokens)\n");
+            "c.yaml:8:31: spec.nodes[1].kvCache: 4Mi holds 182 tokens of this model; at least "
+            "5.6Mi (256 tokens)\n");
 }
 
 TEST(plan, refuses_an_adapter_by_the_name_of_the_bases_file) {
@@ -167,7 +167,7 @@ TEST(plan, says_which_requests_a_small_cache_cannot_take) {
   ASSERT_TRUE(check.plan) << problems_of(check);
   EXPECT_EQ(
       check.plan->notes,
-      std::vector<std::string>{"edge-b's KV cache holds 1456 tokens: longer requests are refused"});
+      std::vector<std::string>{"edge-b's KV cache holds 2912 tokens: longer requests are refused"});
 }
 
 /// A folder of its own that is gone afterwards.

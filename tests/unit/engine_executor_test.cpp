@@ -19,7 +19,7 @@ class executor_test : public ::testing::Test {
   static constexpr std::uint32_t block = 16;
   const base_ptr base_ = tiny::open_tiny(precision::int8);
   const std::uint64_t block_bytes_ =
-      2ull * 2 * 2 * block * 12 * sizeof(float);  // layers, k and v, heads, head_dim
+      2ull * 2 * 2 * block * 12 * 2;  // layers, k and v, heads, head_dim, half precision
 
   std::unique_ptr<executor> engine(std::uint32_t blocks = 40,
                                    std::uint32_t sequences_max = 8) const {

@@ -13,7 +13,7 @@ namespace collm::engine::naive {
 
 /// An int8 product with memory of its own.
 struct product {
-  std::vector<std::int8_t> w, w_hi;
+  std::vector<std::int8_t> w, tiles;  ///< w: [out, in]
   std::vector<std::uint32_t> index;
   std::vector<float> scale;
   std::vector<std::int32_t> correction;
@@ -27,28 +27,38 @@ inline product random_product(std::mt19937& random, std::uint32_t in, std::uint3
   p.w.resize(std::size_t{in} * out);
   for (auto& w : p.w) w = static_cast<std::int8_t>(byte(random));
   for (std::uint32_t j = 0; j < hi; ++j) p.index.push_back(j * in / hi);
+  p.view = {.in = in, .out = out, .hi = hi};
+  if (p.view.whole()) p.view.hi_shift = whole_shift(in);
+  p.tiles.resize(p.view.tiles_count() * p.view.tile_bytes());
+  p.correction.resize(std::size_t{p.view.tiles_count()} * tile_outputs);
+  p.scale.resize(p.correction.size());
   for (std::uint32_t o = 0; o < out; ++o) {
-    std::int32_t sum = 0;
-    for (std::uint32_t k = 0; k < in; ++k) sum += 128 * p.w[std::size_t{o} * in + k];
-    for (auto k : p.index) {
-      p.w_hi.push_back(p.w[std::size_t{o} * in + k]);
-      sum += 128 * 128 * p.w_hi.back();
+    const std::int8_t* row = p.w.data() + std::size_t{o} * in;
+    for (std::uint32_t k = 0; k < in; ++k) {
+      p.tiles[p.view.at(o, k)] = row[k];
+      p.correction[o] += 128 * row[k];
     }
-    p.correction.push_back(sum);
-    p.scale.push_back(0.001f * static_cast<float>(1 + o % 7));
+    for (std::uint32_t j = 0; j < hi; ++j) {
+      p.tiles[p.view.at_hi(o, j)] = row[p.index[j]];
+      p.correction[o] += (128 << p.view.hi_shift) * row[p.index[j]];
+    }
+    p.scale[o] = 0.001f * static_cast<float>(1 + o % 7);
   }
-  p.view = {
-      in, out, hi, p.w.data(), p.w_hi.data(), p.index.data(), p.scale.data(), p.correction.data()};
+  p.view.tiles = p.tiles.data();
+  p.view.hi_index = p.index.data();
+  p.view.scale = p.scale.data();
+  p.view.correction = p.correction.data();
   return p;
 }
 
 /// Quantised rows with memory of their own.
 struct activations {
-  activations(std::uint32_t rows, std::uint32_t in, std::uint32_t hi) : scales(rows + 16) {
-    view.lo_stride = (in + 63) / 64 * 64;
-    view.hi_stride = (hi + 63) / 64 * 64;
-    lo.assign(rows * view.lo_stride, 0xee);  // padding must not matter
-    hi_bytes.assign(rows * view.hi_stride, 0xdd);
+  activations(std::uint32_t rows, std::uint32_t in, std::uint32_t hi) : scales(rows) {
+    const std::size_t panels = (rows + panel_rows - 1) / panel_rows;
+    view.lo_stride = panel_rows * ((in + 63) / 64 * 64);
+    view.hi_stride = panel_rows * ((hi + 63) / 64 * 64);
+    lo.assign(panels * view.lo_stride, 0xee);  // padding must not matter
+    hi_bytes.assign(panels * view.hi_stride, 0xdd);
     view.lo = lo.data();
     view.hi = hi_bytes.data();
     view.scale = scales.data();
@@ -68,10 +78,12 @@ inline std::vector<float> random_floats(std::mt19937& random, std::size_t n, flo
 /// What a row's integers stand for: lo, plus 128 hi at the outliers.
 inline double activation(const activations& x, const linear_s8& w, std::uint32_t row,
                          std::uint32_t k) {
-  double q = static_cast<double>(x.lo[row * x.view.lo_stride + k]) - 128;
+  const auto byte = [](const std::uint8_t* of_row, std::uint32_t at) {
+    return static_cast<double>(of_row[at / group_inputs * panel_bytes + at % group_inputs]) - 128;
+  };
+  double q = byte(x.view.lo_row(row), k);
   for (std::uint32_t j = 0; j < w.hi; ++j)
-    if (w.hi_index[j] == k)
-      q += 128.0 * (static_cast<double>(x.hi_bytes[row * x.view.hi_stride + j]) - 128);
+    if (w.hi_index[j] == k) q += (1 << w.hi_shift) * byte(x.view.hi_row(row), j);
   return q * static_cast<double>(x.scales[row]);
 }
 

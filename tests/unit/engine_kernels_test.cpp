@@ -122,6 +122,7 @@ TEST(engine_kernels, quantised_rows_stand_for_their_floats_and_outliers_keep_15_
     const auto p = naive::random_product(random, in, 1, hi);
     auto x = random_floats(random, in);
     for (auto k : p.index) x[k] *= 50;
+    const auto before = x;
     activations rows(2, in, hi);
     (void)same_on_all_paths([&](const kernel_table& k) {
       k.quantise(x.data(), p.view, rows.view, 1);
@@ -130,6 +131,7 @@ TEST(engine_kernels, quantised_rows_stand_for_their_floats_and_outliers_keep_15_
         out.push_back(static_cast<float>(naive::activation(rows, p.view, 1, i)));
       return out;
     });
+    EXPECT_EQ(before, x);
     for (std::uint32_t i = 0; i < in; ++i)
       EXPECT_NEAR(naive::activation(rows, p.view, 1, i), x[i], rows.scales[1] * 0.5001)
           << in << " " << i;
@@ -139,12 +141,18 @@ TEST(engine_kernels, quantised_rows_stand_for_their_floats_and_outliers_keep_15_
 TEST(engine_kernels, a_row_of_zeros_quantises_to_zeros) {
   std::mt19937 random(4);
   const auto p = naive::random_product(random, 24, 1, 4);
-  const std::vector<float> x(24, 0.0f);
+  std::vector<float> x(24, 0.0f);
   activations rows(1, 24, 4);
   for (const auto* k : kernel_paths()) {
     k->quantise(x.data(), p.view, rows.view, 0);
     for (std::uint32_t i = 0; i < 24; ++i) EXPECT_EQ(0.0, naive::activation(rows, p.view, 0, i));
   }
+}
+
+void copy_row(const std::uint8_t* from, std::uint32_t groups, std::uint8_t* to) {
+  for (std::uint32_t g = 0; g < groups; ++g)
+    std::memcpy(to + std::size_t{g} * panel_bytes, from + std::size_t{g} * panel_bytes,
+                group_inputs);
 }
 
 struct gemm_shape {
@@ -158,12 +166,13 @@ TEST_P(engine_gemm, matches_the_naive_product_and_no_row_depends_on_its_neighbou
   std::mt19937 random(5);
   const auto p = naive::random_product(random, in, out, hi);
   activations x(rows, in, hi);
-  for (std::uint32_t r = 0; r < rows; ++r)
-    kernels().quantise(random_floats(random, in).data(), p.view, x.view, r);
-  std::vector<std::uint8_t> scratch(gemm_scratch_bytes(in, hi));
+  for (std::uint32_t r = 0; r < rows; ++r) {
+    auto row = random_floats(random, in);
+    kernels().quantise(row.data(), p.view, x.view, r);
+  }
   const auto y = same_on_all_paths([&](const kernel_table& k) {
     std::vector<float> all(std::size_t{rows} * out, -1.0f);
-    k.gemm(x.view, rows, p.view, 0, out, all.data(), out, scratch.data());
+    k.gemm(x.view, rows, p.view, 0, out, all.data(), out);
     return all;
   });
   for (std::uint32_t r = 0; r < rows; ++r)
@@ -172,11 +181,14 @@ TEST_P(engine_gemm, matches_the_naive_product_and_no_row_depends_on_its_neighbou
       EXPECT_NEAR(y[std::size_t{r} * out + o], expected, 1e-6 * (1 + std::fabs(expected)));
     }
   for (std::uint32_t r = 0; r < rows; ++r) {  // alone, and in two halves of the outputs
-    quantised_rows one = x.view;
-    one.lo += r * one.lo_stride, one.hi += r * one.hi_stride, one.scale += r;
+    activations one(1, in, hi);
+    copy_row(x.view.lo_row(r), p.view.groups(), one.view.lo);
+    copy_row(x.view.hi_row(r), p.view.hi_groups(), one.view.hi);
+    one.scales[0] = x.scales[r];
     std::vector<float> alone(out);
-    kernels().gemm(one, 1, p.view, 0, out / 2, alone.data(), out, scratch.data());
-    kernels().gemm(one, 1, p.view, out / 2, out, alone.data(), out, scratch.data());
+    const std::uint32_t half = out / 2 / tile_outputs * tile_outputs;
+    kernels().gemm(one.view, 1, p.view, 0, half, alone.data(), out);
+    kernels().gemm(one.view, 1, p.view, half, out, alone.data(), out);
     EXPECT_EQ(0, std::memcmp(alone.data(), y.data() + std::size_t{r} * out, out * sizeof(float)))
         << r;
   }
@@ -189,7 +201,8 @@ INSTANTIATE_TEST_SUITE_P(shapes, engine_gemm,
                                          gemm_shape{16, 100, 31, 20}, gemm_shape{17, 56, 12, 12},
                                          gemm_shape{33, 130, 27, 4}, gemm_shape{35, 576, 60, 48},
                                          gemm_shape{50, 63, 5, 3}, gemm_shape{64, 1536, 16, 96},
-                                         gemm_shape{151, 40, 29, 8}));
+                                         gemm_shape{151, 40, 29, 8}, gemm_shape{1, 40, 29, 40},
+                                         gemm_shape{9, 1538, 48, 1538}));
 
 TEST(engine_kernels, lora_is_scale_x_at_bt_in_any_range_of_outputs) {
   std::mt19937 random(6);
@@ -219,6 +232,29 @@ TEST(engine_kernels, lora_is_scale_x_at_bt_in_any_range_of_outputs) {
     }
 }
 
+/// Numbers with few enough bits for half precision.
+std::vector<float> short_floats(std::mt19937& random, std::size_t n) {
+  auto v = random_floats(random, n);
+  for (auto& x : v) x = std::nearbyint(x * 64) / 64;
+  return v;
+}
+
+TEST(engine_kernels, halves_are_the_nearest_ties_to_even_and_overflow_to_infinity) {
+  const std::vector<float> x = {
+      0,       1,     -2.5f,           65504,           65520,           1e9f, -1e9f,    6e-8f,
+      2.9e-8f, 1e-5f, 1 + 1.0f / 2048, 1 + 3.0f / 2048, 1 + 1.0f / 1024, 0.1f, 3.14159f, -7e-5f,
+      33};
+  const std::vector<std::uint16_t> bits = {0x0000, 0x3c00, 0xc100, 0x7bff, 0x7c00, 0x7c00,
+                                           0xfc00, 0x0001, 0x0000, 0x00a8, 0x3c00, 0x3c02,
+                                           0x3c01, 0x2e66, 0x4248, 0x8496, 0x5020};
+  for (const auto* k : kernel_paths()) {
+    std::vector<half> y(x.size());
+    k->to_halves(x.data(), static_cast<std::uint32_t>(x.size()), y.data());
+    for (std::size_t i = 0; i < x.size(); ++i)
+      EXPECT_EQ(bits[i], static_cast<std::uint16_t>(y[i])) << k->name << " " << x[i];
+  }
+}
+
 /// Keys and values in pages whose blocks lie in a shuffled order, and plain copies of them.
 struct paged {
   paged(std::mt19937& random, std::uint32_t positions, std::uint32_t dim) {
@@ -227,14 +263,20 @@ struct paged {
     pages.assign(stride * count, 0.0f);
     for (std::uint32_t b = 0; b < count; ++b) blocks.push_back(count - 1 - b);
     for (std::uint32_t p = 0; p < positions; ++p) {
-      keys.push_back(random_floats(random, dim));
-      values.push_back(random_floats(random, dim));
+      keys.push_back(short_floats(random, dim));
+      values.push_back(short_floats(random, dim));
       float* page = pages.data() + blocks[p / block_positions] * stride;
       for (std::uint32_t d = 0; d < dim; ++d) {
         page[d * block_positions + p % block_positions] = keys[p][d];
         page[stride / 2 + (p % block_positions) * dim + d] = values[p][d];
       }
     }
+  }
+  /// The same in half precision: pages hold numbers that halves can, so nothing is lost.
+  std::vector<half> narrow() const {
+    std::vector<half> to(pages.size());
+    kernels().to_halves(pages.data(), static_cast<std::uint32_t>(pages.size()), to.data());
+    return to;
   }
   std::vector<float> pages;
   std::vector<std::uint32_t> blocks;
@@ -244,10 +286,10 @@ struct paged {
 
 class engine_attention
     : public testing::TestWithParam<
-          std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>> {};
+          std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, bool>> {};
 
 TEST_P(engine_attention, matches_the_naive_one_and_gives_a_row_the_same_bytes_alone) {
-  const auto [position, rows, dim, window] = GetParam();
+  const auto [position, rows, dim, window, halves] = GetParam();
   const std::uint32_t group = 3;
   std::mt19937 random(7);
   const paged kv(random, position + rows, dim);
@@ -259,8 +301,13 @@ TEST_P(engine_attention, matches_the_naive_one_and_gives_a_row_the_same_bytes_al
   task.rows = rows, task.group = group, task.head_dim = dim, task.position = position;
   task.window = window;
   task.blocks = kv.blocks.data();
-  task.keys = kv.pages.data(), task.values = kv.pages.data() + kv.stride / 2;
   task.block_stride = kv.stride;
+  task.halves = halves;
+  const auto narrow = kv.narrow();
+  if (halves)
+    task.keys = narrow.data(), task.values = narrow.data() + kv.stride / 2;
+  else
+    task.keys = kv.pages.data(), task.values = kv.pages.data() + kv.stride / 2;
   task.scratch = scratch.data();
   const auto y = same_on_all_paths([&](const kernel_table& k) {
     std::vector<float> out(q.size());
@@ -288,8 +335,8 @@ TEST_P(engine_attention, matches_the_naive_one_and_gives_a_row_the_same_bytes_al
 INSTANTIATE_TEST_SUITE_P(shapes, engine_attention,
                          testing::Combine(testing::Values(0u, 1u, 15u, 16u, 70u),
                                           testing::Values(1u, 2u, 5u, 20u),
-                                          testing::Values(2u, 8u, 12u, 32u, 64u),
-                                          testing::Values(0u, 1u, 6u, 33u)));
+                                          testing::Values(2u, 8u, 12u, 32u, 64u, 80u),
+                                          testing::Values(0u, 1u, 6u, 33u), testing::Bool()));
 
 }  // namespace
 }  // namespace collm::engine

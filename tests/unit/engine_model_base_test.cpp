@@ -56,7 +56,7 @@ TEST_F(engine_base, maps_what_was_packed_without_packing_again) {
   const auto made = fs::last_write_time(packed_file());
   const auto again = open("tied", precision::int8);
   EXPECT_EQ(made, fs::last_write_time(packed_file()));
-  EXPECT_EQ(digest + "-int8-v3.base", packed_file().filename());
+  EXPECT_EQ(digest + "-int8-v4.base", packed_file().filename());
   EXPECT_EQ(64u, digest.size());
   EXPECT_EQ(fs::file_size(packed_file()), again->mapping_bytes());
 }
@@ -80,22 +80,30 @@ TEST_F(engine_base, keeps_shape_and_vocabulary_in_its_file) {
   EXPECT_EQ(text::token_type::control, b->vocabulary().types.at(0));
 }
 
-TEST_F(engine_base, int8_weights_stand_within_half_a_step_of_f32) {
-  const auto f32 = open("tied", precision::f32), int8 = open("tied", precision::int8);
-  const auto& from = packed(*f32).weights().layers[1].of(matrix::down);
-  const auto& to = packed(*int8).weights().layers[1].of(matrix::down).s8;
+void expect_half_a_step(const float* from, const linear_s8& to) {
   for (std::uint32_t o = 0; o < to.out; ++o) {
     std::int32_t correction = 0;
     for (std::uint32_t k = 0; k < to.in; ++k) {
-      const auto at = std::size_t{o} * to.in + k;
-      EXPECT_NEAR(from.f32[at], static_cast<float>(to.w[at]) * to.scale[o], 0.5001f * to.scale[o]);
-      correction += 128 * to.w[at];
+      const auto w = to.tiles[to.at(o, k)];
+      EXPECT_NEAR(from[std::size_t{o} * to.in + k], static_cast<float>(w) * to.scale[o],
+                  0.5001f * to.scale[o]);
+      correction += 128 * w;
     }
     for (std::uint32_t j = 0; j < to.hi; ++j) {
-      EXPECT_EQ(to.w[std::size_t{o} * to.in + to.hi_index[j]], to.w_hi[std::size_t{o} * to.hi + j]);
-      correction += 128 * 128 * to.w_hi[std::size_t{o} * to.hi + j];
+      EXPECT_EQ(to.tiles[to.at(o, to.hi_index[j])], to.tiles[to.at_hi(o, j)]);
+      correction += (128 << to.hi_shift) * to.tiles[to.at_hi(o, j)];
     }
     EXPECT_EQ(correction, to.correction[o]);
+  }
+}
+
+TEST_F(engine_base, int8_weights_stand_within_half_a_step_of_f32) {
+  const auto f32 = open("tied", precision::f32), int8 = open("tied", precision::int8);
+  for (const auto m : {matrix::gate_up, matrix::down}) {
+    const auto& from = packed(*f32).weights().layers[1].of(m);
+    const auto& to = packed(*int8).weights().layers[1].of(m).s8;
+    EXPECT_EQ(m == matrix::down, to.whole());
+    expect_half_a_step(from.f32, to);
   }
 }
 
