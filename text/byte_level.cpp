@@ -1,6 +1,9 @@
 #include "text/byte_level.hpp"
 
 #include <array>
+#include <optional>
+#include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "text/byte_alphabet.hpp"
@@ -54,19 +57,19 @@ result<std::vector<std::string>> spell_out(const vocabulary& vocab) {
 std::array<std::int32_t, 256> index_letters(const token_index& ids) {
   std::array<std::int32_t, 256> tokens;
   for (unsigned byte = 0; byte < 256; ++byte) {
-    const auto at = ids.find(spell_byte(static_cast<std::uint8_t>(byte)));
-    tokens[byte] = at == ids.end() ? merges::no_token : at->second;
+    tokens[byte] = ids.find(spell_byte(static_cast<std::uint8_t>(byte)));
   }
   return tokens;
 }
 
 class byte_level_encoder final : public piece_encoder {
  public:
-  byte_level_encoder(const kind& k, const token_index& ids, std::vector<merges::rule> rules)
+  byte_level_encoder(const kind& k, const vocabulary& vocab, const token_index& ids,
+                     std::vector<merges::rule> rules)
       : kind_(k), letters_(index_letters(ids)), merges_(std::move(rules)) {
-    if (!kind_.whole_pieces) return;
-    for (const auto& [spelling, id] : ids) {
-      if (auto piece = unspell(spelling)) whole_.emplace(std::move(*piece), id);
+    for (std::size_t i = 0; kind_.whole_pieces && i < vocab.tokens.size(); ++i) {
+      auto piece = is_hidden(vocab.types[i]) ? std::nullopt : unspell(vocab.tokens[i]);
+      if (piece) whole_.emplace(std::move(*piece), static_cast<std::int32_t>(i));
     }
   }
 
@@ -113,14 +116,14 @@ class byte_level_encoder final : public piece_encoder {
 result<piece_model> make_byte_level(const vocabulary& vocab) {
   const auto kind = kind_of(vocab);
   if (!kind) return kind.failure();
-  const auto ids = index_tokens(vocab);
+  const auto ids = token_index::make(vocab);
   if (!ids) return ids.failure();
   auto bytes = spell_out(vocab);
   if (!bytes) return bytes.failure();
   auto rules = parse_merges(vocab, *ids);
   if (!rules) return rules.failure();
   return piece_model{std::move(*bytes),
-                     std::make_unique<byte_level_encoder>(**kind, *ids, std::move(*rules))};
+                     std::make_unique<byte_level_encoder>(**kind, vocab, *ids, std::move(*rules))};
 }
 
 }  // namespace collm::text

@@ -6,11 +6,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "messages/result.hpp"
 #include "text/merges.hpp"
+#include "text/token_index.hpp"
 #include "text/vocabulary.hpp"
 
 namespace collm::text {
@@ -28,15 +28,8 @@ struct piece_model {
   std::unique_ptr<const piece_encoder> encoder;
 };
 
-/// Spelling to id of the tokens that plain text may become. Its keys look into the vocabulary.
-using token_index = std::unordered_map<std::string_view, std::int32_t>;
-
 error refuse_vocabulary(std::string message);
 std::string quoted(std::string_view s);
-
-/// Refuses empty spellings and those of two tokens. Hidden tokens are left out: text that is not
-/// parsed for control tokens must not reach one by its letters or merges either.
-result<token_index> index_tokens(const vocabulary& vocab);
 
 /// vocab.merges as rules; refuses the first that is not made of tokens in `ids`.
 result<std::vector<merges::rule>> parse_merges(const vocabulary& vocab, const token_index& ids);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 
 #include "text/special_tokens.hpp"
@@ -92,10 +93,10 @@ struct cut {
 void add_cuts(const vocabulary& vocab, const token_index& ids, std::int32_t id,
               std::vector<cut>& out) {
   const auto plain = [&](std::string_view part) {
-    const auto found = ids.find(part);
-    const bool there = found != ids.end() &&
-                       vocab.types[static_cast<std::size_t>(found->second)] != token_type::byte;
-    return there ? found->second : merges::no_token;
+    const std::int32_t found = ids.find(part);
+    const bool byte =
+        found >= 0 && vocab.types[static_cast<std::size_t>(found)] == token_type::byte;
+    return byte ? token_index::none : found;
   };
   const std::string_view whole = vocab.tokens[static_cast<std::size_t>(id)];
   const std::size_t characters = count_characters(whole);
@@ -155,13 +156,14 @@ result<std::vector<merges::rule>> rules_of_scores(const vocabulary& vocab, const
 
 class sentence_piece_encoder final : public piece_encoder {
  public:
-  sentence_piece_encoder(const vocabulary& vocab, const token_index& ids, const byte_tokens& bytes,
+  sentence_piece_encoder(const vocabulary& vocab, const byte_tokens& bytes,
                          std::vector<merges::rule> rules)
       : bytes_(bytes), prefix_(vocab.add_space_prefix), merges_(std::move(rules)) {
-    for (const auto& [spelling, id] : ids) {
-      const utf8_step step = utf8_next(spelling);
-      if (step.state == utf8_state::whole && step.size == spelling.size()) {
-        characters_.emplace(step.point, id);
+    for (std::size_t i = 0; i < vocab.tokens.size(); ++i) {
+      const utf8_step step = utf8_next(vocab.tokens[i]);
+      const bool alone = step.state == utf8_state::whole && step.size == vocab.tokens[i].size();
+      if (alone && !is_hidden(vocab.types[i])) {
+        characters_.emplace(step.point, static_cast<std::int32_t>(i));
       }
     }
   }
@@ -213,14 +215,14 @@ void restore_blanks(vocabulary& vocab) {
 }
 
 result<piece_model> make_sentence_piece(const vocabulary& vocab) {
-  const auto ids = index_tokens(vocab);
+  const auto ids = token_index::make(vocab);
   if (!ids) return ids.failure();
   const auto bytes = find_bytes(vocab);
   if (!bytes) return bytes.failure();
   auto rules = vocab.merges.empty() ? rules_of_scores(vocab, *ids) : parse_merges(vocab, *ids);
   if (!rules) return rules.failure();
-  return piece_model{spell_out(vocab), std::make_unique<sentence_piece_encoder>(vocab, *ids, *bytes,
-                                                                                std::move(*rules))};
+  return piece_model{spell_out(vocab),
+                     std::make_unique<sentence_piece_encoder>(vocab, *bytes, std::move(*rules))};
 }
 
 }  // namespace collm::text
