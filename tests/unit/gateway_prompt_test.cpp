@@ -81,5 +81,19 @@ TEST(prompt, limits_hold_at_and_one_past_for_tokens_and_for_bytes_before_tokenis
               HasSubstr("129 bytes"));
 }
 
+TEST(prompt, a_model_without_chat_template_completes_but_answers_no_chats) {
+  text::vocabulary vocab = text::tiny::make_vocabulary();
+  vocab.bos = text::tiny::end_of_text;
+  vocab.add_bos = true;
+  const prompt_encoder base{
+      text::tiny::make_tokenizer(vocab), *text::chat_template::recognise(""), 64, "base", {}};
+  const auto completion = base.encode(std::string("a"), 1, 1);
+  ASSERT_TRUE(completion);
+  EXPECT_EQ(completion->prompt, (tokens{text::tiny::end_of_text, text::tiny::byte_token('a')}));
+  const auto chat = base.encode(messages{{"user", "a"}}, 1, 1);
+  ASSERT_FALSE(chat);
+  EXPECT_EQ(chat.failure().code, errc::bad_request);
+}
+
 }  // namespace
 }  // namespace collm::gateway
