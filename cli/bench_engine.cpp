@@ -1,6 +1,7 @@
 // `collm bench engine`: the engine alone, no actors, no gateway.
 #include <sys/resource.h>
 
+#include <fstream>
 #include <algorithm>
 #include <cstdio>
 #include <optional>
@@ -19,6 +20,21 @@ struct bench_engine_options {
   std::uint32_t tokens = 8192, window = 512;
   bool only_perplexity = false;
 };
+
+/// Resident bytes of shared libraries: libtorch's mostly, shared with other processes that map them.
+std::uint64_t libraries_bytes() {
+  std::ifstream maps("/proc/self/smaps");
+  std::uint64_t kibibytes = 0;
+  bool library = false;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.starts_with("Rss:")) {
+      if (library) kibibytes += std::stoull(line.substr(4));
+    } else if (line.find('-') < line.find(' ')) {  // a mapping: from-to rights … path
+      library = line.find(".so") != std::string::npos;
+    }
+  }
+  return kibibytes << 10;
+}
 
 std::uint64_t peak_bytes() {
   rusage used{};
@@ -61,6 +77,7 @@ json to_json(const bench_engine_options& o, const deploy::engine_bench* b,
                          {"second_half", p->second_half}};
   }
   out["peak_rss_bytes"] = peak_bytes();
+  out["libraries_rss_bytes"] = libraries_bytes();
   return out;
 }
 
@@ -91,7 +108,11 @@ std::string to_text(const bench_engine_options& o, const deploy::engine_bench* b
   if (p != nullptr)
     out += "perplexity " + shown(p->all, 3) + " (" + std::to_string(p->windows) + " windows of " +
            std::to_string(o.window) + "; second halves alone " + shown(p->second_half, 3) + ")\n";
-  return out + "peak memory " + shown(static_cast<double>(peak_bytes()) / 1048576.0, 0) + " MiB\n";
+  const auto mebibytes = [](std::uint64_t bytes) {
+    return shown(static_cast<double>(bytes) / 1048576.0, 0) + " MiB";
+  };
+  return out + "peak memory " + mebibytes(peak_bytes()) + ", of it libraries " +
+         mebibytes(libraries_bytes()) + "\n";
 }
 
 int bench_engine(console& io, bench_engine_options o) {
