@@ -234,7 +234,7 @@ void resolve_paths(spawn_plan& p, const fs::path& base_dir) {
 
 }  // namespace
 
-std::vector<std::string> catalogue() { return {"smollm2-135m-instruct"}; }
+std::vector<std::string> catalogue() { return {"smollm2-135m-instruct", "gemma3-270m"}; }
 
 plan_check fit_plan(const manifest& m, const model_plan& model, const machine& on) {
   std::vector<ledger_row> ledger = make_ledger(ledger_of(m, model));

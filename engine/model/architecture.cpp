@@ -49,6 +49,12 @@ constexpr architecture built[] = {
      .window_pattern = 6},
 };
 
+std::string joined(const char* architecture::*name) {
+  std::string names;
+  for (const auto& a : built) names += (names.empty() ? "" : ", ") + std::string(a.*name);
+  return names;
+}
+
 error wrong(const std::string& field, std::uint32_t is, const std::string& expected) {
   return {errc::bad_request,
           "model shape: " + field + " is " + std::to_string(is) + "; expected " + expected, 0};
@@ -68,11 +74,8 @@ const architecture* architecture_of_hugging_face(std::string_view model_type) {
   return nullptr;
 }
 
-std::string architecture_names() {
-  std::string names;
-  for (const auto& a : built) names += (names.empty() ? "" : ", ") + std::string(a.name);
-  return names;
-}
+std::string architecture_names() { return joined(&architecture::name); }
+std::string hugging_face_names() { return joined(&architecture::hugging_face); }
 
 void apply(const architecture& a, model_shape& s) {
   s.architecture = a.name;
@@ -81,6 +84,11 @@ void apply(const architecture& a, model_shape& s) {
   s.head_norms = a.head_norms;
   s.post_norms = a.post_norms;
   if (a.scaled_embedding) s.embedding_scale = std::sqrt(static_cast<float>(s.hidden));
+}
+
+std::uint32_t interleaved_row(std::uint32_t row, std::uint32_t head_dim) {
+  const std::uint32_t within = row % head_dim, half = head_dim / 2;
+  return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
 }
 
 result<void> check_shape(const model_shape& s) {

@@ -27,9 +27,14 @@ const architecture* architecture_named(std::string_view gguf_name);
 const architecture* architecture_of_hugging_face(std::string_view model_type);
 /// "llama, qwen2, ..."
 std::string architecture_names();
+std::string hugging_face_names();
 
 /// Sets what the architecture decides; sizes stand already.
 void apply(const architecture& a, model_shape& shape);
+
+/// Where row `row` of q or k lies when rotary pairs stand side by side (2i, 2i + 1) in each head
+/// and not apart (i, i + head_dim / 2).
+std::uint32_t interleaved_row(std::uint32_t row, std::uint32_t head_dim);
 
 /// Refuses, by the name of the field, sizes that no decoder here can have.
 result<void> check_shape(const model_shape& shape);

@@ -10,7 +10,8 @@ namespace collm::engine {
 namespace {
 
 constexpr std::uint32_t calibration_tokens =
-    512;  // twice as many choose the same columns but for a few
+    512;                                    // twice as many choose the same columns but for a few
+constexpr std::uint32_t rows_at_once = 64;  // bounds the logits: 64 MiB with Gemma's 262144 tokens
 
 using magnitudes = std::vector<float>;
 
@@ -68,9 +69,12 @@ outlier_channels calibrate(std::shared_ptr<const packed_base> f32) {
   const auto tokens = random_tokens(count, s.vocab);
   private_pages pages(s, f32->precision(), count);
   recorder seen(s.layers);
-  decoder forward(f32, 1, count, &seen);
-  segment all{tokens, 0, pages.table(), nullptr, false, true};
-  (void)forward.forward(std::span(&all, 1), pages.kv());
+  decoder forward(f32, 1, rows_at_once, &seen);
+  for (std::uint32_t at = 0; at < count; at += rows_at_once) {
+    const auto some = std::span(tokens).subspan(at, std::min(rows_at_once, count - at));
+    const segment next{some, at, pages.table(), nullptr, false, true};
+    (void)forward.forward(std::span(&next, 1), pages.kv());
+  }
   return seen.largest();
 }
 

@@ -1,6 +1,6 @@
 #include "engine/model/model_source.hpp"
 
-#include "engine/model/architecture.hpp"
+#include "engine/model/hugging_face.hpp"
 
 namespace collm::engine {
 namespace {
@@ -25,6 +25,8 @@ class gguf_source final : public model_source {
 }  // namespace
 
 result<std::shared_ptr<const model_source>> model_source::open(const std::filesystem::path& path) {
+  std::error_code ignored;  // what cannot be seen is refused by the file's own reader
+  if (std::filesystem::is_directory(path, ignored)) return open_hugging_face(path);
   auto file = gguf_file::open(path);
   if (!file) return file.failure();
   return std::shared_ptr<const model_source>(std::make_shared<gguf_source>(std::move(*file)));

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <set>
 
+#include "engine/model/architecture.hpp"
 #include "engine/model/calibrate.hpp"
 
 namespace collm::engine {
@@ -39,13 +40,6 @@ base_weights views(const packed_image& image) {
   return bind_weights(image.facts.shape, image.facts.precision, image.memory.get(), bytes);
 }
 
-/// Row order of one head: GGUF stores rotary pairs side by side (2i, 2i + 1), Hugging Face apart
-/// (i, i + n/2).
-std::uint32_t gguf_row(std::uint32_t row, std::uint32_t head_dim) {
-  const std::uint32_t within = row % head_dim, half = head_dim / 2;
-  return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
-}
-
 /// Copies tensors out of the file and remembers the first that is wrong.
 class tensor_reader {
  public:
@@ -65,7 +59,7 @@ class tensor_reader {
     const auto* t = find(name, {in, out});
     for (std::uint32_t o = 0; t != nullptr && o < out; ++o) {
       const std::uint64_t from =
-          rotary && layout_.interleaved_rotary ? gguf_row(o, shape_.head_dim) : o;
+          rotary && layout_.interleaved_rotary ? interleaved_row(o, shape_.head_dim) : o;
       dequantise(*t, from * in, in, fill(to) + std::uint64_t{o} * in);
     }
   }

@@ -69,6 +69,26 @@ MODELS = {
                    num_hidden_layers=7, vocab_size=97, rope_theta=1000000.0, sliding_window=6,
                    tie_word_embeddings=True, max_position_embeddings=256, types="BF16", seed=17,
                    lora=dict(r=4, lora_alpha=8, target_modules=ALL)),
+    # The same as Hugging Face folders: halves, shards, a window in another pattern, scores that are
+    # not divided by sqrt(head_dim).
+    "llama_folder": dict(kind="llama", hidden_size=24, num_attention_heads=3,
+                         num_key_value_heads=1, head_dim=8, intermediate_size=56,
+                         num_hidden_layers=2, vocab_size=97, rope_theta=10000.0,
+                         tie_word_embeddings=False, max_position_embeddings=256, seed=18,
+                         dtype=torch.float16, shard="1GB",
+                         lora=dict(r=4, lora_alpha=8, target_modules=ALL)),
+    "qwen2_folder": dict(kind="qwen2", hidden_size=40, num_attention_heads=4,
+                         num_key_value_heads=1, intermediate_size=56, num_hidden_layers=2,
+                         vocab_size=97, rope_theta=1000000.0, tie_word_embeddings=True,
+                         max_position_embeddings=256, seed=19, dtype=torch.bfloat16,
+                         shard="20KB", lora=dict(r=2, lora_alpha=2, target_modules=["v_proj"])),
+    "gemma3_folder": dict(kind="gemma3", hidden_size=36, num_attention_heads=2,
+                          num_key_value_heads=1, head_dim=14, query_pre_attn_scalar=9,
+                          intermediate_size=52, num_hidden_layers=4, vocab_size=97,
+                          rope_theta=500000.0, sliding_window=5, sliding_window_pattern=3,
+                          tie_word_embeddings=True, max_position_embeddings=256, seed=20,
+                          dtype=torch.float32, shard="1GB",
+                          lora=dict(r=4, lora_alpha=8, target_modules=ALL)),
 }
 NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
          "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
@@ -198,10 +218,19 @@ def settle_order(path):
     path.write_text(json.dumps(config, indent=2) + "\n")
 
 
+def save_folder(path, model, dtype, shard):
+    """Saves in `dtype`; the model that goes on is what that rounded, read anew: its rotary angles
+    stay exact."""
+    model.to(dtype).save_pretrained(path, max_shard_size=shard)
+    (path / "generation_config.json").unlink()
+    return type(model).from_pretrained(path, dtype=torch.float32,
+                                       attn_implementation="eager").eval()
+
+
 def tiny(name, spec):
     spec = dict(spec)
-    kind, types, lora, seed, theta = (
-        spec.pop(key) for key in ("kind", "types", "lora", "seed", "rope_theta"))
+    kind, lora, seed, theta = (spec.pop(key) for key in ("kind", "lora", "seed", "rope_theta"))
+    types, dtype, shard = (spec.pop(key, None) for key in ("types", "dtype", "shard"))
     torch.manual_seed(seed)
     config_class, model_class = CLASSES[kind]
     config = config_class(**spec, rope_parameters=rope(kind, theta), rms_norm_eps=1e-5,
@@ -211,7 +240,10 @@ def tiny(name, spec):
     folder = DATA / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    write_gguf(folder / "model.gguf", config, model, types.split(), kind, theta)
+    if dtype:
+        model = save_folder(folder / "model", model, dtype, shard)
+    else:
+        write_gguf(folder / "model.gguf", config, model, types.split(), kind, theta)
     prompt = torch.randint(3, config.vocab_size, (21,)).tolist()
     expected = {"prompt": prompt, "base": answers(model, prompt)}
     adapted = get_peft_model(model, LoraConfig(**lora, task_type="CAUSAL_LM"))

@@ -42,7 +42,7 @@ class dev_script(unittest.TestCase):
     def test_help_names_every_verb(self):
         done = self.run_bash("./dev help")
         self.assertEqual(0, done.returncode, done.stderr)
-        for verb in "run build test check bench interop golden fmt tidy help".split():
+        for verb in "run build test check bench interop fetch golden fmt tidy help".split():
             self.assertRegex(done.stdout, rf"(?m)^  {verb}\b")
 
     def test_an_unknown_verb_is_refused_by_name(self):
