@@ -9,6 +9,7 @@
 #include "engine/adapter/safetensors.hpp"
 #include "engine/model/gguf_mapping.hpp"
 #include "engine/sha256.hpp"
+#include "text/tokenizer_json.hpp"
 
 namespace collm::engine {
 namespace {
@@ -80,9 +81,11 @@ class folder_source final : public model_source {
     return to_hex(hash.finish());
   }
   result<model_shape> shape() const override { return config_.shape; }
+  /// Embeddings often have more rows than there are tokens.
   result<text::vocabulary> vocabulary() const override {
-    return error{errc::bad_request, "tokenizer.json is not read yet; convert the folder to GGUF",
-                 0};
+    auto words = text::read_tokenizer_json(folder_);
+    if (words) text::pad_tokens(*words, config_.shape.vocab);
+    return words;
   }
   const std::map<std::string, gguf_tensor>& tensors() const override { return tensors_; }
   tensor_layout layout() const override {
@@ -93,6 +96,7 @@ class folder_source final : public model_source {
 
  private:
   result<void> read(const fs::path& folder) {
+    folder_ = folder;
     if (auto mapped = map(folder, "config.json"); !mapped) return mapped.failure();
     const auto& config = files_.at("config.json");
     if (config.bytes().size() > config_bytes_max)
@@ -174,6 +178,7 @@ class folder_source final : public model_source {
     if (s.tied_embeddings) tensors_.erase("output.weight");
   }
 
+  fs::path folder_;
   hugging_face_config config_;
   std::map<std::string, file_mapping> files_;
   std::map<std::string, gguf_tensor> tensors_;

@@ -73,18 +73,20 @@ MODELS = {
     # not divided by sqrt(head_dim).
     "llama_folder": dict(kind="llama", hidden_size=24, num_attention_heads=3,
                          num_key_value_heads=1, head_dim=8, intermediate_size=56,
-                         num_hidden_layers=2, vocab_size=97, rope_theta=10000.0,
+                         num_hidden_layers=2, vocab_size=345, rope_theta=10000.0,
                          tie_word_embeddings=False, max_position_embeddings=256, seed=18,
+                         words="llama3",
                          dtype=torch.float16, shard="1GB",
                          lora=dict(r=4, lora_alpha=8, target_modules=ALL)),
     "qwen2_folder": dict(kind="qwen2", hidden_size=40, num_attention_heads=4,
                          num_key_value_heads=1, intermediate_size=56, num_hidden_layers=2,
-                         vocab_size=97, rope_theta=1000000.0, tie_word_embeddings=True,
-                         max_position_embeddings=256, seed=19, dtype=torch.bfloat16,
-                         shard="20KB", lora=dict(r=2, lora_alpha=2, target_modules=["v_proj"])),
+                         vocab_size=350, rope_theta=1000000.0, tie_word_embeddings=True,
+                         max_position_embeddings=256, seed=19, dtype=torch.bfloat16, words="qwen2",
+                         shard="30KB", lora=dict(r=2, lora_alpha=2, target_modules=["v_proj"])),
     "gemma3_folder": dict(kind="gemma3", hidden_size=36, num_attention_heads=2,
                           num_key_value_heads=1, head_dim=14, query_pre_attn_scalar=9,
-                          intermediate_size=52, num_hidden_layers=4, vocab_size=97,
+                          intermediate_size=52, num_hidden_layers=4, vocab_size=669,
+                          words="gemma",
                           rope_theta=500000.0, sliding_window=5, sliding_window_pattern=3,
                           tie_word_embeddings=True, max_position_embeddings=256, seed=20,
                           dtype=torch.float32, shard="1GB",
@@ -218,11 +220,13 @@ def settle_order(path):
     path.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def save_folder(path, model, dtype, shard):
+def save_folder(path, model, dtype, shard, words):
     """Saves in `dtype`; the model that goes on is what that rounded, read anew: its rotary angles
-    stay exact."""
+    stay exact. `words`: a tokenizer of tokenizer_kinds_oracle.py, with fewer tokens than rows."""
     model.to(dtype).save_pretrained(path, max_shard_size=shard)
     (path / "generation_config.json").unlink()
+    kinds = json.loads((DATA.parent / "tokenizer_kinds.json").read_text())["kinds"]
+    (path / "tokenizer.json").write_text(json.dumps(kinds[words]["tokenizer"]) + "\n")
     return type(model).from_pretrained(path, dtype=torch.float32,
                                        attn_implementation="eager").eval()
 
@@ -230,7 +234,8 @@ def save_folder(path, model, dtype, shard):
 def tiny(name, spec):
     spec = dict(spec)
     kind, lora, seed, theta = (spec.pop(key) for key in ("kind", "lora", "seed", "rope_theta"))
-    types, dtype, shard = (spec.pop(key, None) for key in ("types", "dtype", "shard"))
+    types, dtype, shard, words = (
+        spec.pop(key, None) for key in ("types", "dtype", "shard", "words"))
     torch.manual_seed(seed)
     config_class, model_class = CLASSES[kind]
     config = config_class(**spec, rope_parameters=rope(kind, theta), rms_norm_eps=1e-5,
@@ -241,7 +246,7 @@ def tiny(name, spec):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if dtype:
-        model = save_folder(folder / "model", model, dtype, shard)
+        model = save_folder(folder / "model", model, dtype, shard, words)
     else:
         write_gguf(folder / "model.gguf", config, model, types.split(), kind, theta)
     prompt = torch.randint(3, config.vocab_size, (21,)).tolist()

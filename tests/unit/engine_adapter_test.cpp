@@ -7,8 +7,10 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "engine/adapter/gguf_lora.hpp"
 #include "engine/adapter/peft.hpp"
 #include "engine/adapter/safetensors.hpp"
+#include "engine/model/gguf_parse.hpp"
 #include "tests/support/tiny_model.hpp"
 
 namespace collm::engine {
@@ -228,6 +230,49 @@ TEST(peft, what_is_saved_is_read_back_to_the_same_digest) {
   const auto read = load_peft(odd, path);
   ASSERT_TRUE(read) << read.failure().message;
   EXPECT_EQ((*read)->digest, made->digest);
+}
+
+/// Of a tensor in GGUF bytes: rows of floats.
+std::vector<float> floats_of(const gguf_directory& d, const std::string& name) {
+  const auto& t = d.tensors.at(name);
+  std::vector<float> values(t.dims[0] * t.dims[1]);
+  dequantise(t, 0, values.size(), values.data());
+  return values;
+}
+
+TEST(gguf_lora, holds_the_factors_with_one_alpha_and_llamas_order_of_rows) {
+  const model_shape odd = tiny::open_tiny(precision::f32)->shape();
+  auto made = std::make_shared<adapter>(*tiny::random_adapter(odd, 3, 5));
+  made->layers[1][0] = {};
+  made->layers[0][6].scale = 3.0f;
+  seal(*made);
+  const auto bytes = gguf_lora_bytes(*made, odd);
+  ASSERT_TRUE(bytes) << bytes.failure().message;
+  const auto file = parse_gguf(*bytes);
+  ASSERT_TRUE(file) << file.failure().message;
+  EXPECT_EQ("adapter", std::get<std::string>(file->values.at("general.type")));
+  EXPECT_EQ("lora", std::get<std::string>(file->values.at("adapter.type")));
+  EXPECT_EQ("llama", std::get<std::string>(file->values.at("general.architecture")));
+  EXPECT_EQ(10.0, std::get<double>(file->values.at("adapter.lora.alpha")));
+  EXPECT_EQ(2u * (2 * targets_count - 1), file->tensors.size());
+  EXPECT_FALSE(file->tensors.contains("blk.1.attn_q.weight.lora_a"));
+  EXPECT_EQ((std::vector<std::uint64_t>{5, 72}),
+            file->tensors.at("blk.0.ffn_up.weight.lora_b").dims);
+  EXPECT_EQ(made->layers[0][1].a, floats_of(*file, "blk.0.attn_k.weight.lora_a"));
+  EXPECT_EQ(made->layers[0][2].b, floats_of(*file, "blk.0.attn_v.weight.lora_b"));
+  auto own_scale = made->layers[0][6].b;
+  for (float& x : own_scale) x *= 1.5f;
+  EXPECT_EQ(own_scale, floats_of(*file, "blk.0.ffn_down.weight.lora_b"));
+  // Row 6 + 1 of head 0 of k turns with row 1: GGUF puts them side by side.
+  const auto k = floats_of(*file, "blk.0.attn_k.weight.lora_b");
+  const auto& b = made->layers[0][1].b;
+  EXPECT_TRUE(std::equal(&b[1 * 5], &b[2 * 5], &k[2 * 5]));
+  EXPECT_TRUE(std::equal(&b[7 * 5], &b[8 * 5], &k[3 * 5]));
+}
+
+TEST(gguf_lora, an_adapter_without_factors_is_refused) {
+  adapter none;
+  EXPECT_FALSE(gguf_lora_bytes(none, tiny::open_tiny(precision::f32)->shape()));
 }
 
 TEST(peft, a_folder_that_is_not_there_is_not_found_by_path) {

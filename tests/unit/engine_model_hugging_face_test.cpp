@@ -136,17 +136,28 @@ TEST_F(engine_folder, its_shards_are_one_model_by_ggufs_names) {
   const auto& q = (*from)->tensors().at("blk.1.attn_q.bias");
   EXPECT_EQ(tensor_type::bf16, q.type);
   EXPECT_EQ((std::vector<std::uint64_t>{40}), q.dims);
-  EXPECT_EQ((std::vector<std::uint64_t>{40, 97}), (*from)->tensors().at("token_embd.weight").dims);
+  EXPECT_EQ((std::vector<std::uint64_t>{40, 350}), (*from)->tensors().at("token_embd.weight").dims);
   EXPECT_TRUE((*from)->shape()->tied_embeddings);
+}
+
+TEST_F(engine_folder, rows_beyond_the_tokenizer_are_unused_tokens) {
+  const auto words = (*model_source::open(folder))->vocabulary();
+  ASSERT_TRUE(words) << words.failure().message;
+  EXPECT_EQ(350u, words->tokens.size());
+  EXPECT_EQ(text::token_type::unused, words->types.back());
+  fs::remove(folder / "tokenizer.json");
+  const auto none = open_base(folder, precision::f32, folder / "cache");
+  ASSERT_FALSE(none);
+  EXPECT_THAT(none.failure().message, HasSubstr("tokenizer.json"));
 }
 
 TEST_F(engine_folder, every_file_counts_for_the_digest) {
   const auto before = digest();
   EXPECT_EQ(before, digest());
-  write("tokenizer.json", "{}");
+  write("tokenizer_config.json", "{}");
   const auto with_words = digest();
   EXPECT_NE(before, with_words);
-  write("tokenizer.json", "{ }");
+  write("tokenizer_config.json", "{ }");
   EXPECT_NE(with_words, digest());
 }
 
