@@ -183,8 +183,9 @@ class Cases:
             return answer.choices[0].text
 
         async def all_at_once():
-            async with openai.AsyncOpenAI(base_url=self.url, api_key=self.key,
-                                          timeout=300) as client:
+            # Beyond capacity a client is told when to come back, and the package does.
+            async with openai.AsyncOpenAI(base_url=self.url, api_key=self.key, timeout=300,
+                                          max_retries=20) as client:
                 return await asyncio.gather(*(ask(client, i) for i in range(self.parallel)))
         texts = asyncio.run(all_at_once())
         for i, text in enumerate(texts):
