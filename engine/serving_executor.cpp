@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <tuple>
 
 #include "messages/assert.hpp"
 
@@ -245,15 +246,22 @@ void serving_executor::plan(std::span<const step_work> work) {
   segments_.clear();
   std::uint32_t spare = cache_.available();
   for (const auto& [id, tokens] : work) spare -= blocks_needed(id, tokens);
-  for (const auto& [id, tokens] : work) {
-    sequence& s = *find(id);
+  for (const auto& [id, tokens] : work) planned_.push_back({find(id), tokens});
+  // Rows of one version side by side, so that its factors are read from memory once a step.
+  std::ranges::sort(planned_, [](const planned& a, const planned& b) {
+    return std::tie(a.of->spec.version, a.of->spec.id) <
+           std::tie(b.of->spec.version, b.of->spec.id);
+  });
+  for (planned& p : planned_) {
+    sequence& s = *p.of;
+    const std::uint32_t tokens = p.end;
     std::uint32_t end = s.computed + tokens;
     const std::uint32_t planned_blocks = blocks_for(end);
     take_hits(s, end + spare * kv_.pages().block_tokens);
     spare -= std::max(planned_blocks, static_cast<std::uint32_t>(s.blocks.size())) - planned_blocks;
     end = std::max(end, s.computed);
     cover(s, end);
-    planned_.push_back({&s, end});
+    p.end = end;
     if (end > s.computed) segments_.push_back(rows_of(s, end));
   }
 }

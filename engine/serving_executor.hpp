@@ -49,7 +49,7 @@ class serving_executor final : public executor {
   /// One planned sequence of the present step.
   struct planned {
     sequence* of;
-    std::uint32_t end;  ///< tokens whose KV stands after the step
+    std::uint32_t end;  ///< tokens asked for, then those whose KV stands after the step
   };
 
   sequence* find(sequence_id id) const;
