@@ -1,6 +1,7 @@
 #include "cli/cluster_client.hpp"
 #include "cli/plan_view.hpp"
 #include "cli/verbs.hpp"
+#include "deploy/adapter_gguf.hpp"
 
 #include <filesystem>
 #include <ostream>
@@ -12,7 +13,7 @@ constexpr std::chrono::minutes load_max{5};
 
 struct adapter_options {
   cluster_flags cluster;
-  std::string name, folder;
+  std::string name, folder, model, file;
 };
 using options_ptr = std::shared_ptr<adapter_options>;
 
@@ -63,6 +64,25 @@ int list(console& io, const adapter_options& o) {
   return success;
 }
 
+int write_gguf(console& io, const adapter_options& o) {
+  if (auto written = deploy::write_adapter_gguf(o.model, o.folder, o.file); !written)
+    return io.fail(written.failure());
+  if (io.wants_json())
+    io.print({{"file", o.file}});
+  else
+    io.out() << "wrote " << o.file << "\n";
+  return success;
+}
+
+/// Needs no cluster.
+void add_gguf(program& p, CLI::App& parent, const options_ptr& o) {
+  verb v(parent, "gguf", "Write a PEFT folder as a GGUF LoRA, for llama.cpp's --lora");
+  v.argument("model", o->model, "what it was made for: a .gguf file or a Hugging Face folder");
+  v.argument("folder", o->folder, "PEFT folder");
+  v.argument("file", o->file, "the GGUF file to write");
+  v.runs(p.io, p.exit, [&io = p.io, o] { return write_gguf(io, *o); });
+}
+
 void add_action(program& p, CLI::App& parent, const options_ptr& o, const char* name,
                 const char* says, bool named, bool with_folder,
                 int (*body)(console&, const adapter_options&)) {
@@ -87,6 +107,7 @@ void add_adapter(program& p) {
              false, unload);
   add_action(p, *parent, o, "list", "List the base, the adapters and their versions", false, false,
              list);
+  add_gguf(p, *parent, o);
 }
 
 }  // namespace collm::cli

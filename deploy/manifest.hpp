@@ -45,7 +45,7 @@ enum class placement : std::uint8_t { thread, process };
 std::string_view to_string(placement p);
 
 struct model_spec {
-  std::string source;  ///< catalogue name or .gguf path, as written
+  std::string source;  ///< catalogue name, .gguf or folder, as written
   engine::precision precision = engine::precision::int8;
 };
 

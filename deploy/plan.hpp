@@ -19,10 +19,10 @@ namespace collm::deploy {
 
 struct model_plan {
   std::string name;            ///< what clients call it: "smollm2-135m-instruct"
-  std::filesystem::path file;  ///< absolute, a .gguf
+  std::filesystem::path file;  ///< absolute, a .gguf or a Hugging Face folder
   std::uint64_t file_bytes = 0;
   engine::precision precision = engine::precision::int8;
-  engine::model_shape shape;  ///< from the file's header
+  engine::model_shape shape;  ///< from the file's header, or config.json
 };
 
 struct head_plan {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "deploy/manifest_values.hpp"
-#include "engine/model/gguf.hpp"
+#include "engine/model/model_source.hpp"
 
 namespace collm::deploy {
 namespace fs = std::filesystem;
@@ -27,13 +27,25 @@ result<fs::path> find_file(const std::string& source, const fs::path& base_dir,
     if (fs::is_regular_file(path, ignored)) return path;
     return wrong("no file " + path.string());
   }
-  if (fs::is_directory(path, ignored)) {
-    return wrong(path.string() +
-                 " is a folder; Hugging Face folders are not built yet, convert it to GGUF");
-  }
+  if (fs::is_directory(path, ignored)) return path;
   const std::string meant = nearest(source, names);
-  return wrong("\"" + source + "\" is neither a .gguf file nor in the catalogue; " +
+  return wrong("\"" + source + "\" is neither a .gguf file, nor a folder, nor in the catalogue; " +
                (meant.empty() ? "it holds: " + joined(names) : "did you mean \"" + meant + "\"?"));
+}
+
+/// Of the file, or of all files in the folder; 0 when that cannot be seen.
+std::uint64_t bytes_of(const fs::path& path) {
+  std::error_code unknown;
+  if (!fs::is_directory(path, unknown)) {
+    const auto bytes = fs::file_size(path, unknown);
+    return unknown ? 0 : bytes;
+  }
+  std::uint64_t total = 0;
+  for (const auto& entry : fs::directory_iterator(path, unknown)) {
+    const auto bytes = entry.file_size(unknown);
+    if (!unknown) total += bytes;
+  }
+  return total;
 }
 
 }  // namespace
@@ -46,13 +58,12 @@ result<model_plan> find_model(const model_spec& spec, const fs::path& base_dir,
                               const fs::path& cache_dir) {
   auto file = find_file(spec.source, base_dir, cache_dir);
   if (!file) return file.failure();
-  auto gguf = engine::gguf_file::open(*file);
-  if (!gguf) return gguf.failure();
-  auto shape = (*gguf)->shape();
+  auto source = engine::model_source::open(*file);
+  if (!source) return source.failure();
+  auto shape = (*source)->shape();
   if (!shape) return error{shape.failure().code, file->string() + ": " + shape.failure().message};
-  std::error_code unknown;
-  const auto bytes = fs::file_size(*file, unknown);
-  return model_plan{file->stem().string(), *file, unknown ? 0 : bytes, spec.precision, *shape};
+  const auto name = file->extension() == ".gguf" ? file->stem() : file->filename();
+  return model_plan{name.string(), *file, bytes_of(*file), spec.precision, *shape};
 }
 
 }  // namespace collm::deploy

@@ -12,7 +12,7 @@
 #include "actors/telemetry.hpp"
 #include "deploy/actor_system.hpp"
 #include "engine/adapter/adapter.hpp"
-#include "engine/model/gguf.hpp"
+#include "engine/model/model_source.hpp"
 #include "engine/sha256.hpp"
 
 namespace collm::deploy {
@@ -159,7 +159,7 @@ result<opened_model> open_model(const spawn_plan& plan, const std::filesystem::p
     out.base_digest = out.base->digest();
     vocabulary = out.base->vocabulary();
   } else {
-    auto file = engine::gguf_file::open(plan.model.file);
+    auto file = engine::model_source::open(plan.model.file);
     if (!file) return file.failure();
     auto words = (*file)->vocabulary();
     if (!words) return words.failure();

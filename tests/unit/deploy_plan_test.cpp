@@ -1,5 +1,6 @@
 // Plans: what fits a machine and what does not, and what a plan says.
 #include "deploy/plan.hpp"
+#include "deploy/plan_model.hpp"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -200,15 +201,24 @@ TEST_F(plan_files, says_where_a_catalogue_model_is_missing) {
 
 TEST_F(plan_files, helps_with_a_model_that_is_none) {
   EXPECT_EQ(problems_of(make(yaml("smollm2-135m-instuct"))),
-            "c.yaml:5:19: spec.model.source: \"smollm2-135m-instuct\" is neither a .gguf file nor "
-            "in the catalogue; did you "
+            "c.yaml:5:19: spec.model.source: \"smollm2-135m-instuct\" is neither a .gguf file, "
+            "nor a folder, nor in the catalogue; did you "
             "mean \"smollm2-135m-instruct\"?\n");
   EXPECT_EQ(problems_of(make(yaml("gone.gguf"))),
             "c.yaml:5:19: spec.model.source: no file " + (folder_ / "gone.gguf").string() + "\n");
   fs::create_directories(folder_ / "hf");
   EXPECT_EQ(problems_of(make(yaml("hf"))),
-            "c.yaml:5:19: spec.model.source: " + (folder_ / "hf").string() +
-                " is a folder; Hugging Face folders are not built yet, convert it to GGUF\n");
+            "c.yaml:5:19: spec.model.source: " + (folder_ / "hf/config.json").string() +
+                ": No such file or directory\n");
+}
+
+TEST_F(plan_files, takes_a_hugging_face_folder) {
+  const auto model = fs::path(COLLM_SOURCE_DIR) / "tests/golden/data/qwen2_folder/model";
+  const auto plan = find_model({model.string(), engine::precision::int8}, folder_, folder_);
+  ASSERT_TRUE(plan) << plan.failure().message;
+  EXPECT_EQ(plan->shape.architecture, "qwen2");
+  EXPECT_EQ(plan->name, "model");
+  EXPECT_GT(plan->file_bytes, 50000u);
 }
 
 TEST_F(plan_files, refuses_a_file_that_is_no_model) {
