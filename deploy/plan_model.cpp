@@ -18,8 +18,8 @@ result<fs::path> find_file(const std::string& source, const fs::path& base_dir,
   if (std::find(names.begin(), names.end(), source) != names.end()) {
     const fs::path file = cache_dir / "models" / (source + ".gguf");
     if (fs::is_regular_file(file, ignored)) return file;
-    return wrong(source + " is not in the cache (" + file.string() +
-                 "); ./dev " + (source == names.front() ? "build" : "fetch " + source) +
+    return wrong(source + " is not in the cache (" + file.string() + "); ./dev " +
+                 (source == names.front() ? "build" : "fetch " + source) +
                  " fetches it, COLLM_CACHE names another cache");
   }
   const fs::path path = resolve(source, base_dir);
