@@ -1,2 +1,2 @@
-# What the engine promises byte for byte, on a tiny random model and on SmolLM2.
+# What the engine promises byte for byte, on tiny random models of every architecture and on SmolLM2.
 collm_test(bit_law_test golden/bit_law_test.cpp LINK engine)

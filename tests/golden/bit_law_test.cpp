@@ -35,6 +35,20 @@ subject real_model() {
   return {*opened, 192u << 20, 40, 4, 0.02f};
 }
 
+/// Of a golden folder: biases, or norms of heads, a window and a GELU gate.
+subject golden_model(const std::string& name) {
+  const auto folder = std::filesystem::path(COLLM_SOURCE_DIR) / "tests/golden/data" / name;
+  const auto file = folder / (std::filesystem::exists(folder / "model") ? "model" : "model.gguf");
+  auto opened = open_base(file, precision::int8, tiny::scratch() / "bases");
+  if (!opened) throw std::runtime_error(opened.failure().message);
+  return {*opened, 4u << 20, 70, 12, 0.3f};
+}
+
+subject model_named(const std::string& name) {
+  if (name == "tiny") return tiny_model();
+  return name == "smollm2" ? real_model() : golden_model(name);
+}
+
 constexpr std::uint32_t versions_count = 4;
 
 version_id version(std::uint32_t i) { return i == 0 ? version_id{} : version_id{"assistant", i}; }
@@ -64,9 +78,10 @@ class bench {
     sequence_spec spec;
     spec.id = i;
     spec.version = version(i % versions_count);
+    const std::uint32_t vocab = subject_.weights->shape().vocab;
     const std::uint32_t length = subject_.prompt_tokens - 3 * (i % 7);
     for (std::uint32_t t = 0; t < length; ++t)
-      spec.prompt.push_back(static_cast<std::int32_t>(4 + random.below(250)));
+      spec.prompt.push_back(static_cast<std::int32_t>(4 + random.below(std::min(250u, vocab - 4))));
     spec.max_tokens = subject_.answer_tokens;
     spec.ignore_eos = true;
     spec.how.logprobs = 3;
@@ -98,7 +113,7 @@ class bench {
 
 class bit_law : public ::testing::TestWithParam<const char*> {
  protected:
-  const bench bench_{std::string_view(GetParam()) == "tiny" ? tiny_model() : real_model()};
+  const bench bench_{model_named(GetParam())};
 
   void expect_as_alone(executor& steps, schedule how, const std::vector<std::uint32_t>& requests) {
     executor_driver driver(steps, how);
@@ -234,7 +249,9 @@ TEST_P(bit_law, a_storm_of_swaps_changes_nothing) {
     EXPECT_EQ(answers.at(i), bench_.alone(i)) << "request " << i;
 }
 
-INSTANTIATE_TEST_SUITE_P(of, bit_law, ::testing::Values("tiny", "smollm2"),
+INSTANTIATE_TEST_SUITE_P(of, bit_law,
+                         ::testing::Values("tiny", "smollm2", "qwen2_folder", "qwen3",
+                                           "gemma3_folder"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
