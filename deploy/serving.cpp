@@ -30,7 +30,11 @@ std::string digest_of(const text::vocabulary& v) {
   engine::sha256 hash;
   for (const auto& t : v.tokens) hash.add_text(t);
   for (const auto& m : v.merges) hash.add_text(m);
-  hash.add_text(v.pre_tokenizer);
+  hash.add(v.scores.data(), v.scores.size() * sizeof(float));
+  hash.add(v.types.data(), v.types.size() * sizeof(text::token_type));
+  for (const auto& kind : {v.model, v.pre_tokenizer}) hash.add_text(kind);
+  for (const auto id : {v.bos, v.eos, std::int32_t{v.add_bos}, std::int32_t{v.add_space_prefix}})
+    hash.add_text(std::to_string(id));
   return engine::to_hex(hash.finish());
 }
 
