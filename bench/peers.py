@@ -393,7 +393,8 @@ def markdown(r):
                                        speeds + memory + [str(row["other_cores_busy"])]) + " |")
     lines += ["", f"llama.cpp in F32: perplexity {r['perplexity']['reference_f32']:.3f}; ours in "
               f"f32: {r['perplexity']['collm']['f32']:.3f}. Ratios: ours over the fastest "
-              "llama.cpp type whose perplexity is within 1 % of F32's, and over the fastest of all.",
+              "llama.cpp type whose perplexity is within 1 % of F32's, and over the fastest of "
+              "all.",
               "", "| figure | equal perplexity | against | any type | against |",
               "|---|---|---|---|---|"]
     for name, value in r["ratio"].items():

@@ -1,9 +1,9 @@
 // `collm bench engine`: the engine alone, no actors, no gateway.
 #include <sys/resource.h>
 
-#include <fstream>
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 #include <optional>
 #include <ostream>
 
@@ -21,7 +21,8 @@ struct bench_engine_options {
   bool only_perplexity = false;
 };
 
-/// Resident bytes of shared libraries: libtorch's mostly, shared with other processes that map them.
+/// Resident bytes of shared libraries: libtorch's mostly, shared with other processes that map
+/// them.
 std::uint64_t libraries_bytes() {
   std::ifstream maps("/proc/self/smaps");
   std::uint64_t kibibytes = 0;

@@ -87,8 +87,8 @@ class Peers(unittest.TestCase):
 
     def test_compares_with_the_fastest_type_of_equal_perplexity(self):
         r = self.found
-        # Q8_0 with flash attention: 1050 read; its decode from an empty context is its best, 210. Of
-        # 16 and 32 it loses 7.
+        # Q8_0 with flash attention: 1050 read; its decode from an empty context is its best, 210.
+        # Of 16 and 32 it loses 7.
         self.assertEqual(r["ratio"]["prefill_512"], round(2000 / 1050, 3))
         self.assertEqual(r["ratio"]["decode_1"], round(250 / 210, 3))
         self.assertEqual(r["ratio"]["decode_16"], round(4000 / 1593, 3))
