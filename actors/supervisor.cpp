@@ -129,10 +129,14 @@ class warden {
         m.restart_at_ms = now;
       }
     }
-    deps_.on_serving(static_cast<std::uint32_t>(std::count_if(
-        s_.nodes.begin(), s_.nodes.end(), [](const auto& n) { return serves(n.second); })));
+    tell_serving();
     refresh_versions();
     self_->delayed_send(self_, deps_.slot, slot_atom::value);
+  }
+
+  void tell_serving() {
+    deps_.on_serving(static_cast<std::uint32_t>(std::count_if(
+        s_.nodes.begin(), s_.nodes.end(), [](const auto& n) { return serves(n.second); })));
   }
 
   caf::result<msg<schema::ClusterStatus>> status() {
@@ -320,6 +324,7 @@ class warden {
     const bool late = now_ms(self_) - m.joined_ms > deps_.catch_up_ms;
     if (m.state != schema::NodeState::STARTING || stopping_ || !(steps.done() || late)) return;
     m.state = schema::NodeState::SERVING;
+    tell_serving();
     self_->send(deps_.ingress, node_route{m.plan.name, m.plan.site, m.router});
   }
 

@@ -15,6 +15,9 @@ constexpr double decode_share_max = 0.85;
 // A first token may be predicted this late in its promise: the rest covers the prediction's error.
 constexpr double ttft_share_max = 0.9;
 
+// Prompt tokens taken in before any was measured: seconds of work on a slow machine.
+constexpr double unmeasured_tokens_max = 4096;
+
 refusal refusal_of(const replica_load& load, const admission_decision& d, double rate,
                    std::uint32_t prompt_tokens, slo promises, std::uint32_t queued_max) {
   if (load.queued >= queued_max) return refusal::queue;
@@ -25,15 +28,18 @@ refusal refusal_of(const replica_load& load, const admission_decision& d, double
   const double tpot_max = decode_share_max * promises.tpot_ms;
   const bool holdable = load.costs.bound_ms({.decodes = 1}) <= tpot_max;
   if (others && holdable && d.predicted_tpot_ms > tpot_max) return refusal::crowded;
-  if (rate <= 0) return refusal::none;
+  if (rate <= 0)
+    return load.backlog_tokens > unmeasured_tokens_max ? refusal::queue : refusal::none;
   if (load.backlog_tokens > 2 * rate * promises.ttft_ms) return refusal::queue;
   if (d.predicted_ttft_ms <= ttft_share_max * promises.ttft_ms) return refusal::none;
+  // An idle replica cannot do better later.
+  if (!others && load.queued == 0 && load.backlog_tokens == 0) return refusal::none;
   // A prompt too long to be on time even on an idle machine is not refused for its own length, only
   // behind others.
   const double idle_rate = load.prefill_tokens_per_ms > 0 ? load.prefill_tokens_per_ms : rate;
   const double idle_ms =
       predicted_ttft_ms({.iteration_ms = load.iteration_ms}, idle_rate, prompt_tokens);
-  const bool too_long = idle_ms > promises.ttft_ms;
+  const bool too_long = idle_ms > ttft_share_max * promises.ttft_ms;
   const double behind_ms = load.backlog_tokens / rate;
   return too_long && behind_ms <= promises.ttft_ms / 2 ? refusal::none : refusal::late;
 }
@@ -69,7 +75,7 @@ double predicted_ttft_ms(const replica_load& load, double tokens_per_ms,
 std::uint32_t retry_after_ms(const replica_load& load, double predicted_ms, double ttft_slo_ms,
                              double jitter) {
   const double rate = load.prefill_tokens_per_ms * 1000;  // tokens/s with nothing else to do
-  double seconds = 60;
+  double seconds = rate > 0 ? 60 : 2;                     // nothing measured yet: soon it will be
   if (rate > 1.05 * load.admitted_tokens_per_s) {
     seconds = rate * std::max(0.0, predicted_ms - ttft_slo_ms) / 1000 /
               (rate - load.admitted_tokens_per_s);

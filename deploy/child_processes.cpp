@@ -19,9 +19,11 @@ namespace {
 /// not spin: engines share the cores with everything else.
 std::vector<std::string> child_environment() {
   std::vector<std::string> out;
-  for (char** e = environ; *e != nullptr; ++e) out.emplace_back(*e);
+  const std::string head_pid = std::string(head_pid_variable) + "=";
+  for (char** e = environ; *e != nullptr; ++e)
+    if (!std::string_view(*e).starts_with(head_pid)) out.emplace_back(*e);
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) out.emplace_back("OMP_WAIT_POLICY=passive");
-  out.push_back(std::string(head_pid_variable) + "=" + std::to_string(getpid()));
+  out.push_back(head_pid + std::to_string(getpid()));
   return out;
 }
 

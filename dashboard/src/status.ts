@@ -90,6 +90,7 @@ const nodeStatus = struct({
   beatAgeMs: number,
   reason: text,
   snapshot: maybe(snapshot),
+  missing: list(text),
 });
 
 const versionRecord = struct({

@@ -38,6 +38,7 @@ export function nodesOf(status: ClusterStatus): readonly NodeStatus[] {
       beatAgeMs: 0,
       reason: "",
       snapshot: own,
+      missing: [],
     },
   ];
 }

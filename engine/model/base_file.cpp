@@ -14,7 +14,7 @@
 namespace collm::engine {
 namespace {
 
-constexpr char magic[8] = {'C', 'O', 'L', 'L', 'M', 'B', 'S', '3'};
+constexpr char magic[8] = {'C', 'O', 'L', 'L', 'M', 'B', 'S', '4'};
 constexpr std::uint64_t page = 4096;                // the image starts on a page of its own
 constexpr std::uint64_t facts_bytes_max = 1 << 28;  // a vocabulary of a million tokens
 

@@ -59,8 +59,18 @@ TEST(admission, a_long_prompt_waits_behind_little_but_not_behind_much) {
   EXPECT_FALSE(admit(load, 4096, {1000, 120}, 256, 0).admit);
 }
 
-TEST(admission, unknown_rate_admits) {
-  EXPECT_TRUE(admit({.queued = 1, .backlog_tokens = 100000}, 4096, {100, 120}, 256, 0).admit);
+TEST(admission, an_unknown_rate_admits_a_prompt_behind_little) {
+  EXPECT_TRUE(admit({.queued = 1, .backlog_tokens = 4096}, 4096, {100, 120}, 256, 0).admit);
+  const auto d = admit({.queued = 1, .backlog_tokens = 4097}, 1, {100, 120}, 256, 0);
+  EXPECT_EQ(d.why, refusal::queue);
+  EXPECT_EQ(d.retry_after_ms, 2000u);
+}
+
+TEST(admission, an_idle_replica_takes_a_prompt_of_any_length) {
+  replica_load idle{.prefill_tokens_per_ms = 0.917, .costs = {{10, 1, 0, 5, 0.001}, 0}};
+  idle.decodes.decodes = 1;
+  for (std::uint32_t tokens = 1; tokens < 8192; tokens += 7)
+    EXPECT_TRUE(admit(idle, tokens, {2000, 120}, 256, 0).admit) << tokens;
 }
 
 // 10 ms a step, 1 ms a prompt token, 2 ms a decode: what others decode leaves less for prompts.

@@ -146,6 +146,7 @@ void fill_nodes(schema::ClusterStatus::Builder b) {
   nodes[2].setRestarts(2);
   nodes[2].setBeatAgeMs(UINT32_MAX);
   nodes[2].setReason("killed by signal 9");
+  nodes[0].initMissing(1).set(0, "polite@1: the folder is gone");
 }
 
 void fill_record(schema::VersionRecord::Builder b, std::uint32_t number, std::int32_t parent,
@@ -159,6 +160,7 @@ void fill_record(schema::VersionRecord::Builder b, std::uint32_t number, std::in
   b.setRank(8);
   b.setBytes(4'823'449);
   b.setSource(number == 1 ? "initial" : "peft:assistant-v2");
+  b.setFolder(number == 1 ? "" : "/srv/adapters/assistant-v2");
   b.setAgeMs(number == 1 ? 754'000 : 93'000);
 }
 

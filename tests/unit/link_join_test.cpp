@@ -81,7 +81,7 @@ TEST_F(link_refusal, of_a_certificate_of_another_authority) {
   EXPECT_TRUE(board_->wait_log("was refused"));
 }
 
-TEST_F(link_refusal, of_many_peers_is_told_in_one_line) {
+TEST_F(link_join, tells_of_many_refused_peers_in_one_line) {
   const auto files = node_files(foreign_certificates(), "edge-a");
   const auto trust = node_files(demo_certificates(), "edge-a").authority;
   for (int i = 0; i < 12; ++i) {

@@ -152,6 +152,9 @@ function Node({ node }: { node: NodeStatus }) {
         </span>
       </summary>
       {node.reason === "" ? null : <p class="note">Last loss: {node.reason}</p>}
+      {node.missing.map((what) => (
+        <p class="note">Lacks {what}</p>
+      ))}
       {snapshot === null ? (
         <Empty>This node has not reported yet.</Empty>
       ) : (
