@@ -74,6 +74,7 @@ class warden {
     m.last_beat_ms = now_ms(self_);
     if (snapshot.read()->getDraining() && is_there(m)) m.state = schema::NodeState::DRAINING;
     if (m.last_beat_ms - m.joined_ms > deps_.stable_ms) m.wait_ms = deps_.back_off_ms;
+    tell_serving();
   }
 
   void exited(const child_exit& e) {

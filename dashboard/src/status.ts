@@ -103,6 +103,7 @@ const versionRecord = struct({
   bytes: number,
   source: text,
   ageMs: number,
+  folder: text,
 });
 
 export const clusterStatus = struct({

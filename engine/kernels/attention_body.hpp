@@ -1,7 +1,7 @@
 // Attention over paged keys and values, written once over lanes. A (row, head) pair's bytes depend
 // on its own query and the positions up to its row only: scores are summed over head_dim in order,
-// the softmax and the weighted sum over positions in order, and positions after the row weigh
-// exactly 0. Included by kernels_<path>.cpp after lanes.hpp.
+// the softmax and the weighted sum over positions in order, and positions after the row are
+// left out. Included by kernels_<path>.cpp after lanes.hpp.
 #pragma once
 
 #include <limits>
@@ -117,12 +117,17 @@ void blend(const attention_tile& tile, std::uint32_t d, std::uint32_t n) {
   lanes total[Count][Wide];
   for (auto& row : total)
     for (auto& lane : row) lane = lanes::all(0);
-  const std::uint32_t seen = tile.visible(tile.count - 1);
+  std::uint32_t oldest[Count], seen[Count];
+  for (std::uint32_t i = 0; i < Count; ++i) oldest[i] = tile.oldest(i), seen[i] = tile.visible(i);
   for (std::uint32_t b = tile.first_block(); b < tile.blocks; ++b) {
     const Number* values = page<Number>(t, t.values, b) + d;
     const Number* ahead = page<Number>(t, t.values, b + 1 < tile.blocks ? b + 1 : b) + d;
     const std::uint32_t first = b * block_positions;
-    const std::uint32_t count = seen - first < block_positions ? seen - first : block_positions;
+    const std::uint32_t left = seen[Count - 1] - first,
+                        count = left < block_positions ? left : block_positions;
+    // Where not all pairs see all positions, a weight of 0 is not enough: 0 * infinity is no
+    // number.
+    const bool edge = first < oldest[Count - 1] || first + count > seen[0];
     for (std::uint32_t p = 0; p < count; ++p, values += t.head_dim, ahead += t.head_dim) {
       lanes v[Wide];
       for (std::uint32_t j = 0; j < Wide; ++j) {
@@ -130,6 +135,7 @@ void blend(const attention_tile& tile, std::uint32_t d, std::uint32_t n) {
         v[j] = Wide == 1 ? load_some(values, n) : lanes::load(values + std::size_t{j} * lane_count);
       }
       for (std::uint32_t i = 0; i < Count; ++i) {
+        if (edge && (first + p < oldest[i] || first + p >= seen[i])) continue;
         const lanes w = lanes::all(tile.weights[i * tile.weights_stride() + first + p]);
         for (std::uint32_t j = 0; j < Wide; ++j) total[i][j] = fma(w, v[j], total[i][j]);
       }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <limits>
 
 #include "tests/unit/engine_kernels_naive.hpp"
 
@@ -344,6 +345,29 @@ TEST_P(engine_attention, matches_the_naive_one_and_gives_a_row_the_same_bytes_al
                        ", window " + std::to_string(window) + (halves ? ", halves" : ""));
           expect_naive_attention({position, rows, GetParam(), window, halves});
         }
+}
+
+TEST(engine_kernels, a_row_of_attention_knows_nothing_of_values_that_it_does_not_see) {
+  const std::uint32_t rows = 4, dim = 32, position = 14;
+  std::mt19937 random(9);
+  paged kv(random, position + rows, dim);
+  const auto q = random_floats(random, std::size_t{rows} * dim);
+  std::vector<float> scratch(attention_scratch_floats(position + rows, dim));
+  attention_task task{.q = q.data(), .q_stride = dim, .out_stride = dim, .rows = rows, .group = 1};
+  task.head_dim = dim, task.position = position, task.window = 3;
+  task.blocks = kv.blocks.data(), task.block_stride = kv.stride, task.scratch = scratch.data();
+  task.keys = kv.pages.data(), task.values = kv.pages.data() + kv.stride / 2;
+  const auto row_1 = [&](const kernel_table& k) {
+    std::vector<float> out(q.size());
+    task.out = out.data();
+    k.attend(task);
+    return std::vector<float>(out.begin() + dim, out.begin() + 2 * dim);
+  };
+  const auto before = same_on_all_paths(row_1);
+  for (const auto at : {12u, 16u, 17u})  // row 1 stands at 15 and sees 13, 14, 15
+    kv.pages[kv.blocks[at / block_positions] * kv.stride + kv.stride / 2 +
+             at % block_positions * dim] = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(before, same_on_all_paths(row_1));
 }
 
 INSTANTIATE_TEST_SUITE_P(widths, engine_attention, testing::Values(2u, 8u, 12u, 32u, 64u, 80u));
