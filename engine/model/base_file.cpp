@@ -14,7 +14,7 @@
 namespace collm::engine {
 namespace {
 
-constexpr char magic[8] = {'C', 'O', 'L', 'L', 'M', 'B', 'S', '4'};
+constexpr char magic[8] = {'C', 'O', 'L', 'L', 'M', 'B', 'S', '5'};
 constexpr std::uint64_t page = 4096;                // the image starts on a page of its own
 constexpr std::uint64_t facts_bytes_max = 1 << 28;  // a vocabulary of a million tokens
 
@@ -138,7 +138,7 @@ void sync_folder(const std::filesystem::path& folder) {
 }  // namespace
 
 std::string base_file_name(const std::string& digest, precision p) {
-  return digest + (p == precision::f32 ? "-f32-v4.base" : "-int8-v4.base");
+  return digest + (p == precision::f32 ? "-f32-v5.base" : "-int8-v5.base");
 }
 
 result<void> write_base_file(const std::filesystem::path& path, const base_facts& facts,
