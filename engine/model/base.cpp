@@ -26,6 +26,9 @@ result<void> pack_file(const model_source& from, const std::string& digest, prec
   std::error_code failed;
   std::filesystem::create_directories(to.parent_path(), failed);
   if (failed) return error{errc::io, to.parent_path().string() + ": " + failed.message(), 0};
+  const auto lock = packing_lock::take(to.parent_path());
+  if (!lock) return lock.failure();
+  if (std::filesystem::exists(to, failed)) return {};  // another process packed it meanwhile
   auto image = pack_f32(from, digest);
   if (image && p == precision::int8) image = pack_int8(*image);
   if (!image) return image.failure();

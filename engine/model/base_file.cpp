@@ -1,6 +1,7 @@
 #include "engine/model/base_file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -168,6 +169,20 @@ result<void> write_base_file(const std::filesystem::path& path, const base_facts
   }
   sync_folder(path.parent_path());
   return {};
+}
+
+result<packing_lock> packing_lock::take(const std::filesystem::path& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return refused(folder, "cannot open");
+  packing_lock lock(fd);
+  // The kernel gives the lock back when its holder dies. A file system without locks (errno is then
+  // not EINTR) costs at worst the second copy that the lock avoids.
+  while (::flock(fd, LOCK_EX) != 0 && errno == EINTR) continue;
+  return lock;
+}
+
+packing_lock::~packing_lock() {
+  if (fd_ >= 0) ::close(fd_);
 }
 
 result<std::shared_ptr<const packed_base>> map_base_file(const std::filesystem::path& path) {

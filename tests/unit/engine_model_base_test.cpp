@@ -2,9 +2,13 @@
 // damaged.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include "engine/model/base_file.hpp"
@@ -49,6 +53,48 @@ TEST_F(engine_base, opened_by_many_threads_at_once_is_packed_once) {
   }
   for (const auto& b : all) EXPECT_EQ(all[0].get(), b.get());
   EXPECT_EQ(1, std::distance(fs::directory_iterator(folder), {}));
+}
+
+/// The inode of the packed base that this process has mapped; 0: none.
+std::uint64_t mapped_inode() {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    std::istringstream words(line);
+    std::string range, mode, offset, device, path;
+    std::uint64_t inode = 0;
+    words >> range >> mode >> offset >> device >> inode >> path;
+    if (path.ends_with(".base")) return inode;
+  }
+  return 0;
+}
+
+TEST_F(engine_base, opened_by_many_processes_at_once_is_one_file) {
+  constexpr int count = 8;
+  int start[2], answers[2];
+  ASSERT_EQ(0, ::pipe(start));
+  ASSERT_EQ(0, ::pipe(answers));
+  std::vector<pid_t> children;
+  for (int i = 0; i < count; ++i)
+    if (children.push_back(::fork()); children.back() == 0) {
+      ::close(start[1]);
+      char end;
+      (void)!::read(start[0], &end, 1);  // until the parent closes the pipe: all begin at once
+      const auto b = open("untied", precision::int8);
+      const auto inode = b ? mapped_inode() : 0;
+      ::_exit(::write(answers[1], &inode, sizeof inode) == sizeof inode ? 0 : 1);
+    }
+  ::close(start[0]), ::close(start[1]), ::close(answers[1]);
+  std::set<std::uint64_t> inodes;
+  std::uint64_t inode = 0;
+  while (::read(answers[0], &inode, sizeof inode) == sizeof inode) inodes.insert(inode);
+  ::close(answers[0]);
+  for (const pid_t child : children) {
+    int status = -1;
+    EXPECT_EQ(child, ::waitpid(child, &status, 0));
+    EXPECT_EQ(0, status);
+  }
+  EXPECT_EQ(1u, inodes.size());
+  EXPECT_FALSE(inodes.contains(0));
 }
 
 TEST_F(engine_base, maps_what_was_packed_without_packing_again) {
