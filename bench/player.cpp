@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "bench/http_client.hpp"
+#include "messages/json_text.hpp"
 
 namespace collm::bench {
 
@@ -63,7 +64,7 @@ class listener {
       done_ = true;
       return true;
     }
-    const auto event = json::parse(data, nullptr, false);
+    const auto event = parse_json<json>(data);
     if (!event.is_object()) return fail("a stream event is not JSON");
     if (event.contains("error"))
       return fail(event["error"].value("message", "error without words"));
@@ -129,7 +130,7 @@ class listener {
 };
 
 std::string words_of(const http_reply& reply) {
-  const auto body = json::parse(reply.body, nullptr, false);
+  const auto body = parse_json<json>(reply.body);
   std::string words = "HTTP " + std::to_string(reply.status);
   if (body.is_object() && body.contains("error") && body["error"].is_object()) {
     words += ": " + body["error"].value("message", "");

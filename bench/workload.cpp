@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "bench/lines.hpp"
+#include "messages/json_text.hpp"
 
 namespace collm::bench {
 namespace {
@@ -132,7 +133,7 @@ result<workload> read_workload(std::istream& in, const std::string& name,
     if (!more) return more.failure();
     if (!*more) break;
     if (text.empty()) continue;
-    const json line = json::parse(text, nullptr, false);
+    const json line = parse_json<json>(text);
     if (line.is_discarded()) return lines.wrong("is not valid JSON");
     if (auto wrong = take_line(line, lines.number() == 1, bounds, read)) return lines.wrong(*wrong);
   }

@@ -9,6 +9,7 @@
 
 #include "bench/lines.hpp"
 #include "demo/rng.hpp"
+#include "messages/json_text.hpp"
 
 namespace collm::bench {
 namespace {
@@ -43,7 +44,7 @@ std::optional<text> completion(const json& line) {
 }
 
 std::optional<text> parsed(const std::string& line_text) {
-  const json line = json::parse(line_text, nullptr, false);
+  const json line = parse_json<json>(line_text);
   if (!line.is_object()) return std::nullopt;
   if (line.contains("messages") && line["messages"].is_array()) return chat(line);
   if (line.contains("prompt") && line.contains("completion")) return completion(line);

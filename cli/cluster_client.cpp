@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "messages/json_text.hpp"
+
 namespace collm::cli {
 namespace {
 
@@ -28,7 +30,7 @@ errc code_of(unsigned status) {
   }
 }
 
-json parsed(const std::string& body) { return json::parse(body, nullptr, false); }
+json parsed(const std::string& body) { return parse_json<json>(body); }
 
 site_gateway gateway_from(const json& snapshot, const json& node, const std::string& state) {
   const std::string address = text(snapshot, "httpAddress");

@@ -25,3 +25,14 @@ function(collm_test name)
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
     PROPERTIES TIMEOUT ${timeout} LABELS "${COLLM_TEST_KIND}")
 endfunction()
+
+# A fuzz target and its driver: fuzz/NAME.cpp and fuzz/NAME_driver.cpp. With clang, -fsanitize=fuzzer takes the place of
+# the driver and of fuzz_main.cpp and finds inputs; here a fixed seed and any files given are run.
+function(collm_fuzz name)
+  cmake_parse_arguments(T "" "" "LINK" ${ARGN})
+  add_executable(${name} fuzz/${name}.cpp fuzz/${name}_driver.cpp fuzz/fuzz_main.cpp)
+  target_link_libraries(${name} PRIVATE ${T_LINK})
+  target_compile_definitions(${name} PRIVATE COLLM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+endfunction()

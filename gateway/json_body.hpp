@@ -1,4 +1,4 @@
-// A request body to JSON: depth is checked while parsing, before anything of the document is kept.
+// A request body to JSON: depth is checked before anything of the document is kept.
 // Foreign exceptions end here.
 #pragma once
 

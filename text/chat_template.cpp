@@ -10,6 +10,7 @@
 namespace collm::text {
 namespace {
 
+constexpr std::size_t jinja_bytes_max = 256u << 10;  // the longest in use are some 10 KiB
 constexpr std::string_view supported =
     "ChatML with or without a default system line (SmolLM2, Qwen2, Qwen2.5), Qwen3, Gemma 3";
 
@@ -48,13 +49,15 @@ bool holds_none(std::string_view text, std::initializer_list<std::string_view> m
 }
 
 /// The system line that a literal says whole; empty if none does.
-std::string default_system(const std::string& squeezed) {
+std::string default_system(std::string_view squeezed) {
   constexpr std::string_view begin = "'<|im_start|>system\n", end = "<|im_end|>\n'";
-  for (std::size_t at = squeezed.find(begin); at != std::string::npos;
-       at = squeezed.find(begin, at + 1)) {
-    const std::size_t from = at + begin.size();
-    const std::string line = squeezed.substr(from, squeezed.find(end, from) - from);
-    if (!line.empty() && line.find_first_of("'\\{}") == std::string::npos) return line;
+  for (std::size_t at = squeezed.find(end); at != std::string_view::npos;
+       at = squeezed.find(end, at + end.size())) {
+    const std::size_t quote = std::min(squeezed.rfind('\'', at), at);
+    const std::string_view literal = squeezed.substr(quote, at - quote);
+    if (literal.size() <= begin.size() || !literal.starts_with(begin)) continue;
+    const std::string_view line = literal.substr(begin.size());
+    if (line.find_first_of("\\{}") == std::string_view::npos) return std::string(line);
   }
   return {};
 }
@@ -124,6 +127,10 @@ std::string first_line(std::string_view jinja) {
 }  // namespace
 
 result<chat_template> chat_template::recognise(const std::string& jinja) {
+  if (jinja.size() > jinja_bytes_max) {
+    return error{errc::too_large, "chat template: " + std::to_string(jinja.size()) +
+                                      " bytes; at most " + std::to_string(jinja_bytes_max)};
+  }
   const std::string squeezed = squeeze(jinja);
   if (squeezed.empty()) return chat_template(family::none);
   const std::string system = default_system(squeezed);

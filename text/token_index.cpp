@@ -10,6 +10,9 @@
 namespace collm::text {
 namespace {
 
+// The longest in use are some 256 bytes; every cut of a spelling may be looked at.
+constexpr std::size_t spelling_bytes_max = 1024;
+
 // FNV-1a, its high half folded in: spellings are a few bytes long.
 std::uint64_t hash_of(std::string_view spelling) {
   std::uint64_t state = 0xCBF29CE484222325;
@@ -29,6 +32,11 @@ result<token_index> token_index::make(const vocabulary& vocab) {
   for (std::size_t i = 0; i < vocab.tokens.size(); ++i) {
     const std::string& spelling = vocab.tokens[i];
     if (spelling.empty()) return refuse_vocabulary("token " + std::to_string(i) + " is empty");
+    if (spelling.size() > spelling_bytes_max) {
+      return refuse_vocabulary("token " + std::to_string(i) + " is spelled with " +
+                               std::to_string(spelling.size()) + " bytes; at most " +
+                               std::to_string(spelling_bytes_max));
+    }
     slot& at = out.slots_[out.seek(spelling)];
     if (at.id != none) {
       return refuse_vocabulary("tokens " + std::to_string(at.id) + " and " + std::to_string(i) +

@@ -1,12 +1,12 @@
 #include "text/tokenizer_json.hpp"
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "messages/json_text.hpp"
 #include "text/byte_alphabet.hpp"
 #include "text/json_fields.hpp"
 #include "text/special_tokens.hpp"
@@ -200,34 +200,24 @@ void name_tokens(const json& config, const json& model, const std::string& bos, 
   to.chat_template = template_of(config);
 }
 
-result<json> parse(const char* name, std::string_view text) {
-  json parsed = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+result<json> parse(const char* name, std::string_view text, std::size_t bytes_max) {
+  if (text.size() > bytes_max) {
+    return error{errc::too_large, std::string(name) + ": " + std::to_string(text.size()) +
+                                      " bytes; at most " + std::to_string(bytes_max)};
+  }
+  json parsed = parse_json<json>(text);
   if (parsed.is_object()) return parsed;
   return error{errc::corrupt, std::string(name) + ": not a JSON object"};
 }
 
-/// Empty if there is no such file.
-result<std::string> read_file(const std::filesystem::path& path, std::size_t bytes_max) {
-  std::error_code failed;
-  if (!std::filesystem::exists(path, failed)) return std::string();
-  const auto size = std::filesystem::file_size(path, failed);
-  if (failed || size > bytes_max) {
-    return error{errc::io, path.string() + ": must be a file of at most " +
-                               std::to_string(bytes_max) + " bytes"};
-  }
-  std::string text(static_cast<std::size_t>(size), '\0');
-  std::ifstream file(path, std::ios::binary);
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!file) return error{errc::io, path.string() + ": cannot be read"};
-  return text;
-}
-
 }  // namespace
 
-result<vocabulary> parse_tokenizer_json(std::string_view tokenizer, std::string_view config) {
-  const auto whole = parse("tokenizer.json", tokenizer);
+result<vocabulary> parse_tokenizer_json(std::string_view tokenizer, std::string_view config,
+                                        std::string_view chat_template) {
+  const auto whole = parse("tokenizer.json", tokenizer, tokenizer_bytes_max);
   if (!whole) return whole.failure();
-  const auto settings = parse("tokenizer_config.json", config.empty() ? "{}" : config);
+  const auto settings =
+      parse("tokenizer_config.json", config.empty() ? "{}" : config, config_bytes_max);
   if (!settings) return settings.failure();
   const json& model = field(*whole, "model");
   if (auto ok = check_model(model); !ok) return ok.failure();
@@ -245,26 +235,11 @@ result<vocabulary> parse_tokenizer_json(std::string_view tokenizer, std::string_
   if (auto ok = byte_fallback ? result<void>() : check_bytes(model); !ok) return ok.failure();
   if (auto ok = add_merges(model, out); !ok) return ok.failure();
   name_tokens(*settings, model, kind->bos, out);
+  if (!chat_template.empty()) out.chat_template = chat_template;
   if (!kind->bos.empty() && !out.add_bos) {
     return refuse_tokenizer("post_processor puts " + in_quotes(kind->bos) +
                             " first; no such token");
   }
-  return out;
-}
-
-result<vocabulary> read_tokenizer_json(const std::filesystem::path& folder) {
-  auto tokenizer = read_file(folder / "tokenizer.json", tokenizer_bytes_max);
-  if (!tokenizer) return tokenizer.failure();
-  if (tokenizer->empty()) {
-    return error{errc::not_found, (folder / "tokenizer.json").string() +
-                                      ": missing or empty; a model folder needs one"};
-  }
-  const auto config = read_file(folder / "tokenizer_config.json", config_bytes_max);
-  if (!config) return config.failure();
-  auto jinja = read_file(folder / "chat_template.jinja", config_bytes_max);
-  if (!jinja) return jinja.failure();
-  auto out = parse_tokenizer_json(*tokenizer, *config);
-  if (out && !jinja->empty()) out->chat_template = std::move(*jinja);
   return out;
 }
 

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "messages/json_text.hpp"
+
 namespace collm::engine {
 namespace {
 
@@ -206,9 +208,8 @@ float peft_config::scale_of(std::string_view module) const {
 }
 
 result<peft_config> parse_peft_config(std::string_view text) {
-  const json config = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (config.is_discarded() || !config.is_object())
-    return error{errc::corrupt, "adapter_config.json: not a JSON object"};
+  const json config = parse_json<json>(text);
+  if (!config.is_object()) return error{errc::corrupt, "adapter_config.json: not a JSON object"};
   const auto type = config.find("peft_type");
   if (type == config.end()) return refused("peft_type is missing, must be \"LORA\"");
   if (*type != "LORA") return refused("peft_type is " + type->dump() + ", must be \"LORA\"");

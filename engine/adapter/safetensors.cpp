@@ -8,6 +8,8 @@
 #include <optional>
 #include <set>
 
+#include "messages/json_text.hpp"
+
 namespace collm::engine {
 namespace {
 
@@ -15,7 +17,7 @@ using json = nlohmann::json;
 static_assert(std::endian::native == std::endian::little, "safetensors are little-endian");
 
 constexpr std::uint64_t length_bytes = 8;
-constexpr int header_depth_max = 4;
+constexpr std::uint32_t header_depth_max = 4;
 
 error corrupt(const std::string& what) { return {errc::corrupt, "safetensors: " + what}; }
 
@@ -45,10 +47,10 @@ struct header_parse {
 };
 
 header_parse parse_header(std::string_view text) {
+  if (!nests_within(text, header_depth_max)) return {{}, "the header is nested too deep"};
   std::vector<std::set<std::string>> keys;
   header_parse out;
-  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (depth > header_depth_max) out.failure = "the header is nested too deep";
+  const auto watch = [&](int, json::parse_event_t event, json& parsed) {
     if (event == json::parse_event_t::object_start) keys.emplace_back();
     if (event == json::parse_event_t::object_end && !keys.empty()) keys.pop_back();
     if (event == json::parse_event_t::key && !keys.empty() &&

@@ -85,8 +85,10 @@ class reader {
   }
   bool flag_or(const std::string& key, bool otherwise) {
     const auto* v = file_.find(key);
-    const auto* b = v == nullptr ? nullptr : std::get_if<bool>(v);
-    return b == nullptr ? otherwise : *b;
+    if (v == nullptr) return otherwise;
+    const auto* b = std::get_if<bool>(v);
+    if (b == nullptr) return refuse(key, "true or false"), otherwise;
+    return *b;
   }
   void refuse(const std::string& key, const std::string& expected) {
     if (first_.message.empty())

@@ -9,7 +9,10 @@ namespace {
 constexpr std::uint64_t string_bytes_max =
     1u << 20;  // a chat template is the longest in use, some 10 KiB
 constexpr std::uint64_t entries_max = 1u << 20;  // keys or tensors of one file
-constexpr std::uint64_t dims_max = 4;            // ggml's own bound
+// Of all arrays of one file: a number takes 8 bytes here and may take one there. The largest
+// vocabularies have a million.
+constexpr std::uint64_t elements_max = 1u << 24;
+constexpr std::uint64_t dims_max = 4;  // ggml's own bound
 constexpr std::uint32_t alignment_default = 32;
 
 error corrupt(const std::string& what) { return {errc::corrupt, "GGUF: " + what, 0}; }
@@ -104,7 +107,7 @@ std::vector<T> read_many(cursor& in, std::uint64_t count, F&& one) {
   return all;
 }
 
-result<gguf_file::value> read_array(cursor& in, const std::string& key) {
+result<gguf_file::value> read_array(cursor& in, const std::string& key, std::uint64_t& elements) {
   const auto raw = in.number<std::uint32_t>();
   const auto count = in.number<std::uint64_t>();
   const auto type = static_cast<value_type>(raw);
@@ -114,6 +117,12 @@ result<gguf_file::value> read_array(cursor& in, const std::string& key) {
   if (count > in.left() / bytes_least(type))
     return corrupt("array '" + key + "' claims " + std::to_string(count) +
                    " elements, more than the file holds");
+  if (count > elements_max - elements)
+    return error{errc::too_large,
+                 "GGUF: array '" + key + "' is one of more than " + std::to_string(elements_max) +
+                     " elements in all",
+                 0};
+  elements += count;
   if (type == value_type::string)
     return gguf_file::value(read_many<std::string>(in, count, [&] { return in.text(); }));
   if (is_real(type))
@@ -122,7 +131,8 @@ result<gguf_file::value> read_array(cursor& in, const std::string& key) {
       read_many<std::int64_t>(in, count, [&] { return read_integer(in, type); }));
 }
 
-result<gguf_file::value> read_value(cursor& in, const std::string& key) {
+/// `elements`: of the arrays so far.
+result<gguf_file::value> read_value(cursor& in, const std::string& key, std::uint64_t& elements) {
   const auto raw = in.number<std::uint32_t>();
   if (in.bad() || raw > 12)
     return corrupt("key '" + key + "' has value type " + std::to_string(raw) +
@@ -130,7 +140,7 @@ result<gguf_file::value> read_value(cursor& in, const std::string& key) {
   const auto type = static_cast<value_type>(raw);
   switch (type) {
     case value_type::array:
-      return read_array(in, key);
+      return read_array(in, key, elements);
     case value_type::string:
       return gguf_file::value(in.text());
     case value_type::boolean:
@@ -204,9 +214,10 @@ result<std::uint64_t> alignment_of(const gguf_directory& d) {
 }
 
 result<void> read_values(cursor& in, std::uint64_t count, gguf_directory& d) {
+  std::uint64_t elements = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
     auto key = in.text();
-    auto v = read_value(in, key);
+    auto v = read_value(in, key, elements);
     if (!v) return v.failure();
     if (in.bad()) return corrupt("the metadata is cut off at key '" + key + "'");
     if (!d.values.emplace(key, std::move(*v)).second)

@@ -9,6 +9,7 @@
 #include "engine/adapter/safetensors.hpp"
 #include "engine/model/gguf_mapping.hpp"
 #include "engine/sha256.hpp"
+#include "messages/json_text.hpp"
 #include "text/tokenizer_json.hpp"
 
 namespace collm::engine {
@@ -22,7 +23,7 @@ constexpr std::size_t index_bytes_max = 64u << 20;
 constexpr const char* index_name = "model.safetensors.index.json";
 // What else a base is made from: the vocabulary and how it talks.
 constexpr const char* word_files[] = {"tokenizer.json", "tokenizer_config.json",
-                                      "generation_config.json", "chat_template.jinja"};
+                                      "chat_template.jinja"};
 
 struct name_pair {
   std::string_view theirs, ours;
@@ -83,8 +84,14 @@ class folder_source final : public model_source {
   result<model_shape> shape() const override { return config_.shape; }
   /// Embeddings often have more rows than there are tokens.
   result<text::vocabulary> vocabulary() const override {
-    auto words = text::read_tokenizer_json(folder_);
-    if (words) text::pad_tokens(*words, config_.shape.vocab);
+    const auto [tokenizer, config, chat_template] = word_files;
+    if (!files_.contains(tokenizer))
+      return error{errc::not_found,
+                   (folder_ / tokenizer).string() + ": missing; a model folder needs one", 0};
+    auto words =
+        text::parse_tokenizer_json(text_in(tokenizer), text_in(config), text_in(chat_template));
+    if (!words) return in_file(words.failure(), folder_);
+    text::pad_tokens(*words, config_.shape.vocab);
     return words;
   }
   const std::map<std::string, gguf_tensor>& tensors() const override { return tensors_; }
@@ -95,6 +102,12 @@ class folder_source final : public model_source {
   }
 
  private:
+  /// What a mapped file says; empty where there is none.
+  std::string_view text_in(const char* name) const {
+    const auto file = files_.find(name);
+    return file == files_.end() ? std::string_view() : text_of(file->second);
+  }
+
   result<void> read(const fs::path& folder) {
     folder_ = folder;
     if (auto mapped = map(folder, "config.json"); !mapped) return mapped.failure();
@@ -136,7 +149,7 @@ class folder_source final : public model_source {
                    0};
     };
     if (file.bytes().size() > index_bytes_max) return wrong();
-    const json index = json::parse(text_of(file), nullptr, /*allow_exceptions=*/false);
+    const json index = parse_json<json>(text_of(file));
     if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
       return wrong();
     std::set<std::string> names;

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/model/hugging_face.hpp"
+#include "messages/json_text.hpp"
 
 namespace collm::engine {
 namespace {
@@ -135,7 +136,7 @@ void refuse_unbuilt(reader& in, const architecture& kind) {
 }  // namespace
 
 result<hugging_face_config> parse_hugging_face_config(std::string_view text) {
-  const json parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json parsed = parse_json<json>(text);
   if (!parsed.is_object()) return error{errc::corrupt, "config.json: not a JSON object", 0};
   reader in(parsed);
   hugging_face_config config;

@@ -1,10 +1,2 @@
-# With clang, -fsanitize=fuzzer in place of a *_main.cpp finds inputs; here a fixed seed and any files given are run.
-add_executable(text_fuzz fuzz/text_fuzz.cpp fuzz/text_fuzz_main.cpp)
-target_link_libraries(text_fuzz PRIVATE text)
-add_test(NAME text_fuzz COMMAND text_fuzz)
-set_tests_properties(text_fuzz PROPERTIES TIMEOUT 120)
-add_executable(tokenizer_json_fuzz fuzz/tokenizer_json_fuzz.cpp fuzz/tokenizer_json_fuzz_main.cpp)
-target_link_libraries(tokenizer_json_fuzz PRIVATE text nlohmann_json::nlohmann_json)
-target_compile_definitions(tokenizer_json_fuzz PRIVATE COLLM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-add_test(NAME tokenizer_json_fuzz COMMAND tokenizer_json_fuzz)
-set_tests_properties(tokenizer_json_fuzz PROPERTIES TIMEOUT 120)
+collm_fuzz(text_fuzz LINK text)
+collm_fuzz(tokenizer_json_fuzz LINK text nlohmann_json::nlohmann_json)

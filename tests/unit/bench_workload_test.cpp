@@ -112,6 +112,12 @@ TEST(bench_workload, another_format_version_is_refused_by_name) {
   EXPECT_THAT(complaint_about("{\"workload\":2}\n"), testing::HasSubstr("workload 2 is not"));
 }
 
+TEST(bench_workload, a_line_that_nests_without_end_is_refused) {
+  const std::string deep = std::string(500000, '[') + std::string(500000, ']');
+  EXPECT_THAT(complaint_about(R"({"workload":1,"made":)" + deep + "}"),
+              testing::HasSubstr("day.jsonl:1: is not valid JSON"));
+}
+
 TEST(bench_workload, an_empty_file_or_a_header_alone_is_refused) {
   EXPECT_EQ(complaint_about(""), "day.jsonl: holds no request");
   EXPECT_EQ(complaint_about("{\"workload\":1}\n"), "day.jsonl: holds no request");

@@ -147,9 +147,13 @@ TEST(peft, accepts_fields_that_say_nothing) {
 }
 
 TEST(peft, refuses_a_config_that_is_no_json) {
-  const auto read = read_peft(shape, "{", {});
-  ASSERT_FALSE(read);
-  EXPECT_EQ(read.failure().code, errc::corrupt);
+  const std::string deep =
+      R"({"peft_type":)" + std::string(500000, '[') + std::string(500000, ']') + "}";
+  for (const std::string& text : {std::string("{"), deep}) {
+    const auto read = read_peft(shape, text, {});
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.failure().code, errc::corrupt);
+  }
 }
 
 TEST(peft, names_the_tensor_and_both_shapes) {

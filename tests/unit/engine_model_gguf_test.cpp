@@ -61,6 +61,18 @@ TEST(engine_gguf, refuses_counts_that_the_file_cannot_hold) {
   EXPECT_NE("accepted", refusal(key));
 }
 
+TEST(engine_gguf, refuses_arrays_that_cost_more_memory_than_vocabularies_need) {
+  gguf_bytes lists(3, 0, 2);
+  for (const char* key : {"half", "rest"}) {
+    lists.text(key).put(9u).put(0u).put(std::uint64_t{1} << 23);
+    lists.bytes.resize(lists.bytes.size() + (1u << 23));
+  }
+  EXPECT_EQ("accepted", refusal(lists));
+  lists.bytes[16] = 3;  // one key more
+  lists.text("last").put(9u).put(0u).put(std::uint64_t{1}).put(std::uint8_t{0});
+  EXPECT_THAT(refusal(lists), HasSubstr("array 'last' is one of more than 16777216 elements"));
+}
+
 TEST(engine_gguf, refuses_nested_arrays_unknown_types_and_repeated_keys) {
   gguf_bytes nested(3, 0, 1);
   nested.text("k").put(9u).put(9u).put(std::uint64_t{0});
@@ -107,16 +119,28 @@ TEST(engine_gguf, a_missing_file_is_not_found_and_an_empty_one_is_corrupt) {
   EXPECT_EQ(errc::corrupt, gguf_file::open(empty).failure().code);
 }
 
-TEST(engine_gguf, an_unknown_architecture_is_refused_by_its_name) {
-  const auto path = std::filesystem::temp_directory_path() / "collm_bert.gguf";
-  const auto b = gguf_bytes(3, 0, 1).key_text("general.architecture", "bert");
+std::shared_ptr<const gguf_file> opened(const gguf_bytes& b, const char* name) {
+  const auto path = std::filesystem::temp_directory_path() / name;
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char*>(b.bytes.data()),
              static_cast<std::streamsize>(b.bytes.size()));
   const auto file = gguf_file::open(path);
-  ASSERT_TRUE(file) << file.failure().message;
-  EXPECT_THAT((*file)->shape().failure().message,
-              HasSubstr("'bert' is not built; supported: llama"));
+  EXPECT_TRUE(file) << file.failure().message;
+  return *file;
+}
+
+TEST(engine_gguf, a_flag_that_is_no_flag_is_refused_by_its_name) {
+  gguf_bytes b(3, 0, 2);
+  b.text("tokenizer.ggml.tokens").put(9u).put(8u).put(std::uint64_t{1}).text("a");
+  b.key_text("tokenizer.ggml.add_bos_token", "false");
+  EXPECT_THAT(opened(b, "collm_flag.gguf")->vocabulary().failure().message,
+              HasSubstr("'tokenizer.ggml.add_bos_token' is missing or wrong; expected true"));
+}
+
+TEST(engine_gguf, an_unknown_architecture_is_refused_by_its_name) {
+  const auto file =
+      opened(gguf_bytes(3, 0, 1).key_text("general.architecture", "bert"), "collm_bert.gguf");
+  EXPECT_THAT(file->shape().failure().message, HasSubstr("'bert' is not built; supported: llama"));
 }
 
 TEST(engine_gguf, half_floats_are_exact) {

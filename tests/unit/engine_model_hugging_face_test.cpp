@@ -108,6 +108,9 @@ TEST(engine_hugging_face, sizes_that_are_missing_or_impossible_are_refused_by_na
   config["num_key_value_heads"] = 3;
   EXPECT_THAT(refusal(config), HasSubstr("kv_heads is 3"));
   EXPECT_EQ(errc::corrupt, parse_hugging_face_config("[").failure().code);
+  const std::string deep = std::string(500000, '[') + std::string(500000, ']');
+  EXPECT_EQ(errc::corrupt,
+            parse_hugging_face_config(R"({"model_type":)" + deep + "}").failure().code);
 }
 
 class engine_folder : public testing::Test {
@@ -149,6 +152,22 @@ TEST_F(engine_folder, rows_beyond_the_tokenizer_are_unused_tokens) {
   const auto none = open_base(folder, precision::f32, folder / "cache");
   ASSERT_FALSE(none);
   EXPECT_THAT(none.failure().message, HasSubstr("tokenizer.json"));
+}
+
+TEST_F(engine_folder, its_words_are_those_that_its_digest_counted) {
+  write("chat_template.jinja", "as it was");
+  const auto from = *model_source::open(folder);
+  const auto digest = from->sha256();
+  fs::remove(folder / "chat_template.jinja");
+  write("chat_template.jinja", "as it is now");
+  EXPECT_EQ("as it was", from->vocabulary()->chat_template);
+  EXPECT_EQ(digest, from->sha256());
+}
+
+TEST_F(engine_folder, a_file_that_makes_no_base_does_not_count) {
+  const auto before = digest();
+  write("generation_config.json", R"({"temperature": 0.6})");
+  EXPECT_EQ(before, digest());
 }
 
 TEST_F(engine_folder, every_file_counts_for_the_digest) {

@@ -215,7 +215,8 @@ TEST(completion_request, what_is_no_json_object_is_refused_with_its_place) {
   };
   EXPECT_THAT(message(""), HasSubstr("empty"));
   EXPECT_THAT(message("[1]"), HasSubstr("array"));
-  EXPECT_THAT(message(R"({"prompt":)"), HasSubstr("not valid JSON at byte"));
+  EXPECT_THAT(message(R"({"prompt":)"),
+              HasSubstr("not valid JSON: parse error at line 1, column 11"));
   EXPECT_THAT(message("{\"prompt\":\"\xC3(\"}"), HasSubstr("UTF-8"));
   EXPECT_THAT(message(R"({"prompt":"\ud800"})"), HasSubstr("not valid JSON"));
   EXPECT_THAT(message("{}{}"), HasSubstr("not valid JSON"));

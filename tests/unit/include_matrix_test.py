@@ -31,7 +31,8 @@ cli         | messages:terms deploy bench demo            | cli11 json boost
 # A face: the headers of a folder that others may see, and the CMake target that stands for it.
 FACES = {
     "messages:terms": ("messages_terms", ["messages/ids.hpp", "messages/limits.hpp",
-                                          "messages/result.hpp", "messages/assert.hpp"]),
+                                          "messages/result.hpp", "messages/assert.hpp",
+                                          "messages/json_text.hpp"]),
     "engine:api": ("engine_api", ["engine/executor.hpp", "engine/engine.hpp", "engine/model/gguf*",
                                   "engine/adapter/adapter.hpp"]),
     "actors:interfaces": ("actors", ["actors/interfaces.hpp", "actors/caf.hpp",

@@ -92,6 +92,16 @@ TEST(chat_template, a_model_without_one_refuses_chats_only) {
   EXPECT_THAT(said.failure().message, HasSubstr("no chat template"));
 }
 
+TEST(chat_template, one_of_more_than_256_kib_is_refused) {
+  std::string many;
+  while (many.size() < (256u << 10) - 32) many += "{{'<|im_start|>system\n";
+  EXPECT_THAT(chat_template::recognise(many).failure().message, HasSubstr("unknown"));
+  many.resize((256u << 10) + 1, ' ');
+  const auto refused = chat_template::recognise(many);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.failure().message, HasSubstr("262145 bytes; at most 262144"));
+}
+
 nlohmann::json turns() {
   std::ifstream file(COLLM_SOURCE_DIR "/tests/golden/chat_turns.json");
   return nlohmann::json::parse(file);

@@ -246,31 +246,22 @@ TEST(tokenizer_json_text, is_refused_if_it_is_no_json_object) {
   }
 }
 
-struct folder : testing::Test {
-  void SetUp() override {
-    path = std::filesystem::path(testing::TempDir()) /
-           ("collm_tokenizer_" + std::to_string(::testing::UnitTest::GetInstance()->random_seed()) +
-            testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::create_directories(path);
+TEST(tokenizer_json, nesting_without_end_is_refused) {
+  const std::string deep = std::string(500000, '[') + std::string(500000, ']');
+  const std::string whole = golden()["kinds"]["smollm"]["tokenizer"].dump();
+  for (const auto& read : {parse_tokenizer_json(R"({"normalizer":)" + deep + "}"),
+                           parse_tokenizer_json(whole, R"({"chat_template":)" + deep + "}")}) {
+    ASSERT_FALSE(read);
+    EXPECT_THAT(read.failure().message, HasSubstr("not a JSON object"));
   }
-  void TearDown() override { std::filesystem::remove_all(path); }
-  void write(const char* name, const std::string& text) const {
-    std::ofstream(path / name, std::ios::binary) << text;
-  }
-  std::filesystem::path path;
-};
+}
 
-using tokenizer_folder = folder;
-
-TEST_F(tokenizer_folder, reads_what_is_there) {
-  EXPECT_EQ(read_tokenizer_json(path).failure().code, errc::not_found);
-  write("tokenizer.json", golden()["kinds"]["smollm"]["tokenizer"].dump());
-  ASSERT_TRUE(read_tokenizer_json(path));
-  EXPECT_EQ(read_tokenizer_json(path)->chat_template, "");
-  write("tokenizer_config.json", R"({"chat_template": "from the config"})");
-  EXPECT_EQ(read_tokenizer_json(path)->chat_template, "from the config");
-  write("chat_template.jinja", "from the file");
-  EXPECT_EQ(read_tokenizer_json(path)->chat_template, "from the file");
+TEST(tokenizer_json, the_template_of_its_own_file_outranks_the_configs) {
+  const std::string whole = golden()["kinds"]["smollm"]["tokenizer"].dump();
+  const std::string config = R"({"chat_template": "from the config"})";
+  EXPECT_EQ(parse_tokenizer_json(whole)->chat_template, "");
+  EXPECT_EQ(parse_tokenizer_json(whole, config)->chat_template, "from the config");
+  EXPECT_EQ(parse_tokenizer_json(whole, config, "from the file")->chat_template, "from the file");
 }
 
 }  // namespace

@@ -121,6 +121,8 @@ INSTANTIATE_TEST_SUITE_P(
         broken{"bos", [](auto& v) { v.bos = 261; }, "bos token id 261 is not in 0..260"},
         broken{"eos", [](auto& v) { v.eos = -2; }, "eos token id -2"},
         broken{"empty", [](auto& v) { tiny::add(v, ""); }, "token 261 is empty"},
+        broken{"long_spelling", [](auto& v) { tiny::add(v, std::string(1025, 'a')); },
+               "token 261 is spelled with 1025 bytes; at most 1024"},
         broken{"twice", [](auto& v) { tiny::add(v, "ab"); }, "tokens 260 and 261 are both 'ab'"},
         broken{"spelling", [](auto& v) { tiny::add(v, "日"); }, "token 261, '日', is not spelled"},
         broken{"byte_type", [](auto& v) { tiny::add(v, "zz", token_type::byte); }, "token 261"},

@@ -1,13 +1,11 @@
-// Runs http_body_fuzz.cpp without libFuzzer: the files named on the command line, or mutations of
-// valid bodies from a fixed seed.
+// Inputs of http_body_fuzz.cpp: mutations of valid bodies.
 #include <cstdint>
-#include <fstream>
 #include <iterator>
 #include <random>
 #include <string>
 #include <string_view>
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+#include "tests/fuzz/fuzz_main.hpp"
 
 namespace {
 
@@ -40,10 +38,6 @@ constexpr std::string_view atoms[] = {"{",
                                       "[[",
                                       "99999999999999999999"};
 
-void run(const std::string& bytes) {
-  LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
-}
-
 std::string mutated(std::mt19937& random) {
   std::string out(bodies[random() % std::size(bodies)]);
   for (auto n = random() % 6; n > 0; --n) {
@@ -68,14 +62,8 @@ std::string mutated(std::mt19937& random) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    std::ifstream file(argv[i], std::ios::binary);
-    run({std::istreambuf_iterator<char>(file), {}});
-  }
-  if (argc > 1) return 0;
+void collm::fuzz::drive(void (&run)(const std::string& bytes)) {
   std::mt19937 random(3);
   for (const auto body : bodies) run(std::string(body));
   for (int i = 0; i < 30000; ++i) run(mutated(random));
-  return 0;
 }

@@ -1,19 +1,13 @@
-// Runs text_fuzz.cpp without libFuzzer: the files named on the command line, or random inputs from
-// a fixed seed.
+// Inputs of text_fuzz.cpp: random texts of what matters to tokenizers.
 #include <cstdint>
-#include <fstream>
 #include <iterator>
 #include <random>
 #include <string>
 #include <string_view>
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+#include "tests/fuzz/fuzz_main.hpp"
 
 namespace {
-
-void run(const std::string& bytes) {
-  LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
-}
 
 std::string random_bytes(std::mt19937& random) {
   constexpr std::string_view atoms[] = {
@@ -31,13 +25,7 @@ std::string random_bytes(std::mt19937& random) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    std::ifstream file(argv[i], std::ios::binary);
-    run({std::istreambuf_iterator<char>(file), {}});
-  }
-  if (argc > 1) return 0;
+void collm::fuzz::drive(void (&run)(const std::string& bytes)) {
   std::mt19937 random(3);
   for (int i = 0; i < 20000; ++i) run(random_bytes(random));
-  return 0;
 }

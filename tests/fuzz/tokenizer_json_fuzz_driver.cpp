@@ -1,5 +1,4 @@
-// Runs tokenizer_json_fuzz.cpp without libFuzzer: the files named on the command line, or the small
-// golden tokenizers with something in them changed, from a fixed seed.
+// Inputs of tokenizer_json_fuzz.cpp: the small golden tokenizers with something in them changed.
 #include <cstdint>
 #include <fstream>
 #include <iterator>
@@ -7,15 +6,11 @@
 #include <random>
 #include <string>
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+#include "tests/fuzz/fuzz_main.hpp"
 
 namespace {
 
 using nlohmann::json;
-
-void run(const std::string& bytes) {
-  LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
-}
 
 json odd_value(std::mt19937& random) {
   const json values[] = {nullptr,
@@ -53,12 +48,7 @@ void damage(json& at, std::mt19937& random) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    std::ifstream file(argv[i], std::ios::binary);
-    run({std::istreambuf_iterator<char>(file), {}});
-  }
-  if (argc > 1) return 0;
+void collm::fuzz::drive(void (&run)(const std::string& bytes)) {
   std::ifstream file(COLLM_SOURCE_DIR "/tests/golden/tokenizer_kinds.json");
   const json kinds = json::parse(file)["kinds"];
   std::mt19937 random(11);
@@ -71,5 +61,4 @@ int main(int argc, char** argv) {
       run(bytes);
     }
   }
-  return 0;
 }

@@ -1,22 +1,15 @@
-// Runs safetensors_fuzz.cpp without libFuzzer: the files named on the command line, or a good
-// adapter folder spoilt in thousands of ways from a fixed seed.
+// Inputs of safetensors_fuzz.cpp: a good adapter folder spoilt in thousands of ways.
 #include <cstdint>
 #include <cstring>
-#include <fstream>
 #include <iterator>
 #include <random>
 #include <string>
 #include <string_view>
 
 #include "engine/adapter/safetensors.hpp"
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+#include "tests/fuzz/fuzz_main.hpp"
 
 namespace {
-
-void run(const std::string& bytes) {
-  LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
-}
 
 std::string good_tensors() {
   const std::vector<float> values(16, 0.5f);
@@ -87,13 +80,7 @@ std::string spoil(std::string bytes, std::mt19937& random) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    std::ifstream file(argv[i], std::ios::binary);
-    run({std::istreambuf_iterator<char>(file), {}});
-  }
-  if (argc > 1) return 0;
+void collm::fuzz::drive(void (&run)(const std::string& bytes)) {
   std::mt19937 random(3);
   for (int i = 0; i < 20000; ++i) run(spoil(i % 2 == 0 ? good_tensors() : good_config(), random));
-  return 0;
 }
