@@ -2,8 +2,10 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <set>
 
@@ -47,7 +49,10 @@ class tensor_reader {
       : tensors_(from.tensors()), layout_(from.layout()), shape_(shape) {}
 
   void vector(const std::string& name, std::uint32_t n, const float* to) {
-    if (const auto* t = find(name, {n})) dequantise(*t, 0, n, fill(to));
+    const auto* t = find(name, {n});
+    if (t == nullptr) return;
+    dequantise(*t, 0, n, fill(to));
+    check_finite(name, {to, n});
   }
   /// A norm's gains, times `factor`.
   void norm(const std::string& name, std::uint32_t n, const float* to, float factor = 1) {
@@ -62,6 +67,7 @@ class tensor_reader {
           rotary && layout_.interleaved_rotary ? interleaved_row(o, shape_.head_dim) : o;
       dequantise(*t, from * in, in, fill(to) + std::uint64_t{o} * in);
     }
+    if (t != nullptr) check_finite(name, {to, std::uint64_t{out} * in});
   }
   float query_factor() const { return layout_.query_factor; }
   result<void> finish() const {
@@ -76,6 +82,12 @@ class tensor_reader {
   }
 
  private:
+  void check_finite(const std::string& name, std::span<const float> values) {
+    const auto odd = std::ranges::find_if_not(values, [](float v) { return std::isfinite(v); });
+    if (odd != values.end() && wrong_.empty())
+      wrong_ = "tensor '" + name + "': element " + std::to_string(odd - values.begin()) +
+               " is NaN or infinite";
+  }
   const gguf_tensor* find(const std::string& name, const std::vector<std::uint64_t>& dims) {
     const auto found = tensors_.find(name);
     const auto* t = found == tensors_.end() ? nullptr : &found->second;
@@ -123,6 +135,8 @@ void read_layer(tensor_reader& from, const model_shape& s, std::uint32_t index,
 void quantise_weights(const float* row, const linear_s8& to, std::uint32_t o) {
   float most = 0;
   for (std::uint32_t k = 0; k < to.in; ++k) most = std::max(most, std::fabs(row[k]));
+  // Of denormal weights the inverse would be infinite; a row of them adds nothing to any sum.
+  if (most <= 127.0f / std::numeric_limits<float>::max()) most = 0;
   const float scale = most / 127.0f, inverse = most > 0 ? 127.0f / most : 0.0f;
   auto* w = fill(to.tiles);
   std::int32_t sum = 0, sum_hi = 0;

@@ -18,7 +18,8 @@ struct packed_image {
 };
 
 /// Every tensor dequantised; q and k rows in Hugging Face's order, so that PEFT factors fit as they
-/// are; norms hold the whole gain. A missing, misshapen or unknown tensor is refused by name.
+/// are; norms hold the whole gain. A missing, misshapen or unknown tensor is
+/// refused by name, and one with NaN or infinite numbers.
 result<packed_image> pack_f32(const model_source& from, std::string digest);
 
 /// Symmetric int8 with one scale an output row, from an f32 image.

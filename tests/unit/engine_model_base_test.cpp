@@ -5,13 +5,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <set>
 #include <sstream>
 #include <thread>
 
 #include "engine/model/base_file.hpp"
+#include "engine/model/gguf_parse.hpp"
 
 namespace collm::engine {
 namespace {
@@ -150,6 +153,46 @@ TEST_F(engine_base, int8_weights_stand_within_half_a_step_of_f32) {
     const auto& to = packed(*int8).weights().layers[1].of(m).s8;
     EXPECT_EQ(m == matrix::down, to.whole());
     expect_half_a_step(from.f32, to);
+  }
+}
+
+/// A copy of the golden model with `value` in the first `count` elements of one F32 tensor.
+fs::path spoilt(const fs::path& folder, const std::string& tensor, std::size_t count, float value) {
+  const auto from = fs::path(COLLM_SOURCE_DIR) / "tests/golden/data/tied/model.gguf";
+  std::ifstream in(from, std::ios::binary);
+  std::vector<std::uint8_t> file{std::istreambuf_iterator<char>(in), {}};
+  const auto parsed = parse_gguf(file);
+  const auto& t = parsed->tensors.at(tensor);
+  EXPECT_EQ(tensor_type::f32, t.type);
+  auto* at = file.data() + (t.bytes.data() - file.data());
+  for (std::size_t i = 0; i < count; ++i) std::memcpy(at + i * sizeof value, &value, sizeof value);
+  const auto to = folder / "spoilt.gguf";
+  std::ofstream(to, std::ios::binary)
+      .write(reinterpret_cast<const char*>(file.data()), static_cast<std::streamsize>(file.size()));
+  return to;
+}
+
+TEST_F(engine_base, weights_that_are_no_numbers_are_refused_by_their_tensor) {
+  for (const float value : {std::nanf(""), -std::numeric_limits<float>::infinity()})
+    for (const char* tensor : {"blk.0.attn_norm.weight", "blk.1.ffn_down.weight"})
+      for (const auto p : {precision::f32, precision::int8}) {
+        const auto b = open_base(spoilt(folder, tensor, 1, value), p, folder / "cache");
+        ASSERT_FALSE(b) << tensor;
+        EXPECT_THAT(b.failure().message,
+                    HasSubstr(std::string("tensor '") + tensor + "': element 0 is NaN"));
+      }
+}
+
+TEST_F(engine_base, a_row_of_denormal_weights_is_a_row_of_zeros) {
+  for (const float value : {1e-41f, 3e-37f}) {
+    const auto inputs = open("tied", precision::f32)->shape().ffn;
+    const auto b = open_base(spoilt(folder, "blk.1.ffn_down.weight", inputs, value),
+                             precision::int8, folder / "cache");
+    ASSERT_TRUE(b) << b.failure().message;
+    const auto& w = packed(**b).weights().layers[1].of(matrix::down).s8;
+    EXPECT_EQ(0, w.scale[0]);
+    for (std::uint32_t k = 0; k < w.in; ++k) EXPECT_EQ(0, w.tiles[w.at(0, k)]) << k;
+    EXPECT_LT(0, w.scale[1]);
   }
 }
 
