@@ -8,6 +8,7 @@
 #include <string>
 
 #include "engine/executor.hpp"
+#include "engine/training.hpp"
 #include "messages/result.hpp"
 #include "text/vocabulary.hpp"
 
@@ -75,6 +76,15 @@ const std::string& adapter_digest(const adapter& a);  ///< sha256 hex over confi
 std::uint64_t adapter_bytes(const adapter& a);
 std::uint32_t adapter_rank(const adapter& a);  ///< largest over its targets
 
+/// All matrices of a version in the one order of factors: by layer, then target (q k v o gate up
+/// down), A before B. The spans live as long as `a`.
+std::vector<factor> adapter_factors(const adapter& a);
+/// A version shaped as `like` with other numbers: `values[i]` for the i-th of
+/// adapter_factors(like). bad_request names a matrix whose size is wrong or that holds no finite
+/// number.
+result<adapter_ptr> adapter_with_factors(const adapter& like,
+                                         std::span<const std::span<const float>> values);
+
 struct executor_options {
   std::uint64_t kv_bytes = 256ull << 20;
   std::uint32_t threads = 1;            ///< OpenMP threads of this engine
@@ -90,6 +100,14 @@ inline std::uint64_t kv_token_bytes(const model_shape& s, precision p) {
 
 /// One engine's mutable half: KV cache, sequences, resident versions. Used by one thread.
 result<std::unique_ptr<executor>> make_executor(base_ptr b, executor_options options);
+
+/// A shadow of `parent` for training, in one thread. bad_request names the option, or the target,
+/// that cannot be trained.
+result<std::unique_ptr<trainer>> make_trainer(base_ptr b, adapter_ptr parent,
+                                              const training_options& options);
+/// What that trainer declares, without making it.
+training_memory plan_training(const base& b, const adapter& parent,
+                              const training_options& options);
 
 /// Instruction path chosen at run time: "avx512-vnni", "avx2" or "portable".
 std::string kernel_path();

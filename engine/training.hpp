@@ -108,7 +108,7 @@ class trainer {
   /// context), a token outside the vocabulary, a prompt that leaves no completion.
   virtual result<void> begin_batch(std::vector<training_sample> samples) = 0;
   /// Scores samples with `version`, or with the shadow as it stands if null. No bound on their
-  /// number here; the same refusals otherwise.
+  /// number here; the same refusals otherwise, and a version with larger ranks than the parent's.
   virtual result<void> begin_evaluation(std::vector<training_sample> samples,
                                         adapter_ptr version) = 0;
   /// Drops the batch or evaluation in progress: the shadow stands as at the last border.
@@ -116,7 +116,7 @@ class trainer {
   /// The unit that run() will do; nullopt: nothing is in progress.
   virtual std::optional<training_unit> next() const = 0;
   /// Does exactly that unit. A batch with a loss or gradient that is no finite number ends with
-  /// `internal` and is dropped; the factors have not changed.
+  /// `bad_request` and is dropped; the factors have not changed.
   virtual result<unit_report> run() = 0;
 
   // -- the shadow, at batch borders; within a batch as at the last border

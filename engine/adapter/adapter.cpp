@@ -112,6 +112,47 @@ result<adapter_ptr> initial_adapter(const base& b, std::uint32_t rank, float alp
   return adapter_ptr(std::move(made));
 }
 
+std::vector<factor> adapter_factors(const adapter& a) {
+  std::vector<factor> all;
+  for (std::size_t l = 0; l < a.layers.size(); ++l)
+    for (std::size_t t = 0; t < targets_count; ++t) {
+      const lora_pair& p = a.layers[l][t];
+      if (p.rank == 0) continue;
+      const std::string name = "layers." + std::to_string(l) + "." + target_names[t] + ".";
+      all.push_back({name + "A", p.rank, p.in, false, p.a});
+      all.push_back({name + "B", p.out, p.rank, true, p.b});
+    }
+  return all;
+}
+
+result<adapter_ptr> adapter_with_factors(const adapter& like,
+                                         std::span<const std::span<const float>> values) {
+  const auto names = adapter_factors(like);
+  if (values.size() != names.size())
+    return error{errc::bad_request, "an adapter of this shape has " + std::to_string(names.size()) +
+                                        " factors, not " + std::to_string(values.size())};
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (values[i].size() != names[i].values.size())
+      return error{errc::bad_request,
+                   "factor " + names[i].name + " has " + std::to_string(values[i].size()) +
+                       " numbers, must have " + std::to_string(names[i].values.size())};
+    if (!std::ranges::all_of(values[i], [](float v) { return std::isfinite(v); }))
+      return error{errc::bad_request, "factor " + names[i].name + " holds no finite number"};
+  }
+  auto made = std::make_shared<adapter>();
+  made->layers = like.layers;
+  std::size_t at = 0;
+  for (auto& layer : made->layers)
+    for (lora_pair& p : layer) {
+      if (p.rank == 0) continue;
+      p.a.assign(values[at].begin(), values[at].end());
+      p.b.assign(values[at + 1].begin(), values[at + 1].end());
+      at += 2;
+    }
+  seal(*made);
+  return adapter_ptr(std::move(made));
+}
+
 const std::string& adapter_digest(const adapter& a) { return a.digest; }
 std::uint64_t adapter_bytes(const adapter& a) { return a.bytes; }
 std::uint32_t adapter_rank(const adapter& a) { return a.rank_max; }

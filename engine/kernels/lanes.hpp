@@ -43,6 +43,7 @@ inline lanes fma(lanes a, lanes b, lanes c) { return {_mm512_fmadd_ps(a.v, b.v, 
 inline lanes max(lanes a, lanes b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline lanes min(lanes a, lanes b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline lanes magnitude(lanes a) { return {_mm512_abs_ps(a.v)}; }
+inline lanes square_root(lanes a) { return {_mm512_sqrt_ps(a.v)}; }
 /// Nearest integer, ties to even.
 inline lanes nearest(lanes a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT)}; }
 /// a < b ? x : 0
@@ -114,6 +115,7 @@ inline lanes magnitude(lanes x) {
   const __m256 bits = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
   return {_mm256_and_ps(x.a, bits), _mm256_and_ps(x.b, bits)};
 }
+inline lanes square_root(lanes x) { return {_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)}; }
 inline lanes nearest(lanes x) {
   constexpr int mode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   return {_mm256_round_ps(x.a, mode), _mm256_round_ps(x.b, mode)};
@@ -208,6 +210,9 @@ inline lanes min(lanes a, lanes b) {
 }
 inline lanes magnitude(lanes a) {
   return each([&](auto i) { return std::fabs(a.v[i]); });
+}
+inline lanes square_root(lanes a) {
+  return each([&](auto i) { return std::sqrt(a.v[i]); });
 }
 inline lanes nearest(lanes a) {
   return each([&](auto i) { return std::nearbyint(a.v[i]); });

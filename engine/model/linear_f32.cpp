@@ -29,6 +29,15 @@ void product_f32(const float* x, std::size_t x_stride, std::uint32_t rows, std::
   at::mm_out(to, left, right.t());
 }
 
+void product_f32_back(const float* dy, std::size_t dy_stride, std::uint32_t rows, std::uint32_t out,
+                      const float* w, std::uint32_t in, float* dx, std::size_t dx_stride) {
+  if (rows == 0) return;
+  const c10::InferenceMode no_graph;
+  const auto left = view(dy, rows, out, dy_stride), right = view(w, out, in, in);
+  auto to = view(dx, rows, in, dx_stride);
+  at::mm_out(to, left, right);
+}
+
 void use_one_torch_thread() {
   if (at::get_num_threads() != 1) at::set_num_threads(1);
 }

@@ -12,6 +12,11 @@ void product_f32(const float* x, std::size_t x_stride, std::uint32_t rows, std::
                  const float* w, std::uint32_t first, std::uint32_t last, float* y,
                  std::size_t y_stride);
 
+/// dx[r][k] = sum_o dy[r][o] w[o][k]: the same product back. dy: rows dy_stride apart; rows of dx
+/// dx_stride apart.
+void product_f32_back(const float* dy, std::size_t dy_stride, std::uint32_t rows, std::uint32_t out,
+                      const float* w, std::uint32_t in, float* dx, std::size_t dx_stride);
+
 /// Makes libtorch compute on the calling thread alone: the team divides the work.
 void use_one_torch_thread();
 

@@ -260,6 +260,7 @@ def tiny(name, spec):
     settle_order(folder / "lora" / "adapter_config.json")
     expected["lora"] = answers(adapted.eval(), prompt)
     (folder / "expected.json").write_text(json.dumps(expected, separators=(",", ":")) + "\n")
+    return adapted
 
 
 def real(file, prompts, to):

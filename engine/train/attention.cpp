@@ -1,0 +1,211 @@
+#include "engine/train/attention.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace collm::engine {
+namespace {
+
+constexpr std::uint32_t block_rows = 32;  // scores of a block stay in the second cache
+
+std::size_t padded_tokens(std::uint32_t tokens) { return (std::size_t{tokens} + 15) / 16 * 16; }
+
+/// to[d][i] = from[i][d]
+void turn(const float* from, std::uint32_t rows, std::uint32_t dim, float* to, std::size_t stride) {
+  for (std::uint32_t i = 0; i < rows; ++i)
+    for (std::uint32_t d = 0; d < dim; ++d) to[d * stride + i] = from[std::size_t{i} * dim + d];
+}
+
+}  // namespace
+
+/// Queries [first, last) of one head, and the keys [0, last) that they may see.
+struct training_attention::block {
+  std::uint32_t head, first, last;
+  std::uint32_t rows() const { return last - first; }
+};
+
+std::vector<attention_part> attention_parts(const unit_place& unit, std::uint32_t kv_heads) {
+  std::vector<attention_part> parts;
+  const std::uint32_t from = unit.window.first, to = from + unit.window.count;
+  for (const auto& s : unit.pass->samples) {
+    const std::uint32_t first = std::max(from, s.first), last = std::min(to, s.first + s.count);
+    for (std::uint32_t h = 0; h < kv_heads && first < last; ++h)
+      parts.push_back({s, h, first - s.first, last - s.first});
+  }
+  return parts;
+}
+
+attention_scratch::attention_scratch(const model_shape& shape, std::uint32_t sample_tokens)
+    : turned_stride_(padded_tokens(sample_tokens)),
+      memory_(bytes_for(shape, sample_tokens) / sizeof(float)) {
+  const std::size_t numbers = turned_stride_ * shape.head_dim;
+  float* at = memory_.data();
+  for (float** p :
+       {&keys_, &turned_keys_, &turned_values_, &values_, &key_gradients_, &value_gradients_})
+    *p = at, at += numbers;
+  queries_ = at;
+  weights_ = queries_ + std::size_t{block_rows} * shape.head_dim;
+  score_gradients_ = weights_ + block_rows * turned_stride_;
+}
+
+std::uint64_t attention_scratch::bytes_for(const model_shape& shape, std::uint32_t sample_tokens) {
+  const std::size_t tokens = padded_tokens(sample_tokens);
+  return (6 * tokens * shape.head_dim + std::size_t{block_rows} * (shape.head_dim + 2 * tokens)) *
+         sizeof(float);
+}
+
+void training_attention::load(const unit_place& unit, const attention_part& part,
+                              attention_scratch& scratch, bool back) const {
+  const std::uint32_t dim = shape_.head_dim, keys = shape_.heads * dim + part.kv_head * dim,
+                      values = keys + shape_.kv_heads * dim;
+  for (std::uint32_t p = 0; p < part.last; ++p) {
+    const std::uint32_t row = part.sample.first + p;
+    const std::size_t at = std::size_t{p} * dim;
+    saved_.load(saved_row::qkv, unit.layer, row, keys, dim, scratch.keys_ + at);
+    saved_.load(saved_row::qkv, unit.layer, row, values, dim, scratch.values_ + at);
+  }
+  turn(scratch.keys_, part.last, dim, scratch.turned_keys_, scratch.turned_stride_);
+  if (back) turn(scratch.values_, part.last, dim, scratch.turned_values_, scratch.turned_stride_);
+}
+
+/// Loads the block's queries and computes their attention weights.
+void training_attention::weigh(const unit_place& unit, const attention_part& part,
+                               attention_scratch& scratch, const block& b) const {
+  const std::uint32_t dim = shape_.head_dim;
+  for (std::uint32_t p = b.first; p < b.last; ++p)
+    saved_.load(saved_row::qkv, unit.layer, part.sample.first + p, b.head * dim, dim,
+                scratch.queries_ + std::size_t{p - b.first} * dim);
+  kernels_.product({.a = scratch.queries_,
+                    .a_row = dim,
+                    .b = scratch.turned_keys_,
+                    .b_row = scratch.turned_stride_,
+                    .c = scratch.weights_,
+                    .c_row = scratch.turned_stride_,
+                    .rows = b.rows(),
+                    .depth = dim,
+                    .columns = b.last});
+  const float factor = 1.0f / std::sqrt(static_cast<float>(dim));
+  for (std::uint32_t p = b.first; p < b.last; ++p)
+    kernels_.softmax(scratch.weights_ + (p - b.first) * scratch.turned_stride_,
+                     oldest(unit.layer, p), p + 1, b.last, factor);
+}
+
+void training_attention::forward(const unit_place& unit, const attention_part& part,
+                                 attention_scratch& scratch, float* out,
+                                 std::size_t out_stride) const {
+  load(unit, part, scratch, false);
+  const std::uint32_t dim = shape_.head_dim, group = shape_.heads / shape_.kv_heads;
+  for (std::uint32_t head = part.kv_head * group; head < (part.kv_head + 1) * group; ++head)
+    for (std::uint32_t first = part.first; first < part.last; first += block_rows) {
+      const block b{head, first, std::min(first + block_rows, part.last)};
+      weigh(unit, part, scratch, b);
+      const std::uint32_t row = part.sample.first + first - unit.window.first;
+      kernels_.product({.a = scratch.weights_,
+                        .a_row = scratch.turned_stride_,
+                        .b = scratch.values_,
+                        .b_row = dim,
+                        .c = out + row * out_stride + std::size_t{head} * dim,
+                        .c_row = out_stride,
+                        .rows = b.rows(),
+                        .depth = b.last,
+                        .columns = dim});
+    }
+}
+
+/// P stands. dP = dO Vt; dS = softmax's derivative; dQ = dS K; dK += dSt Q; dV += Pt dO.
+void training_attention::block_back(const block& b, attention_scratch& scratch,
+                                    const float* out_gradient, std::size_t out_stride,
+                                    float* query_gradient, std::size_t to_stride) const {
+  const std::uint32_t dim = shape_.head_dim;
+  const std::size_t stride = scratch.turned_stride_;
+  kernels_.product({.a = out_gradient,
+                    .a_row = out_stride,
+                    .b = scratch.turned_values_,
+                    .b_row = stride,
+                    .c = scratch.score_gradients_,
+                    .c_row = stride,
+                    .rows = b.rows(),
+                    .depth = dim,
+                    .columns = b.last});
+  kernels_.product({.a = scratch.weights_,
+                    .a_row = 1,
+                    .a_column = stride,
+                    .b = out_gradient,
+                    .b_row = out_stride,
+                    .c = scratch.value_gradients_,
+                    .c_row = dim,
+                    .rows = b.last,
+                    .depth = b.rows(),
+                    .columns = dim,
+                    .add = true});
+  const float factor = 1.0f / std::sqrt(static_cast<float>(dim));
+  for (std::uint32_t i = 0; i < b.rows(); ++i)
+    kernels_.softmax_back(scratch.weights_ + i * stride, b.last, factor,
+                          scratch.score_gradients_ + i * stride);
+  kernels_.product({.a = scratch.score_gradients_,
+                    .a_row = stride,
+                    .b = scratch.keys_,
+                    .b_row = dim,
+                    .c = query_gradient,
+                    .c_row = to_stride,
+                    .rows = b.rows(),
+                    .depth = b.last,
+                    .columns = dim});
+  kernels_.product({.a = scratch.score_gradients_,
+                    .a_row = 1,
+                    .a_column = stride,
+                    .b = scratch.queries_,
+                    .b_row = dim,
+                    .c = scratch.key_gradients_,
+                    .c_row = dim,
+                    .rows = b.last,
+                    .depth = b.rows(),
+                    .columns = dim,
+                    .add = true});
+}
+
+void training_attention::back(const unit_place& unit, const attention_part& part,
+                              attention_scratch& scratch, const float* out_gradient,
+                              std::size_t out_stride, float* to, std::size_t to_stride,
+                              float* carried) const {
+  load(unit, part, scratch, true);
+  const std::uint32_t dim = shape_.head_dim, group = shape_.heads / shape_.kv_heads;
+  const std::size_t numbers = std::size_t{part.last} * dim;
+  std::fill_n(scratch.key_gradients_, numbers, 0.0f);
+  std::fill_n(scratch.value_gradients_, numbers, 0.0f);
+  for (std::uint32_t head = part.kv_head * group; head < (part.kv_head + 1) * group; ++head)
+    for (std::uint32_t first = part.first; first < part.last; first += block_rows) {
+      const block b{head, first, std::min(first + block_rows, part.last)};
+      weigh(unit, part, scratch, b);
+      const std::size_t row = part.sample.first + first - unit.window.first,
+                        column = std::size_t{head} * dim;
+      block_back(b, scratch, out_gradient + row * out_stride + column, out_stride,
+                 to + row * to_stride + column, to_stride);
+    }
+  give(unit, part, scratch, to, to_stride, carried);
+}
+
+void training_attention::give(const unit_place& unit, const attention_part& part,
+                              attention_scratch& scratch, float* to, std::size_t to_stride,
+                              float* carried) const {
+  const std::uint32_t dim = shape_.head_dim, keys = shape_.kv_heads * dim,
+                      column = part.kv_head * dim;
+  for (std::uint32_t p = 0; p < part.last; ++p) {
+    float* key = scratch.key_gradients_ + std::size_t{p} * dim;
+    float* value = scratch.value_gradients_ + std::size_t{p} * dim;
+    if (carried != nullptr) {
+      float* kept = carried + std::size_t{part.sample.first + p} * 2 * keys + column;
+      kernels_.add_scaled(key, 1, dim, kept);
+      kernels_.add_scaled(value, 1, dim, kept + keys);
+      key = kept;
+      value = kept + keys;
+    }
+    if (p < part.first) continue;
+    float* row = to + (part.sample.first + p - unit.window.first) * to_stride;
+    std::memcpy(row + shape_.heads * dim + column, key, dim * sizeof(float));
+    std::memcpy(row + (shape_.heads + shape_.kv_heads) * dim + column, value, dim * sizeof(float));
+  }
+}
+
+}  // namespace collm::engine
