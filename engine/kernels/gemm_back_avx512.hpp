@@ -15,6 +15,7 @@ namespace {
 
 /// Sixteen inputs a vector; three vectors and four rows are twelve sums, as in the forward product.
 constexpr std::uint32_t block_vectors = 3, vector_inputs = 16;
+constexpr std::uint32_t cached_stretches = 32;
 constexpr std::uint32_t stretch_groups = stretch_outputs / group_inputs;
 
 /// Weights of one block, turned: [group of 4 outputs][vector][16 inputs][4 outputs], and what the
@@ -112,13 +113,13 @@ void panel_back(const gradient_rows& dy, std::uint32_t panel, std::uint32_t stre
   }
 }
 
-/// All rows through inputs [first, first + 16 Vectors).
+/// All rows through inputs [first, first + 16 Vectors) and stretches [s, end).
 template <std::uint32_t Vectors>
 void block_back(const gradient_rows& dy, std::uint32_t rows, const linear_s8& w,
-                std::uint32_t first, back_target to) {
+                std::uint32_t first, std::uint32_t s, std::uint32_t end, back_target to) {
   turned_block block;
   constexpr std::uint32_t tiles_most = stretch_outputs / tile_outputs;
-  for (std::uint32_t s = 0; s < stretches(w.out); ++s) {
+  for (; s < end; ++s) {
     const std::uint32_t tile = s * tiles_most, left = w.tiles_count() - tile,
                         tiles = left < tiles_most ? left : tiles_most;
     turn_block<Vectors>(w, tile, tiles, first, block);
@@ -147,9 +148,14 @@ void gemm_back(const gradient_rows& dy, std::uint32_t rows, const linear_s8& w, 
                std::uint32_t last, float* dx, std::size_t dx_stride) {
   const back_target to{last, dx, dx_stride, false};
   constexpr std::uint32_t wide = block_vectors * vector_inputs;
-  std::uint32_t k = first;
-  for (; k + wide <= last; k += wide) block_back<block_vectors>(dy, rows, w, k, to);
-  for (; k < last; k += vector_inputs) block_back<1>(dy, rows, w, k, to);
+  // A head's weights come from memory, so they pass once, stretch by stretch; a layer's lie in a
+  // cache, so its sums had better stay.
+  const std::uint32_t all = stretches(w.out), step = all > cached_stretches ? 1 : all;
+  for (std::uint32_t s = 0; s < all; s += step) {
+    std::uint32_t k = first;
+    for (; k + wide <= last; k += wide) block_back<block_vectors>(dy, rows, w, k, s, s + step, to);
+    for (; k < last; k += vector_inputs) block_back<1>(dy, rows, w, k, s, s + step, to);
+  }
 }
 
 #undef COLLM_TILE

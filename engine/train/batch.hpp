@@ -25,6 +25,11 @@ struct sample_rows {
   std::uint32_t first = 0, count = 0;
 };
 
+/// Some of a window's rows that have a target, counted among those.
+struct loss_rows {
+  std::uint32_t first = 0, count = 0;
+};
+
 struct row_window {
   std::uint32_t first = 0, count = 0, losses = 0;
 };

@@ -67,7 +67,8 @@ std::vector<std::pair<const char*, std::uint64_t>> deciding(const training_optio
           {"lora_plus_ratio", bits(o.lora_plus_ratio)},
           {"factors", static_cast<std::uint64_t>(o.factors)},
           {"prox_mu", bits(o.prox_mu)},
-          {"window_tokens", o.window_tokens}};
+          {"window_tokens", o.window_tokens},
+          {"head_tokens", o.head_tokens}};
 }
 
 std::array<std::uint8_t, digest_bytes> digest_of(std::span<const std::uint8_t> bytes) {

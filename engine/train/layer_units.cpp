@@ -17,7 +17,7 @@ std::uint32_t reach_of(const model_shape& s, const training_options& o) {
 
 /// Rows that one pass can have.
 std::uint32_t pass_rows_max(const model_shape& s, const training_options& o) {
-  return std::max(o.window_tokens, reach_of(s, o));
+  return std::max(o.window_tokens, reach_of(s, o) - 1);  // the last token has no row
 }
 
 std::uint64_t carried_floats(const model_shape& s, std::uint32_t rows) {
@@ -57,11 +57,11 @@ std::uint64_t layer_units::bytes_for(const packed_base& base, const training_opt
       std::uint64_t{reach} * s.head_dim * sizeof(float) * (s.window != 0 ? 2 : 1);
   return saved.bytes_for(rows) + workspace::bytes_for(s, base.precision(), o, product_ranks) +
          team_of(base, o) * attention_scratch::bytes_for(s, reach) + angles +
-         (reach > o.window_tokens ? carried_floats(s, reach) * sizeof(float) : 0);
+         (rows > o.window_tokens ? carried_floats(s, rows) * sizeof(float) : 0);
 }
 
 std::uint64_t layer_units::bytes() const {
-  std::uint64_t bytes = saved_.bytes() + work_.bytes() + carried_.size() * sizeof(float);
+  std::uint64_t bytes = saved_.bytes() + work_.bytes() + carried_.capacity() * sizeof(float);
   for (const auto& s : scratch_) bytes += s.bytes();
   for (const auto& a : angles_) bytes += a.bytes();
   return bytes;
@@ -71,7 +71,9 @@ void layer_units::start(const training_pass& pass) {
   const auto rows = static_cast<std::uint32_t>(pass.rows.size());
   saved_.reserve(rows);
   carried_rows_ = pass.windows.size() > 1 ? rows : 0;
-  carried_.assign(carried_floats(shape(), carried_rows_), 0.0f);
+  const std::uint64_t floats = carried_floats(shape(), carried_rows_);
+  if (floats > carried_.capacity()) carried_ = {};  // never the old beside the new
+  carried_.assign(floats, 0.0f);
   if (base_->precision() == precision::f32) use_one_torch_thread();
 }
 

@@ -46,11 +46,11 @@ class layer_units {
   void forward(const unit_place& unit, const lora_set& with);
   /// After loss() of the same window; from the last layer to the first.
   void back(const unit_place& unit, const lora_set& with, const gradient_sink& to);
-  /// Losses of the window's rows that have a target, in order; sets the gradient that back() takes
-  /// on, `weight` for each row.
-  std::vector<row_loss> loss(const unit_place& unit, float weight);
+  /// Losses of some of the window's rows, in order, at most head_tokens; sets the gradients that
+  /// back() takes on, `weight` for each row. A window's first rows come first.
+  std::vector<row_loss> loss(const unit_place& unit, loss_rows some, float weight);
   /// The same losses, without a gradient.
-  std::vector<row_loss> score(const unit_place& unit);
+  std::vector<row_loss> score(const unit_place& unit, loss_rows some);
 
  private:
   struct rows_share {
@@ -76,9 +76,9 @@ class layer_units {
   void gate_back(const unit_place& unit, const lora_set& with, rows_share rows);
   void output_back(const unit_place& unit, const lora_set& with, rows_share rows);
   void queries_back(const unit_place& unit, const lora_set& with, rows_share rows);
-  std::vector<row_loss> losses(const unit_place& unit, bool scoring, float weight);
-  void head_chunk(const member& me, const unit_place& unit, std::span<const std::uint32_t> rows,
-                  bool scoring, float weight, row_loss* losses);
+  std::vector<row_loss> losses(const unit_place& unit, loss_rows some, bool scoring, float weight);
+  void head_forward(const member& me, const unit_place& unit, std::span<const std::uint32_t> rows,
+                    bool scoring, float weight, row_loss* losses);
   void head_back(const member& me, const unit_place& unit, std::span<const std::uint32_t> rows,
                  float weight);
 

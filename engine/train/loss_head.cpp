@@ -18,10 +18,10 @@ bool largest_at(const float* x, std::uint32_t n, std::uint32_t target) {
 
 }  // namespace
 
-/// Losses of up to head_rows rows; logits become weight * softmax.
-void layer_units::head_chunk(const member& me, const unit_place& unit,
-                             std::span<const std::uint32_t> rows, bool scoring, float weight,
-                             row_loss* losses) {
+/// Losses; logits become weight * softmax.
+void layer_units::head_forward(const member& me, const unit_place& unit,
+                               std::span<const std::uint32_t> rows, bool scoring, float weight,
+                               row_loss* losses) {
   const auto& s = shape();
   const auto& w = base_->weights().head;
   const auto count = static_cast<std::uint32_t>(rows.size());
@@ -80,31 +80,29 @@ void layer_units::head_back(const member& me, const unit_place& unit,
   }
 }
 
-std::vector<row_loss> layer_units::losses(const unit_place& unit, bool scoring, float weight) {
+std::vector<row_loss> layer_units::losses(const unit_place& unit, loss_rows some, bool scoring,
+                                          float weight) {
   std::vector<std::uint32_t> rows;
-  for (std::uint32_t r = 0; r < unit.window.count; ++r) {
-    if (unit.pass->rows[unit.window.first + r].target != no_target) rows.push_back(r);
-    if (!scoring) std::fill_n(work_.flow(r), shape().hidden, 0.0f);
+  for (std::uint32_t r = 0, seen = 0; r < unit.window.count; ++r) {
+    if (!scoring && some.first == 0) std::fill_n(work_.flow(r), shape().hidden, 0.0f);
+    if (unit.pass->rows[unit.window.first + r].target == no_target) continue;
+    if (seen >= some.first && seen < some.first + some.count) rows.push_back(r);
+    ++seen;
   }
   std::vector<row_loss> losses(rows.size());
   together([&](const member& me) {
-    for (std::size_t at = 0; at < rows.size(); at += head_rows) {
-      const auto some =
-          std::span(rows).subspan(at, std::min<std::size_t>(head_rows, rows.size() - at));
-      head_chunk(me, unit, some, scoring, weight, losses.data() + at);
-      if (!scoring) head_back(me, unit, some, weight);
-      me.meet();
-    }
+    head_forward(me, unit, rows, scoring, weight, losses.data());
+    if (!scoring) head_back(me, unit, rows, weight);
   });
   return losses;
 }
 
-std::vector<row_loss> layer_units::loss(const unit_place& unit, float weight) {
-  return losses(unit, false, weight);
+std::vector<row_loss> layer_units::loss(const unit_place& unit, loss_rows some, float weight) {
+  return losses(unit, some, false, weight);
 }
 
-std::vector<row_loss> layer_units::score(const unit_place& unit) {
-  return losses(unit, true, 1.0f);
+std::vector<row_loss> layer_units::score(const unit_place& unit, loss_rows some) {
+  return losses(unit, some, true, 1.0f);
 }
 
 }  // namespace collm::engine

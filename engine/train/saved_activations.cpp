@@ -30,6 +30,8 @@ std::uint64_t saved_activations::bytes_for(std::uint32_t rows) const {
 void saved_activations::reserve(std::uint32_t rows) {
   if (rows <= rows_) return;
   rows_ = rows;
+  residual_ = middle_ = t_ = {};  // never the old beside the new
+  for (auto& kept : kept_) kept = {};
   const std::size_t places = std::size_t{layers_} * rows;
   residual_ = std::vector<float>((places + rows) * hidden_);
   middle_ = std::vector<float>(places * hidden_);

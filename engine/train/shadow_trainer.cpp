@@ -97,14 +97,16 @@ void shadow_trainer::plan_pass() {
   units_.start(pass);
   for (std::uint32_t w = 0; w < windows; ++w)
     for (std::uint32_t l = 0; l < base_->shape().layers; ++l)
-      j.units.push_back({unit_kind::layer_forward, w, l});
+      j.units.push_back({unit_kind::layer_forward, w, l, {}});
   for (std::uint32_t w = windows; w-- > 0;) {
-    if (pass.windows[w].losses > 0) j.units.push_back({unit_kind::loss_head, w, 0});
+    const std::uint32_t losses = pass.windows[w].losses, most = options_.head_tokens;
+    for (std::uint32_t first = 0; first < losses; first += most)
+      j.units.push_back({unit_kind::loss_head, w, 0, {first, std::min(most, losses - first)}});
     for (std::uint32_t l = base_->shape().layers; !j.scoring && l-- > 0;)
-      j.units.push_back({unit_kind::layer_backward, w, l});
+      j.units.push_back({unit_kind::layer_backward, w, l, {}});
   }
   if (!j.scoring && j.pass + 1 == j.passes.size())
-    j.units.push_back({unit_kind::optimizer_step, 0, 0});
+    j.units.push_back({unit_kind::optimizer_step, 0, 0, {}});
 }
 
 std::optional<training_unit> shadow_trainer::next() const {
@@ -112,7 +114,7 @@ std::optional<training_unit> shadow_trainer::next() const {
   const auto& u = job_->units[job_->unit];
   const auto& window = job_->passes[job_->pass].windows[u.window];
   if (u.kind == unit_kind::optimizer_step) return training_unit{u.kind, 0};
-  return training_unit{u.kind, u.kind == unit_kind::loss_head ? window.losses : window.count};
+  return training_unit{u.kind, u.kind == unit_kind::loss_head ? u.losses.count : window.count};
 }
 
 result<unit_report> shadow_trainer::run() {
@@ -135,22 +137,24 @@ void shadow_trainer::run_unit(const planned_unit& unit) {
   if (unit.kind == unit_kind::layer_forward) return units_.forward(place, active());
   if (unit.kind == unit_kind::layer_backward)
     return units_.back(place, set_, {optimizer_.gradients(), options_.factors});
-  if (j.scoring) return add_scores(place, units_.score(place));
+  if (j.scoring) return add_scores(place, unit.losses, units_.score(place, unit.losses));
   const float weight = 1.0f / static_cast<float>(j.batch.completion_tokens);
-  for (const auto& row : units_.loss(place, weight)) j.loss += row.cross_entropy;
+  for (const auto& row : units_.loss(place, unit.losses, weight)) j.loss += row.cross_entropy;
 }
 
-void shadow_trainer::add_scores(const unit_place& place, std::span<const row_loss> losses) {
-  std::size_t at = 0;
+void shadow_trainer::add_scores(const unit_place& place, loss_rows some,
+                                std::span<const row_loss> losses) {
+  std::uint32_t seen = 0;
   for (const auto& s : place.pass->samples) {
     auto& score = job_->scores[s.index];
     const std::uint32_t first = std::max(s.first, place.window.first),
                         last = std::min(s.first + s.count, place.window.first + place.window.count);
     for (std::uint32_t r = first; r < last; ++r) {
       if (place.pass->rows[r].target == no_target) continue;
+      const std::uint32_t at = seen++ - some.first;
+      if (at >= some.count) continue;  // of another unit
       score.cross_entropy += losses[at].cross_entropy;
       score.exact = score.exact && losses[at].most_likely;
-      ++at;
     }
   }
 }

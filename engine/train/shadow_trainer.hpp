@@ -38,6 +38,7 @@ class shadow_trainer final : public trainer {
   struct planned_unit {
     unit_kind kind;
     std::uint32_t window, layer;
+    loss_rows losses;  ///< of a loss head
   };
   /// A batch or an evaluation in progress.
   struct job {
@@ -55,7 +56,7 @@ class shadow_trainer final : public trainer {
   void begin(std::vector<training_sample> samples, bool scoring);
   void plan_pass();
   void run_unit(const planned_unit& unit);
-  void add_scores(const unit_place& place, std::span<const row_loss> losses);
+  void add_scores(const unit_place& place, loss_rows some, std::span<const row_loss> losses);
   unit_report finish_scores();
   result<unit_report> finish_batch();
   const lora_set& active() const { return job_->version ? *job_->version : set_; }

@@ -16,6 +16,7 @@ struct sizes {
   sizes(const model_shape& s, precision p, const training_options& options)
       : rows(options.window_tokens),
         panels((rows + panel_rows - 1) / panel_rows),
+        head_rows(options.head_tokens),
         head_panels((head_rows + panel_rows - 1) / panel_rows),
         int8(p == precision::int8) {
     const std::uint32_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
@@ -23,7 +24,7 @@ struct sizes {
     out = std::max({q + 2 * kv, 2 * s.ffn, s.hidden});
     hi = std::max(s.ffn, outlier_columns(in));
   }
-  std::size_t rows, panels, head_panels;
+  std::size_t rows, panels, head_rows, head_panels;
   std::uint32_t in, out, hi;
   bool int8;
 };
@@ -37,13 +38,13 @@ workspace::workspace(const model_shape& s, precision p, const training_options& 
   input_stride = padded(n.in);
   wide_stride = padded(n.out);
   logits_stride = padded(s.vocab);
-  input_.resize(std::max<std::size_t>(n.rows, head_rows) * input_stride);
+  input_.resize(std::max(n.rows, n.head_rows) * input_stride);
   input_gradient_.resize(input_.size());
   wide_.resize(n.rows * wide_stride);
   wide_gradient_.resize(n.rows * wide_stride);
   flow_.resize(n.rows * flow_stride);
   t_gradient_.resize(n.rows * t_stride);
-  logits_.resize(head_rows * logits_stride);
+  logits_.resize(n.head_rows * logits_stride);
   if (!n.int8) return;
   const std::size_t panels = std::max(n.panels, n.head_panels);
   quantised.lo_stride = panel_rows * padded(n.in);
@@ -71,9 +72,9 @@ workspace::workspace(const model_shape& s, precision p, const training_options& 
 std::uint64_t workspace::bytes_for(const model_shape& s, precision p,
                                    const training_options& options, std::uint32_t ranks) {
   const sizes n(s, p, options);
-  const std::size_t in_rows = std::max<std::size_t>(n.rows, head_rows);
+  const std::size_t in_rows = std::max(n.rows, n.head_rows);
   std::uint64_t floats = 2 * in_rows * padded(n.in) + 2 * n.rows * padded(n.out) +
-                         n.rows * (s.hidden + ranks) + head_rows * padded(s.vocab);
+                         n.rows * (s.hidden + ranks) + n.head_rows * padded(s.vocab);
   if (!n.int8) return floats * sizeof(float);
   const std::size_t panels = std::max(n.panels, n.head_panels);
   floats +=

@@ -9,10 +9,6 @@
 
 namespace collm::engine {
 
-/// Rows with a loss whose logits are held at a time: as many bytes as the head's weights of some
-/// models, so no more.
-inline constexpr std::uint32_t head_rows = 64;
-
 class workspace {
  public:
   workspace(const model_shape& shape, precision p, const training_options& options,

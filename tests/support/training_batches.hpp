@@ -1,6 +1,7 @@
 // Drives a trainer as an adapter shadow would, in one go; for tests.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "engine/train/shadow_trainer.hpp"
