@@ -1,7 +1,9 @@
 // The trainer as its driver sees it: units in order, the bit law of training, phases, checkpoints,
 // evaluation, refusals, memory. On tiny models.
 #include <cmath>
+#include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <numeric>
 
 #include "tests/support/tiny_model.hpp"
@@ -136,6 +138,40 @@ TEST(trainer, one_thread_or_two_and_work_between_units_give_the_same_bytes) {
     EXPECT_EQ(expected.gradient_norm, report.gradient_norm);
   }
   expect_same_bytes(numbers(*alone), numbers(*together));
+}
+
+/// Of a shadow after three steps.
+std::string digest_here() {
+  const auto t = make();
+  for (std::uint64_t step = 0; step < 3; ++step) (void)run_batch(*t, some_batch(step));
+  return adapter_digest(*t->snapshot());
+}
+
+TEST(trainer, has_one_digest_after_the_same_steps) {
+  const std::string digest = digest_here();
+  EXPECT_EQ(digest, digest_here());
+  std::printf("digest %s\n", digest.c_str());  // read by the next test
+}
+
+/// What this program prints on another instruction path, which a process chooses once.
+std::string digest_on(const char* path) {
+  const std::string command = std::string("COLLM_KERNELS=") + path + " '" +
+                              std::filesystem::read_symlink("/proc/self/exe").string() +
+                              "' --gtest_filter=*has_one_digest_after_the_same_steps";
+  FILE* out = popen(command.c_str(), "r");
+  char line[256];
+  std::string digest;
+  while (out != nullptr && std::fgets(line, sizeof line, out) != nullptr)
+    if (std::string_view(line).starts_with("digest ")) digest = line;
+  EXPECT_EQ(0, out == nullptr ? -1 : pclose(out));
+  return digest;
+}
+
+TEST(trainer, every_instruction_path_gives_the_same_bytes) {
+  const std::string first = digest_on(kernel_path().c_str());
+  EXPECT_NE("", first);
+  EXPECT_EQ(first, digest_on("avx2"));
+  EXPECT_EQ(first, digest_on("portable"));
 }
 
 TEST(trainer, a_checkpoint_continues_bit_for_bit) {
