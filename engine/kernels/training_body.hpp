@@ -17,6 +17,9 @@ void store_gradients(lanes whole, std::uint8_t* row, std::uint32_t o, std::uint3
     std::memcpy(to, bytes + i, group_inputs);
 }
 
+/// Smaller gradients are zeros: their inverse would be no number.
+constexpr float scale_min = 1e-36f;
+
 void quantise_gradient(const float* dy, const linear_s8& w, const gradient_rows& to,
                        std::size_t row) {
   std::uint8_t* bytes =
@@ -30,7 +33,8 @@ void quantise_gradient(const float* dy, const linear_s8& w, const gradient_rows&
       most = max(magnitude(v), most);
       poison = fma(v, lanes::all(0), poison);  // bytes cannot be NaN, so the scale says so
     });
-    const float scale = largest(most) / 127.0f;
+    const float exact = largest(most) / 127.0f;
+    const float scale = exact > scale_min ? exact : 0.0f;
     const lanes factor = lanes::all(scale > 0 ? 1.0f / scale : 0.0f), limit = lanes::all(127.0f),
                 least = lanes::all(-127.0f);
     over_lanes(n, [&](std::uint32_t i, std::uint32_t count) {

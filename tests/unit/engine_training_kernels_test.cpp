@@ -157,6 +157,18 @@ TEST(engine_training_kernels, a_gradient_that_is_no_number_says_so_by_its_scale)
   }
 }
 
+TEST(engine_training_kernels, gradients_too_small_for_an_inverse_are_zeros) {
+  std::mt19937 random(13);
+  const auto w = naive::random_product(random, 8, 40, 4);
+  std::vector<float> dy(40, 0.0f);
+  dy[3] = 1e-38f;
+  for (const auto* path : training_paths()) {
+    gradients g(1, 40);
+    path->quantise_gradient(dy.data(), w.view, g.view, 0);
+    for (std::uint32_t o = 0; o < 40; ++o) EXPECT_EQ(0, g.value(0, o)) << path->name;
+  }
+}
+
 TEST(engine_training_kernels, products_match_the_naive_sum_either_way_round) {
   std::mt19937 random(5);
   struct shape {
