@@ -1,6 +1,6 @@
 // The product back through the frozen int8 base beside the forward product of the same shape, and
-// the dense products of LoRA and attention: `kernels_train_bench --benchmark_filter=back`. CPU time, one
-// thread.
+// the dense products of LoRA and attention: `kernels_train_bench --benchmark_filter=back`. CPU
+// time, one thread.
 #include <benchmark/benchmark.h>
 
 #include <vector>
