@@ -1,16 +1,20 @@
 // How long a serving step takes: five non-negative features, fitted online, with an upper bound.
 // Pure; owner: one engine. t_hat = theta . (1, n_P, a_P, n_D, k_D), recursive least squares with
-// forgetting; t_up = t_hat (1 + max(0, M)), M a quantile tracker of the relative error with 95 %
-// target coverage (Robbins-Monro).
+// forgetting, refitted now and then with non-negative least squares over a longer memory, which is
+// cut when the machine has changed; t_up = t_hat (1 + max(0, M)), M a quantile tracker of the
+// relative error with 95 % target coverage (Robbins-Monro).
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "coordinator/least_squares.hpp"
 
 namespace collm::coordinator {
-
-inline constexpr std::size_t features_count = 5;
 
 /// One step's work. Token pairs: sum over chunks of n*o + n*n/2 (n tokens of the chunk, o computed
 /// before it).
@@ -19,15 +23,15 @@ struct step_features {
   double prefill_pairs = 0;
   double decodes = 0;
   double decode_context = 0;  ///< KV tokens read by the decodes
-  std::array<double, features_count> vector() const {
+  feature_vector vector() const {
     return {1, prefill_tokens, prefill_pairs, decodes, decode_context};
   }
 };
 
 /// A fitted model as a value, to be carried elsewhere.
 struct step_costs {
-  std::array<double, features_count> theta{};  ///< ms per unit of each feature
-  double margin = 0;                           ///< M of the upper bound
+  feature_vector theta{};  ///< ms per unit of each feature
+  double margin = 0;       ///< M of the upper bound
 
   double mean_ms(const step_features& f) const;   ///< t_hat
   double bound_ms(const step_features& f) const;  ///< t_up
@@ -37,12 +41,17 @@ struct step_costs {
   std::uint32_t prefill_root(double packed_ms, double budget_ms, double offset) const;
 };
 
+/// One step that ran.
+struct measured_step {
+  step_features features;
+  double ms = 0;
+};
+
 class latency_model {
  public:
   struct options {
-    std::array<double, features_count> theta;  ///< start values, ms per unit of each feature
-    std::array<double, features_count>
-        scale;  ///< largest values expected: the fit works on feature/scale
+    feature_vector theta;  ///< start values, ms per unit of each feature
+    feature_vector scale;  ///< largest values expected: the fit works on feature/scale
     double forgetting = 0.995;
     double covariance = 10;  ///< start value of the diagonal
     double covariance_trace_max = 1e4;
@@ -52,11 +61,17 @@ class latency_model {
   };
   explicit latency_model(const options& o);
 
+  /// Start values and scales from a sweep of measured steps: non-negative least squares on the
+  /// features divided by their largest value. nullopt: fewer than `sweep_steps_min`, or a feature
+  /// that the sweep never used.
+  static std::optional<options> fit(std::span<const measured_step> sweep);
+  static constexpr std::size_t sweep_steps_min = 40;
+
   const step_costs& costs() const { return costs_; }
   double mean_ms(const step_features& f) const { return costs_.mean_ms(f); }
   double bound_ms(const step_features& f) const { return costs_.bound_ms(f); }
   double margin() const { return costs_.margin; }
-  const std::array<double, features_count>& theta() const { return costs_.theta; }
+  const feature_vector& theta() const { return costs_.theta; }
   std::uint32_t prefill_root(double packed_ms, double budget_ms, double offset) const {
     return costs_.prefill_root(packed_ms, budget_ms, offset);
   }
@@ -65,12 +80,24 @@ class latency_model {
   bool observe(const step_features& f, double measured_ms);
 
  private:
-  void forget_history_on_drift(double relative_error);
+  struct sample {
+    feature_vector scaled{};
+    double ms = 0, relative_error = 0;
+  };
+  const sample& newest(std::size_t age) const;  ///< 0: the last
+  void remember(const sample& s);
+  void adapt(const sample& s);
+  void bound_covariance();
+  void refit();
+  void forget_history_on_drift();
+  void open_covariance();
+
   options options_;
   step_costs costs_;  ///< per unscaled feature
-  std::array<std::array<double, features_count>, features_count> covariance_{};
-  double recent_error_ = 0;
-  int recent_count_ = 0;
+  feature_matrix covariance_{};
+  std::vector<sample> history_;  ///< a ring
+  std::size_t next_ = 0, kept_ = 0;
+  std::uint32_t since_refit_ = 0, since_flush_ = 0;
 };
 
 }  // namespace collm::coordinator

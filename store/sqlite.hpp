@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "messages/result.hpp"
 
@@ -33,6 +34,11 @@ class statement {
     prepared_ = sqlite3_prepare_v2(db, sql_.c_str(), -1, &handle_, nullptr) == SQLITE_OK;
   }
   ~statement() { sqlite3_finalize(handle_); }
+  statement(statement&& other) noexcept
+      : db_(other.db_),
+        sql_(std::move(other.sql_)),
+        handle_(std::exchange(other.handle_, nullptr)),
+        prepared_(std::exchange(other.prepared_, false)) {}
   statement(const statement&) = delete;
   statement& operator=(const statement&) = delete;
 
@@ -62,7 +68,7 @@ class statement {
 
  private:
   sqlite3* db_;
-  const std::string sql_;  ///< a copy: callers build theirs on the spot
+  std::string sql_;  ///< a copy: callers build theirs on the spot
   sqlite3_stmt* handle_ = nullptr;
   bool prepared_ = false;
 };

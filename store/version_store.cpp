@@ -1,15 +1,27 @@
 #include "store/version_store.hpp"
 
+#include <array>
 #include <chrono>
 
-#include "store/sqlite.hpp"
+#include "store/database_file.hpp"
 
 namespace collm::store {
 
 namespace {
 
-constexpr std::int64_t application_id = 0x434f4c4d;  // "COLM": a file of ours
-constexpr std::int64_t schema_version = 2;
+constexpr std::array releases = {
+    "CREATE TABLE versions (name TEXT NOT NULL, number INTEGER NOT NULL, digest TEXT NOT NULL, "
+    "parent INTEGER NOT NULL, state INTEGER NOT NULL, rank INTEGER NOT NULL, "
+    "bytes INTEGER NOT NULL, source TEXT NOT NULL, created INTEGER NOT NULL, "
+    "PRIMARY KEY (name, number), UNIQUE (name, digest));",
+    "ALTER TABLE versions ADD COLUMN folder TEXT NOT NULL DEFAULT '';",
+    "ALTER TABLE versions ADD COLUMN verdict TEXT NOT NULL DEFAULT '';"
+    "CREATE TABLE lineage (name TEXT NOT NULL, number INTEGER NOT NULL, round INTEGER NOT NULL, "
+    "strategy TEXT NOT NULL, PRIMARY KEY (name, number));"
+    "CREATE TABLE lineage_updates (name TEXT NOT NULL, number INTEGER NOT NULL, "
+    "place INTEGER NOT NULL, digest TEXT NOT NULL, node TEXT NOT NULL, tokens INTEGER NOT NULL, "
+    "PRIMARY KEY (name, number, place));"};
+constexpr database_kind kind{0x434f4c4d, releases};  // "COLM"
 constexpr const char* columns =
     "name, number, digest, parent, state, rank, bytes, source, created, folder";
 
@@ -36,10 +48,11 @@ error not_known(const version_id& id) {
   return {errc::not_found, "no version " + to_string(id) + " is registered"};
 }
 
-std::string_view name_of(version_state s) {
-  constexpr std::string_view names[] = {"candidate", "canary",   "serving",    "draining",
-                                        "retired",   "rejected", "rolled_back"};
-  return names[static_cast<std::size_t>(s)];
+error cannot_move(const version_id& id, version_state from, version_state to) {
+  const bool final = from == version_state::rejected || from == version_state::rolled_back;
+  return {errc::conflict, to_string(id) + " is " + std::string(to_string(from)) +
+                              (final ? ": that is final; register it anew"
+                                     : " and cannot become " + std::string(to_string(to)))};
 }
 
 class sqlite_version_store final : public version_store {
@@ -89,18 +102,22 @@ class sqlite_version_store final : public version_store {
     return std::optional<version_row>(row_of(s));
   }
 
-  result<version_row> promote(const version_id& id) override {
+  result<version_row> promote(const version_id& id, const std::string& verdict) override {
+    return move(id, version_state::serving, verdict);
+  }
+
+  result<version_row> move(const version_id& id, version_state to,
+                           const std::string& verdict) override {
     transaction t(db_.get());
     if (!t.begun()) return t.begun().failure();
     auto row = existing(id);
-    if (!row) return row.failure();
-    if (row->state == version_state::rejected || row->state == version_state::rolled_back) {
-      return error{errc::conflict, to_string(id) + " is " + std::string(name_of(row->state)) +
-                                       ": that is final; register it anew"};
-    }
-    if (row->state == version_state::serving) return row;
-    if (auto s = drain_serving(id.name); !s) return s.failure();
-    return set_and_commit(t, *row, version_state::serving);
+    if (!row || row->state == to) return row;
+    if (!may_move(row->state, to)) return cannot_move(id, row->state, to);
+    if (to == version_state::serving)
+      if (auto s = drain_serving(id.name); !s) return s.failure();
+    if (!verdict.empty())
+      if (auto s = set_verdict(id, verdict); !s) return s.failure();
+    return set_and_commit(t, *row, to);
   }
 
   result<version_row> rollback(const std::string& name) override {
@@ -111,12 +128,10 @@ class sqlite_version_store final : public version_store {
     if (!serving) return serving.failure();
     if (!*serving) return error{errc::not_found, "no version of '" + name + "' is serving"};
     const auto from = row_of(now);
-    // Its parent, or the newest earlier version that has served, if that was not itself withdrawn.
-    statement before(
-        db_.get(),
-        select_where("name = ?1 AND (number = ?2 OR (?2 < 0 AND number < ?3)) AND state IN "
-                     "(3, 4) ORDER BY number DESC LIMIT 1")
-            .c_str());
+    // Its parent, or, where that never served or was withdrawn, the newest earlier one that did.
+    statement before(db_.get(),
+                     select_where("name = ?1 AND (number = ?2 OR number < ?3) AND state IN (3, 4) "
+                                  "ORDER BY number = ?2 DESC, number DESC LIMIT 1"));
     before.bind(1, name).bind(2, std::int64_t{from.parent}).bind(3, std::int64_t{from.id.number});
     auto found = before.step();
     if (!found) return found.failure();
@@ -129,11 +144,52 @@ class sqlite_version_store final : public version_store {
   }
 
   result<version_row> retire(const version_id& id) override {
+    return move(id, version_state::retired, "");
+  }
+
+  result<void> set_lineage(const version_id& id, const version_lineage& l) override {
     transaction t(db_.get());
     if (!t.begun()) return t.begun().failure();
-    auto row = existing(id);
-    if (!row) return row.failure();
-    return set_and_commit(t, *row, version_state::retired);
+    if (auto row = existing(id); !row) return row.failure();
+    for (const char* sql : {"DELETE FROM lineage WHERE name = ?1 AND number = ?2",
+                            "DELETE FROM lineage_updates WHERE name = ?1 AND number = ?2"}) {
+      if (auto done = of(id, sql).step(); !done) return done.failure();
+    }
+    auto head = of(id, "INSERT INTO lineage VALUES (?1, ?2, ?3, ?4)");
+    head.bind(3, std::int64_t{l.round}).bind(4, l.strategy);
+    if (auto done = head.step(); !done) return done.failure();
+    std::int64_t place = 0;
+    for (const auto& u : l.updates) {
+      auto row = of(id, "INSERT INTO lineage_updates VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
+      row.bind(3, place++).bind(4, u.digest).bind(5, u.node).bind(6, u.tokens);
+      if (auto done = row.step(); !done) return done.failure();
+    }
+    return t.commit();
+  }
+
+  result<std::optional<version_lineage>> lineage(const version_id& id) override {
+    auto head = of(id, "SELECT round, strategy FROM lineage WHERE name = ?1 AND number = ?2");
+    auto found = head.step();
+    if (!found) return found.failure();
+    if (!*found) return std::optional<version_lineage>();
+    version_lineage l{static_cast<std::uint32_t>(head.integer(0)), head.text(1), {}};
+    auto rows = of(id,
+                   "SELECT digest, node, tokens FROM lineage_updates WHERE name = ?1 AND "
+                   "number = ?2 ORDER BY place");
+    for (;;) {
+      auto more = rows.step();
+      if (!more) return more.failure();
+      if (!*more) return std::optional(std::move(l));
+      l.updates.push_back({rows.text(0), rows.text(1), rows.integer(2)});
+    }
+  }
+
+  result<std::string> verdict(const version_id& id) override {
+    auto s = of(id, "SELECT verdict FROM versions WHERE name = ?1 AND number = ?2");
+    auto found = s.step();
+    if (!found) return found.failure();
+    if (!*found) return not_known(id);
+    return s.text(0);
   }
 
  private:
@@ -143,6 +199,12 @@ class sqlite_version_store final : public version_store {
   static std::string insert_row() {
     return std::string("INSERT INTO versions (") + columns +
            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+  }
+
+  statement of(const version_id& id, const char* sql) {
+    statement s(db_.get(), sql);
+    s.bind(1, id.name).bind(2, std::int64_t{id.number});
+    return s;
   }
 
   /// The same factors may have moved: the folder named last is where they can be read.
@@ -170,6 +232,12 @@ class sqlite_version_store final : public version_store {
     return {};
   }
 
+  result<void> set_verdict(const version_id& id, const std::string& verdict) {
+    auto s = of(id, "UPDATE versions SET verdict = ?3 WHERE name = ?1 AND number = ?2");
+    if (auto done = s.bind(3, verdict).step(); !done) return done.failure();
+    return {};
+  }
+
   result<void> drain_serving(const std::string& name) {
     statement s(db_.get(), "UPDATE versions SET state = 3 WHERE name = ?1 AND state = 2");
     if (auto done = s.bind(1, name).step(); !done) return done.failure();
@@ -186,61 +254,38 @@ class sqlite_version_store final : public version_store {
   database db_;
 };
 
-result<std::int64_t> pragma(sqlite3* db, const char* sql) {
-  statement s(db, sql);
-  auto row = s.step();
-  if (!row) return row.failure();
-  return s.integer(0);
-}
-
-// What each release added, in order: a database of an older one is brought up to date.
-const std::string first =
-    "CREATE TABLE IF NOT EXISTS versions (name TEXT NOT NULL, number INTEGER NOT NULL, "
-    "digest TEXT NOT NULL, parent INTEGER NOT NULL, state INTEGER NOT NULL, rank INTEGER NOT NULL, "
-    "bytes INTEGER NOT NULL, source TEXT NOT NULL, created INTEGER NOT NULL, "
-    "PRIMARY KEY (name, number), UNIQUE (name, digest));";
-const std::string second = "ALTER TABLE versions ADD COLUMN folder TEXT NOT NULL DEFAULT '';";
-const std::string stamp = "PRAGMA application_id = 1129270349; PRAGMA user_version = 2; COMMIT";
-
-result<void> prepare_schema(sqlite3* db, const std::string& file) {
-  for (const char* sql :
-       {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 2000"}) {
-    if (auto done = execute(db, sql); !done) return done;
-  }
-  auto id = pragma(db, "PRAGMA application_id");
-  if (!id) return id.failure();
-  auto tables = pragma(db, "SELECT count(*) FROM sqlite_master");
-  if (!tables) return tables.failure();
-  if (*tables > 0 && *id != application_id) {
-    return error{errc::corrupt, file + " is a database of another program; name another stateDir"};
-  }
-  auto version = pragma(db, "PRAGMA user_version");
-  if (!version) return version.failure();
-  if (*version > schema_version) {
-    return error{errc::conflict, file + " was written by a newer release; use that one"};
-  }
-  const std::string steps = *version == 1 ? second : first + second;
-  return *version == schema_version ? result<void>()
-                                    : execute(db, ("BEGIN;" + steps + stamp).c_str());
-}
-
 }  // namespace
 
-result<std::unique_ptr<version_store>> open_version_store(const std::filesystem::path& file) {
-  std::error_code made;
-  if (file.has_parent_path()) std::filesystem::create_directories(file.parent_path(), made);
-  if (made)
-    return error{errc::io, "cannot make " + file.parent_path().string() + ": " + made.message()};
-  sqlite3* raw = nullptr;
-  const int code =
-      sqlite3_open_v2(file.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
-  database db(raw);
-  if (code != SQLITE_OK) return failure_of(raw, "cannot open " + file.string());
-  if (auto ready = prepare_schema(raw, file.string()); !ready) {
-    return error{ready.failure().code == errc::io ? errc::corrupt : ready.failure().code,
-                 file.string() + ": " + ready.failure().message};
+std::string_view to_string(version_state s) {
+  constexpr std::string_view names[] = {"candidate", "canary",   "serving",    "draining",
+                                        "retired",   "rejected", "rolled_back"};
+  return names[static_cast<std::size_t>(s)];
+}
+
+bool may_move(version_state from, version_state to) {
+  using enum version_state;
+  switch (from) {
+    case candidate:
+      return to == canary || to == serving || to == rejected || to == retired;
+    case canary:
+      return to == serving || to == rolled_back;
+    case serving:
+      return to == draining || to == rolled_back || to == retired;
+    case draining:
+      return to == retired || to == serving;
+    case retired:
+      return to == serving;
+    case rejected:
+    case rolled_back:
+      return false;
   }
-  return std::unique_ptr<version_store>(std::make_unique<sqlite_version_store>(std::move(db)));
+  return false;
+}
+
+result<std::unique_ptr<version_store>> open_version_store(const std::filesystem::path& file) {
+  auto db = open_database(file, kind);
+  if (!db) return db.failure();
+  return std::unique_ptr<version_store>(std::make_unique<sqlite_version_store>(std::move(*db)));
 }
 
 }  // namespace collm::store

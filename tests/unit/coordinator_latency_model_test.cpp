@@ -113,27 +113,121 @@ TEST(latency_model, unused_features_stay_finite_for_a_million_steps) {
   EXPECT_NEAR(m.mean_ms({0, 0, 1, 100}), 23, 0.1);
 }
 
+step_features random_step(std::mt19937_64& rng) {
+  std::uniform_real_distribution<double> u(0, 1);
+  step_features f{std::floor(300 * u(rng)), 0, std::floor(64 * u(rng)), 20000 * u(rng)};
+  f.prefill_pairs = f.prefill_tokens * f.prefill_tokens / 2;
+  return f;
+}
+
 TEST(latency_model, bound_covers_most_steps_and_recovers_from_a_slowdown) {
   std::mt19937_64 rng(3);
   std::lognormal_distribution<double> noise(0, 0.04);
-  std::uniform_real_distribution<double> u(0, 1);
   latency_model m(profile());
   const latency_model truth(profile());
-  const auto covered = [&](int steps, double factor) {
-    int below = 0;
+  struct seen {
+    double covered = 0, error = 0;
+  };
+  const auto run = [&](int steps, double factor) {
+    seen s;
     for (int i = 0; i < steps; ++i) {
-      step_features f{std::floor(300 * u(rng)), 0, std::floor(64 * u(rng)), 20000 * u(rng)};
-      f.prefill_pairs = f.prefill_tokens * f.prefill_tokens / 2;
+      const auto f = random_step(rng);
       const double y = truth.mean_ms(f) * noise(rng) * factor;
-      below += y <= m.bound_ms(f) ? 1 : 0;
+      s.covered += y <= m.bound_ms(f) ? 1.0 / steps : 0;
+      s.error += std::abs(y - m.mean_ms(f)) / m.mean_ms(f) / steps;
       m.observe(f, y);
     }
-    return static_cast<double>(below) / steps;
+    return s;
   };
-  covered(2000, 1);
-  EXPECT_NEAR(covered(2000, 1), 0.95, 0.02);
-  covered(1000, 1.5);
-  EXPECT_NEAR(covered(2000, 1.5), 0.95, 0.03);
+  run(2000, 1);
+  EXPECT_NEAR(run(2000, 1).covered, 0.95, 0.02);
+  run(1000, 1.5);
+  const auto after = run(2000, 1.5);
+  EXPECT_NEAR(after.covered, 0.95, 0.02);
+  EXPECT_LE(after.error, 0.035);
+}
+
+TEST(latency_model, margin_and_coverage_are_one_identity) {
+  std::mt19937_64 rng(8);
+  std::lognormal_distribution<double> noise(0, 0.1);
+  latency_model m(profile());
+  const latency_model truth(profile());
+  const double start = m.margin();
+  const int steps = 3000;
+  int above = 0;
+  for (int i = 0; i < steps; ++i) {
+    const auto f = random_step(rng);
+    const double y = truth.mean_ms(f) * noise(rng);
+    above += (y - m.mean_ms(f)) / m.mean_ms(f) > m.margin() ? 1 : 0;
+    m.observe(f, y);
+  }
+  EXPECT_NEAR(static_cast<double>(above) / steps - 0.05, (m.margin() - start) / (0.02 * steps),
+              1e-9);
+}
+
+std::vector<measured_step> noiseless_sweep(std::size_t steps) {
+  std::mt19937_64 rng(12);
+  const latency_model truth(profile());
+  std::vector<measured_step> sweep;
+  for (std::size_t i = 0; i < steps; ++i) {
+    const auto f = random_step(rng);
+    sweep.push_back({f, truth.mean_ms(f)});
+  }
+  return sweep;
+}
+
+TEST(latency_model, a_noiseless_sweep_gives_the_exact_start) {
+  const auto o = latency_model::fit(noiseless_sweep(40));
+  ASSERT_TRUE(o);
+  for (std::size_t i = 0; i < features_count; ++i)
+    EXPECT_NEAR(o->theta[i], profile().theta[i], 1e-6 * profile().theta[i]) << i;
+  EXPECT_FALSE(latency_model::fit(noiseless_sweep(39)));
+  EXPECT_FALSE(latency_model::fit(std::vector<measured_step>(50, {{0, 0, 1, 100}, 5})));
+}
+
+TEST(latency_model, a_wrong_start_is_mended_by_the_refit) {
+  auto wrong = profile();
+  for (double& t : wrong.theta) t *= 1.1;
+  wrong.forgetting = 1;
+  wrong.covariance = 1e-9;  // the recursion alone would hardly move
+  latency_model m(wrong);
+  const auto sweep = noiseless_sweep(256);
+  for (const auto& s : sweep) m.observe(s.features, s.ms);
+  for (std::size_t i = 0; i < features_count; ++i)
+    EXPECT_NEAR(m.theta()[i], profile().theta[i], 1e-4 * profile().theta[i]) << i;
+}
+
+TEST(least_squares, meets_the_conditions_of_its_minimum_on_random_cases) {
+  std::mt19937_64 rng(21);
+  std::normal_distribution<double> z;
+  int bound = 0;
+  for (int run = 0; run < 3000; ++run) {
+    feature_matrix n{};
+    feature_vector b{};
+    for (int sample = 0; sample < 8; ++sample) {
+      feature_vector x{};
+      for (double& v : x) v = z(rng);
+      const double y = z(rng);
+      for (std::size_t i = 0; i < features_count; ++i) {
+        for (std::size_t j = 0; j < features_count; ++j) n[i][j] += x[i] * x[j];
+        b[i] += x[i] * y;
+      }
+    }
+    for (std::size_t i = 0; i < features_count; ++i) n[i][i] += 1e-9;
+    const auto x = nonnegative_least_squares(n, b);
+    for (std::size_t i = 0; i < features_count; ++i) {
+      double gradient = -b[i];
+      for (std::size_t j = 0; j < features_count; ++j) gradient += n[i][j] * x[j];
+      ASSERT_GE(x[i], 0);
+      if (x[i] > 0) {
+        ASSERT_NEAR(gradient, 0, 1e-6) << run;
+      } else {
+        ++bound;
+        ASSERT_GE(gradient, -1e-6) << run;
+      }
+    }
+  }
+  EXPECT_GT(bound, 1000);
 }
 
 }  // namespace

@@ -17,14 +17,15 @@ messages    |                                             | capnp capnp-json
 text        | messages:terms                              | pcre2 json
 engine      | messages:terms text                         | torch json openssl openmp
 coordinator | messages:terms                              |
-store       | messages:terms                              | sqlite
+federation  | messages:terms                              |
+store       | messages:terms                              | sqlite openssl json
 demo        | messages:terms                              | json
-actors      | messages text engine:api coordinator store  | caf spdlog prometheus
+actors      | messages text engine:api coordinator federation store | caf spdlog prometheus
 link        | messages actors:interfaces gateway:port     | capnp capnp-rpc caf openssl
 gateway     | messages text                               | boost openssl json spdlog capnp-json
 dashboard   | gateway:asset                               |
-deploy      | messages text engine coordinator store demo actors link gateway dashboard | yaml caf \
-spdlog openssl
+deploy      | messages text engine coordinator federation store demo actors link gateway \
+dashboard | yaml caf spdlog openssl
 bench       | messages coordinator demo                   | json boost
 cli         | messages:terms deploy bench demo            | cli11 json boost
 """

@@ -1,0 +1,23 @@
+// Opening one of our SQLite files: durable, ours, and of a release that we know. Inside store/.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+#include "store/sqlite.hpp"
+
+namespace collm::store {
+
+struct database_kind {
+  std::int64_t application_id = 0;  ///< in the file's head: a file of ours, of this kind
+  /// What each release added, in order: a file of an older one is brought up to date.
+  std::span<const char* const> releases;
+};
+
+/// Opens or makes `file`, journalled ahead and synced at every commit. A damaged or foreign file is
+/// refused by name (corrupt) and never written; so is one of a newer release (conflict).
+result<database> open_database(const std::filesystem::path& file, const database_kind& kind);
+
+}  // namespace collm::store

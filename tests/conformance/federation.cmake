@@ -1,0 +1,1 @@
+collm_test(federation_conformance_test federation_modes_test.cpp LINK federation)

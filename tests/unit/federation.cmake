@@ -1,0 +1,1 @@
+collm_test(federation_test federation_aggregation_test.cpp federation_round_test.cpp LINK federation)
