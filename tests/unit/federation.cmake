@@ -1,1 +1,2 @@
 collm_test(federation_test federation_aggregation_test.cpp federation_round_test.cpp LINK federation)
+collm_test(federation_crash_test federation_crash_test.cpp LINK federation store)
