@@ -85,11 +85,14 @@ std::vector<factor> adapter_factors(const adapter& a);
 result<adapter_ptr> adapter_with_factors(const adapter& like,
                                          std::span<const std::span<const float>> values);
 
+class phase_clock;
+
 struct executor_options {
   std::uint64_t kv_bytes = 256ull << 20;
   std::uint32_t threads = 1;            ///< OpenMP threads of this engine
   std::uint32_t step_tokens_max = 512;  ///< most rows of one step (bounds activations)
   std::uint32_t sequences_max = 64;
+  phase_clock* clock = nullptr;  ///< told the phases of every step; outlives the executor
 };
 
 /// KV cache bytes of one token: the f32 reference keeps it in f32, int8 in half precision.

@@ -27,6 +27,7 @@ serving_executor::serving_executor(parts p)
       cache_(kv_.pages().blocks, kv_.pages().block_tokens) {
   planned_.reserve(options_.sequences_max);
   segments_.reserve(options_.sequences_max);
+  model_->watch(options_.clock);
 }
 
 // -- versions
@@ -211,12 +212,12 @@ result<void> serving_executor::check_work(std::span<const step_work> work) const
   for (std::size_t i = 0; i < work.size(); ++i) {
     const auto& [id, tokens] = work[i];
     const sequence* const s = find(id);
-    const std::string name = "sequence " + std::to_string(id);
-    if (s == nullptr) return driver_bug(name + " is unknown");
+    const auto name = [id = id] { return "sequence " + std::to_string(id); };
+    if (s == nullptr) return driver_bug(name() + " is unknown");
     if (std::ranges::count(work.first(i), id, &step_work::id) > 0)
-      return driver_bug(name + " is planned twice");
+      return driver_bug(name() + " is planned twice");
     if (tokens == 0 || tokens > s->left())
-      return driver_bug(name + " has " + std::to_string(s->left()) + " tokens left, " +
+      return driver_bug(name() + " has " + std::to_string(s->left()) + " tokens left, " +
                         std::to_string(tokens) + " are planned");
     rows += tokens;
     blocks += blocks_needed(id, tokens);
@@ -285,13 +286,16 @@ result<std::span<const float>> serving_executor::run_forward() {
 }
 
 result<std::vector<emission>> serving_executor::step(std::span<const step_work> work) {
+  if (options_.clock != nullptr) options_.clock->begin();
   if (auto ok = check_work(work); !ok) return ok.failure();
   plan(work);
+  mark(phase::plan);
   const auto logits = run_forward();
   if (!logits) return logits.failure();
   const std::size_t vocab = base_->shape().vocab;
   std::size_t row = 0;
   std::vector<emission> emissions;
+  emissions.reserve(planned_.size());
   for (const planned& p : planned_) {
     p.of->computed = p.end;
     publish_full_blocks(*p.of);
@@ -299,6 +303,7 @@ result<std::vector<emission>> serving_executor::step(std::span<const step_work> 
       emissions.push_back(next_token(*p.of, logits->subspan(vocab * row++, vocab)));
   }
   forget_finished(emissions);
+  mark(phase::bookkeeping);
   return emissions;
 }
 
@@ -313,7 +318,9 @@ void serving_executor::publish_full_blocks(sequence& s) {
 emission serving_executor::next_token(sequence& s, std::span<const float> logits) {
   emission e;
   e.id = s.spec.id;
+  mark(phase::bookkeeping);
   auto chosen = sampler_.choose(logits, s.spec.how, s.history, s.produced());
+  mark(phase::sampling);
   if (!chosen) {
     e.token = -1;
     e.finish = finish_reason::failed;

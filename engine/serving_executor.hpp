@@ -68,6 +68,9 @@ class serving_executor final : public executor {
   void say(sequence& s, emission& e);
   void drop(sequence& s);
   void forget_finished(std::span<const emission> emissions);
+  void mark(phase p) const {
+    if (options_.clock != nullptr) options_.clock->mark(p);
+  }
   bool ends_text(std::int32_t token) const;
   std::uint32_t blocks_for(std::uint64_t tokens) const;
 

@@ -51,7 +51,9 @@ $(find bench -maxdepth 1 -name '*.py' -o -maxdepth 1 -name '*.sh' | sed 's|.*/||
   local name=$1
   shift
   if [ -e "bench/$name.py" ]; then
-    build
+    local programs=(collm)
+    [ -z "$(find . -path "./$build_folder" -prune -o -name "${name}_bench.cpp" -print)" ] || programs+=("${name}_bench")
+    build release "$build_folder" "${programs[@]}"
     exec python3 "bench/$name.py" "$@"
   fi
   find . -path ./build -prune -o -name "${name%_bench}_bench.cpp" -print | grep -q . ||

@@ -1,106 +1,419 @@
-// Micro-benchmarks of the kernels on each path: `kernels_bench --benchmark_filter=gemm`. CPU time,
-// one thread.
-#include <benchmark/benchmark.h>
-
-#include <vector>
+// Every kernel on every instruction path, on one thread and on two, beside its naive twin and the
+// peaks of this machine, all measured in this run. Prints JSON; `./dev bench kernels` makes the
+// table of it. Weights, keys and factors are read from pools beyond the caches, as in a step.
+//   kernels_bench [SECONDS of a round: 0.02]
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
 
 #include "engine/kernels/kernels.hpp"
+#include "engine/kernels/naive.hpp"
+#include "engine/kernels/timing_bench.hpp"
+#include "engine/model/base_weights.hpp"
+#include "engine/sample/sampler.hpp"
 
 namespace collm::engine {
 namespace {
 
-/// SmolLM2's widest product by default: [3072, 576], one outlier column in sixteen.
-struct product {
-  product(std::uint32_t rows, std::uint32_t in, std::uint32_t out) : x(in, 0.5f) {
-    weights = {.in = in, .out = out, .hi = in / 16 / 16 * 16 + 16};
-    const std::size_t outs = std::size_t{weights.tiles_count()} * tile_outputs,
-                      panels = (rows + panel_rows - 1) / panel_rows;
-    tiles.assign(weights.tiles_count() * weights.tile_bytes(), 3);
-    for (std::uint32_t j = 0; j < weights.hi; ++j) index.push_back(j * 8);
-    scale.assign(outs, 0.01f), correction.assign(outs, 0);
-    weights.tiles = tiles.data(), weights.hi_index = index.data();
-    weights.scale = scale.data(), weights.correction = correction.data();
-    input.lo_stride = std::size_t{weights.groups()} * panel_bytes;
-    input.hi_stride = std::size_t{weights.hi_groups()} * panel_bytes;
-    lo.assign(panels * input.lo_stride, 130), hi.assign(panels * input.hi_stride, 130);
-    row_scale.assign(rows, 0.1f), y.resize(std::size_t{out} * rows);
-    input.lo = lo.data(), input.hi = hi.data(), input.scale = row_scale.data();
-  }
-  std::vector<std::int8_t> tiles;
-  std::vector<std::uint32_t> index;
-  std::vector<float> scale;
-  std::vector<std::int32_t> correction;
-  std::vector<std::uint8_t> lo, hi;
-  std::vector<float> row_scale, y, x;
-  linear_s8 weights;
-  quantised_rows input;
+using json = nlohmann::ordered_json;
+using timing::call;
+
+constexpr std::size_t pool_bytes = std::size_t{160} << 20;  // of what a step reads only once
+constexpr std::uint32_t rounds = 5, threads_most = 2;
+
+// SmolLM2-135M
+constexpr std::uint32_t hidden = 576, ffn = 1536, heads = 9, kv_heads = 3, head_dim = 64,
+                        vocabulary = 49152, rank = 8;
+
+enum class unit : std::uint8_t { int8, f32, memory };
+
+/// One kernel at one shape. Operations and bytes are of one call; a multiply-add counts as two.
+struct bench_case {
+  std::string kernel, shape;
+  unit counted = unit::f32;
+  double operations = 0, bytes = 0;
+  /// A call with memory of its own; `thread` says where in a shared pool it starts.
+  std::function<call(const kernel_table&, std::uint32_t thread)> make = {};
+  call naive = {};            ///< may be absent
+  double naive_fraction = 1;  ///< of the work of one call
+  bool on_each_path = true;
 };
 
-const kernel_table& path(const benchmark::State& state) {
-  const auto at = static_cast<std::size_t>(state.range(0));
-  return *kernel_paths()[at < kernel_paths().size() ? at : kernel_paths().size() - 1];
+class bench {
+ public:
+  explicit bench(double seconds) : seconds_(seconds) {}
+
+  json peaks() {
+    const auto rate = [&](double of_one, const call& one) {
+      json out = json::array();
+      for (std::uint32_t n = 1; n <= threads_most; ++n) {
+        const auto s = timing::seconds_per_call(std::vector<call>(n, one), 4 * seconds_, rounds);
+        out.push_back(of_one * n / s.least * 1e-9);
+      }
+      return out;
+    };
+    namespace t = timing;
+    json out;
+    const bool wide = kernel_paths().front()->name == std::string("avx512-vnni");
+    if (wide) {
+      out["int8_vnni_512_gops"] = rate(t::peak_instructions * 128, t::int8_vnni_512);
+      out["f32_fma_512_gops"] = rate(t::peak_instructions * 32, t::f32_fma_512);
+    }
+    if (kernel_paths().size() > 1) {
+      out["int16_madd_256_gops"] = rate(t::peak_instructions * 32, t::int16_madd_256);
+      out["f32_fma_256_gops"] = rate(t::peak_instructions * 16, t::f32_fma_256);
+    }
+    const std::vector<std::uint64_t> buffer(pool_bytes / 8 * 2, 1);
+    out["memory_read_gbytes"] = rate(static_cast<double>(buffer.size()) * 8, [&] {
+      [[maybe_unused]] volatile std::uint64_t sink = timing::read_all(buffer);
+    });
+    return out;
+  }
+
+  void run(const bench_case& c) {
+    std::fprintf(stderr, "kernels: %s %s\n", c.kernel.c_str(), c.shape.c_str());
+    json row = {{"kernel", c.kernel},
+                {"shape", c.shape},
+                {"counted", c.counted == unit::int8  ? "int8"
+                            : c.counted == unit::f32 ? "f32"
+                                                     : "memory"},
+                {"operations", c.operations},
+                {"bytes", c.bytes}};
+    if (c.naive)
+      row["naive_seconds"] =
+          timing::seconds_per_call({c.naive}, seconds_, 3).median / c.naive_fraction;
+    for (const auto* path : kernel_paths()) {
+      if (!c.on_each_path && path != kernel_paths().front()) break;
+      for (std::uint32_t n = 1; n <= threads_most; ++n) {
+        std::vector<call> calls;
+        for (std::uint32_t t = 0; t < n; ++t) calls.push_back(c.make(*path, t));
+        const auto s = timing::seconds_per_call(calls, seconds_, rounds);
+        row["seconds"][path->name].push_back(
+            {{"threads", n}, {"median", s.median}, {"least", s.least}, {"most", s.most}});
+      }
+    }
+    rows_.push_back(std::move(row));
+  }
+
+  json rows() { return std::move(rows_); }
+
+ private:
+  double seconds_;
+  json rows_ = json::array();
+};
+
+// -- int8 products
+
+struct named_product {
+  const char* name;
+  std::uint32_t in, out;
+  bool whole;
+};
+constexpr named_product products[] = {{"qkv", hidden, (heads + 2 * kv_heads) * head_dim, false},
+                                      {"o", heads* head_dim, hidden, false},
+                                      {"gate-up", hidden, 2 * ffn, false},
+                                      {"down", ffn, hidden, true},
+                                      {"LM head", hidden, vocabulary, false}};
+
+std::uint32_t high_columns(const named_product& p) {
+  return p.whole ? p.in : outlier_columns(p.in);
 }
 
-void gemm(benchmark::State& state) {
-  const auto rows = static_cast<std::uint32_t>(state.range(1)),
-             in = static_cast<std::uint32_t>(state.range(2)),
-             out = static_cast<std::uint32_t>(state.range(3));
-  product p(rows, in, out);
-  for (auto _ : state) {
-    path(state).gemm(p.input, rows, p.weights, 0, out, p.y.data(), out);
-    benchmark::ClobberMemory();
-  }
-  state.SetLabel(path(state).name);
-  state.counters["Gop/s"] =
-      benchmark::Counter(2e-9 * rows * in * out, benchmark::Counter::kIsIterationInvariantRate);
+std::string shape_of(std::uint32_t rows, const named_product& p) {
+  return std::to_string(rows) + (rows == 1 ? " row, " : " rows, ") + p.name + " " +
+         std::to_string(p.in) + " to " + std::to_string(p.out);
 }
-BENCHMARK(gemm)
-    ->ArgNames({"path", "rows", "in", "out"})
-    ->ArgsProduct({{0, 1, 2}, {1, 8, 32, 512}, {576}, {3072}});
-BENCHMARK(gemm)
-    ->ArgNames({"path", "rows", "in", "out"})
-    ->ArgsProduct({{0}, {1, 8, 32, 512}, {1536}, {576}});
-BENCHMARK(gemm)->ArgNames({"path", "rows", "in", "out"})->ArgsProduct({{0}, {1}, {576}, {49152}});
 
-void quantise(benchmark::State& state) {
-  product p(1, static_cast<std::uint32_t>(state.range(1)), 1);
-  for (auto _ : state) {
-    path(state).quantise(p.x.data(), p.weights, p.input, 0);
-    benchmark::ClobberMemory();
+/// Weights again and again, so that each call reads some that no cache holds.
+struct weights_pool {
+  explicit weights_pool(const named_product& of) {
+    std::mt19937 random(1);
+    first = naive::random_product(random, of.in, of.out, high_columns(of));
+    const std::size_t bytes = first.tiles.size();
+    count = static_cast<std::uint32_t>(std::max<std::size_t>(2, pool_bytes / bytes));
+    for (std::uint32_t i = 0; i < count; ++i) copies.push_back(first.tiles);
   }
-  state.SetLabel(path(state).name);
-}
-BENCHMARK(quantise)->ArgNames({"path", "in"})->ArgsProduct({{0, 1, 2}, {576, 1536}});
+  naive::product first;
+  std::vector<std::vector<std::int8_t>> copies;
+  std::uint32_t count;
+};
 
-void attend(benchmark::State& state) {
-  const auto rows = static_cast<std::uint32_t>(state.range(1)),
-             position = static_cast<std::uint32_t>(state.range(2));
-  constexpr std::uint32_t dim = 64, group = 3;
-  const std::uint32_t count = (position + rows + block_positions - 1) / block_positions;
-  std::vector<half> pages(std::size_t{2} * count * block_positions * dim);
-  std::vector<float> q(rows * group * dim, 0.1f), out(q.size());
-  std::vector<std::uint32_t> blocks;
-  for (std::uint32_t b = 0; b < count; ++b) blocks.push_back(b);
-  std::vector<float> scratch(attention_scratch_floats(position + rows, dim));
-  attention_task task;
-  task.q = q.data(), task.out = out.data(), task.q_stride = task.out_stride = group * dim;
-  task.rows = rows, task.group = group, task.head_dim = dim, task.position = position;
-  task.blocks = blocks.data(), task.keys = pages.data(),
-  task.values = pages.data() + block_positions * dim;
-  task.halves = true;
-  task.block_stride = std::size_t{2} * block_positions * dim;
-  task.scratch = scratch.data();
-  for (auto _ : state) {
-    path(state).attend(task);
-    benchmark::ClobberMemory();
+void run_products(bench& on, const named_product& p) {
+  const auto pool = std::make_shared<weights_pool>(p);
+  const std::uint32_t hi = high_columns(p);
+  for (const std::uint32_t rows : {1u, 2u, 4u, 8u, 16u, 32u, 128u, 512u}) {
+    if (p.out == vocabulary && rows > 32) continue;  // logits are wanted of last rows only
+    const auto x = std::make_shared<naive::activations>(rows, p.in, hi);
+    std::mt19937 random(2);
+    for (std::uint32_t r = 0; r < rows; ++r) {
+      auto row = naive::random_floats(random, p.in);
+      kernels().quantise(row.data(), pool->first.view, x->view, r);
+    }
+    bench_case c{.kernel = "gemm", .shape = shape_of(rows, p), .counted = unit::int8};
+    c.operations = 2.0 * rows * (p.in + hi) * p.out;
+    c.bytes = static_cast<double>(pool->first.tiles.size());
+    c.make = [=](const kernel_table& k, std::uint32_t thread) -> call {
+      auto y = std::make_shared<std::vector<float>>(std::size_t{rows} * p.out);
+      return [=, &k, at = thread * pool->count / threads_most]() mutable {
+        auto w = pool->first.view;
+        w.tiles = pool->copies[at++ % pool->count].data();
+        k.gemm(x->view, rows, w, 0, p.out, y->data(), p.out);
+      };
+    };
+    const auto y = std::make_shared<std::vector<double>>(p.out);
+    c.naive = [=] { naive::gemm_row(*x, pool->first, 0, y->data()); };
+    c.naive_fraction = 1.0 / rows;
+    on.run(c);
   }
-  state.SetLabel(path(state).name);
-  state.counters["Gop/s"] = benchmark::Counter(4e-9 * rows * group * dim * (position + rows / 2.0),
-                                               benchmark::Counter::kIsIterationInvariantRate);
 }
-BENCHMARK(attend)->ArgNames({"path", "rows", "position"})->ArgsProduct({{0, 1, 2}, {1, 32}, {480}});
+
+// -- rows
+
+/// Memory of a kernel over one row.
+struct row_memory {
+  explicit row_memory(std::uint32_t n, bool whole = false) {
+    std::mt19937 random(3);
+    x = naive::random_floats(random, n), y = naive::random_floats(random, n);
+    out.resize(n);
+    exact.resize(n);
+    shape = naive::random_product(random, n, 1, whole ? n : outlier_columns(n));
+    rows = std::make_unique<naive::activations>(1, n, shape.view.hi);
+  }
+  std::vector<float> x, y, out;
+  std::vector<double> exact;
+  std::vector<std::int32_t> integers;
+  naive::product shape;
+  std::unique_ptr<naive::activations> rows;
+};
+
+/// A kernel over a row of n numbers that stays in the first cache.
+template <class F, class N>
+void run_row(bench& on, const std::string& kernel, const std::string& shape, std::uint32_t n,
+             double operations, bool whole, F f, N twin) {
+  bench_case c{.kernel = kernel, .shape = shape, .counted = unit::f32, .operations = operations};
+  c.make = [=](const kernel_table& k, std::uint32_t) -> call {
+    return [m = std::make_shared<row_memory>(n, whole), &k, f] { f(k, *m); };
+  };
+  c.naive = [m = std::make_shared<row_memory>(n, whole), twin] { twin(*m); };
+  on.run(c);
+}
+
+void run_rows(bench& on) {
+  const auto quantise = [](const kernel_table& k, row_memory& m) {
+    k.quantise(m.x.data(), m.shape.view, m.rows->view, 0);
+  };
+  const auto quantise_twin = [](row_memory& m) {
+    naive::quantise(m.x.data(), m.shape.view, m.integers);
+  };
+  run_row(on, "quantise", "576 inputs, 48 outliers", hidden, 6.0 * hidden, false, quantise,
+          quantise_twin);
+  run_row(on, "quantise", "1536 inputs, all with high bits", ffn, 8.0 * ffn, true, quantise,
+          quantise_twin);
+  run_row(
+      on, "RMSNorm", "576", hidden, 4.0 * hidden, false,
+      [](const kernel_table& k, row_memory& m) {
+        k.rms_norm(m.x.data(), m.y.data(), hidden, 1e-5f, m.out.data());
+      },
+      [](row_memory& m) { naive::rms_norm(m.x.data(), m.y.data(), hidden, 1e-5, m.exact.data()); });
+  run_row(
+      on, "RMSNorm + quantise", "576", hidden, 10.0 * hidden, false,
+      [](const kernel_table& k, row_memory& m) {
+        k.rms_norm(m.x.data(), m.y.data(), hidden, 1e-5f, m.out.data());
+        k.quantise(m.out.data(), m.shape.view, m.rows->view, 0);
+      },
+      [](row_memory& m) {
+        naive::rms_norm(m.x.data(), m.y.data(), hidden, 1e-5, m.exact.data());
+        for (std::uint32_t i = 0; i < hidden; ++i) m.out[i] = static_cast<float>(m.exact[i]);
+        naive::quantise(m.out.data(), m.shape.view, m.integers);
+      });
+  constexpr std::uint32_t turned = (heads + kv_heads) * head_dim;
+  run_row(
+      on, "rotary", "12 heads of 64", turned, 3.0 * turned, false,
+      [](const kernel_table& k, row_memory& m) {
+        for (std::uint32_t h = 0; h < heads + kv_heads; ++h)
+          k.rotate(m.x.data() + std::size_t{h} * head_dim, m.y.data(), m.y.data() + head_dim,
+                   head_dim);
+      },
+      [](row_memory& m) {
+        for (std::uint32_t h = 0; h < heads + kv_heads; ++h)
+          naive::rotate(m.x.data() + std::size_t{h} * head_dim, m.y.data(), m.y.data() + head_dim,
+                        head_dim, m.exact.data());
+      });
+  run_row(
+      on, "SwiGLU", "1536", ffn, 20.0 * ffn, false,
+      [](const kernel_table& k, row_memory& m) {
+        k.swiglu(m.x.data(), m.y.data(), ffn, m.out.data());
+      },
+      [](row_memory& m) { naive::swiglu(m.x.data(), m.y.data(), ffn, m.exact.data()); });
+  run_row(
+      on, "GeGLU", "1536", ffn, 24.0 * ffn, false,
+      [](const kernel_table& k, row_memory& m) {
+        k.geglu(m.x.data(), m.y.data(), ffn, m.out.data());
+      },
+      [](row_memory& m) { naive::geglu(m.x.data(), m.y.data(), ffn, m.exact.data()); });
+  run_row(
+      on, "add", "576", hidden, hidden, false,
+      [](const kernel_table& k, row_memory& m) { k.add(m.y.data(), hidden, m.out.data()); },
+      [](row_memory& m) {
+        for (std::uint32_t i = 0; i < hidden; ++i) m.exact[i] += static_cast<double>(m.y[i]);
+      });
+}
+
+// -- attention
+
+constexpr std::uint32_t group = heads / kv_heads;
+
+/// Keys and values of many sequences of `positions`, one KV head each.
+struct pages_pool {
+  explicit pages_pool(std::uint32_t positions) : blocks(positions / block_positions) {
+    count = static_cast<std::uint32_t>(pool_bytes / (sizeof(half) * floats()));
+    std::mt19937 random(4);
+    const auto numbers = naive::random_floats(random, floats());
+    std::vector<half> one(floats());
+    kernels().to_halves(numbers.data(), static_cast<std::uint32_t>(floats()), one.data());
+    for (std::uint32_t i = 0; i < count; ++i) copies.push_back(one);
+    for (std::uint32_t b = 0; b < blocks; ++b) table.push_back(b);
+    for (std::uint32_t p = 0; p < positions; ++p) {
+      keys.push_back(naive::random_floats(random, head_dim));
+      values.push_back(naive::random_floats(random, head_dim));
+    }
+  }
+  std::size_t floats() const { return std::size_t{2} * blocks * block_positions * head_dim; }
+  std::uint32_t blocks, count;
+  std::vector<std::vector<half>> copies;
+  std::vector<std::uint32_t> table;
+  std::vector<std::vector<float>> keys, values;
+};
+
+void run_attention(bench& on, const std::string& kernel, std::uint32_t rows,
+                   std::uint32_t position) {
+  const auto pool = std::make_shared<pages_pool>((position + rows + block_positions - 1) /
+                                                 block_positions * block_positions);
+  std::mt19937 random(5);
+  const auto q = std::make_shared<std::vector<float>>(
+      naive::random_floats(random, std::size_t{rows} * group * head_dim));
+  bench_case c{.kernel = kernel,
+               .shape = std::to_string(rows) + (rows == 1 ? " row" : " rows") + " from position " +
+                        std::to_string(position) + ", 3 heads of 64",
+               .counted = unit::f32};
+  c.operations = 4.0 * rows * group * head_dim * (position + (rows + 1) / 2.0);
+  c.bytes = static_cast<double>(sizeof(half) * pool->floats());
+  c.make = [=](const kernel_table& k, std::uint32_t thread) -> call {
+    const auto out = std::make_shared<std::vector<float>>(q->size());
+    const auto scratch =
+        std::make_shared<std::vector<float>>(attention_scratch_floats(position + rows, head_dim));
+    return [=, &k, at = thread * pool->count / threads_most]() mutable {
+      const half* pages = pool->copies[at++ % pool->count].data();
+      attention_task task{.q = q->data(), .out = out->data()};
+      task.q_stride = task.out_stride = std::size_t{group} * head_dim;
+      task.rows = rows, task.group = group, task.head_dim = head_dim, task.position = position;
+      task.blocks = pool->table.data(), task.halves = true, task.keys = pages;
+      task.values = pages + block_positions * head_dim;
+      task.block_stride = std::size_t{2} * block_positions * head_dim;
+      task.scratch = scratch->data();
+      k.attend(task);
+    };
+  };
+  c.naive = [=] { (void)naive::attention(q->data(), pool->keys, pool->values, position + 1); };
+  c.naive_fraction = 1.0 / (rows * group);
+  on.run(c);
+}
+
+// -- LoRA over several versions
+
+/// Both products of 16 rows through gate and up, rows of a version side by side.
+void run_lora(bench& on, std::uint32_t versions) {
+  constexpr std::uint32_t rows = 16, out = 2 * ffn;
+  constexpr std::size_t a_floats = std::size_t{rank} * hidden, bt_floats = std::size_t{rank} * out;
+  const auto count =
+      static_cast<std::uint32_t>(pool_bytes / (sizeof(float) * (a_floats + bt_floats)));
+  std::mt19937 random(6);
+  const auto one = naive::random_floats(random, a_floats + bt_floats);
+  const auto pool = std::make_shared<std::vector<std::vector<float>>>(count, one);
+  const auto x = std::make_shared<std::vector<float>>(
+      naive::random_floats(random, std::size_t{rows} * hidden));
+  bench_case c{.kernel = "LoRA down + up",
+               .shape = "16 rows, gate-up, rank 8, " + std::to_string(versions) +
+                        (versions == 1 ? " version" : " versions"),
+               .counted = unit::f32};
+  c.operations = 2.0 * rows * rank * (hidden + out);
+  c.bytes = sizeof(float) * static_cast<double>(a_floats + bt_floats) * versions;
+  c.make = [=](const kernel_table& k, std::uint32_t thread) -> call {
+    const auto y = std::make_shared<std::vector<float>>(std::size_t{rows} * out);
+    return [=, &k, at = thread * count / threads_most]() mutable {
+      float t[rank];
+      for (std::uint32_t r = 0; r < rows; ++r) {
+        const float* a = (*pool)[(at + r * versions / rows) % count].data();
+        k.lora_down(x->data() + std::size_t{r} * hidden, a, hidden, rank, 2.0f, t);
+        k.lora_up(t, a + a_floats, rank, out, 0, out, y->data() + std::size_t{r} * out);
+      }
+      at += versions;
+    };
+  };
+  const auto y = std::make_shared<std::vector<double>>(out);
+  c.naive = [=] {
+    const float* a = pool->front().data();
+    naive::lora(x->data(), {a, a + a_floats, hidden, out, rank, 2.0}, y->data());
+  };
+  c.naive_fraction = 1.0 / rows;
+  on.run(c);
+}
+
+// -- logits to a token
+
+void run_sampler(bench& on, const std::string& shape, const sampling& how) {
+  std::mt19937 random(7);
+  const auto logits =
+      std::make_shared<std::vector<float>>(naive::random_floats(random, vocabulary, 3.0f));
+  bench_case c{.kernel = "sampler",
+               .shape = shape,
+               .counted = unit::memory,
+               .bytes = sizeof(float) * double{vocabulary},
+               .on_each_path = false};
+  c.make = [=](const kernel_table&, std::uint32_t) -> call {
+    const auto draws = std::make_shared<sampler>();
+    return [=, index = std::uint64_t{0}]() mutable {
+      const token_history nothing{};
+      if (!draws->choose(*logits, how, nothing, index++)) std::abort();
+    };
+  };
+  on.run(c);
+}
+
+void run_all(bench& on) {
+  for (const auto& p : products) run_products(on, p);
+  run_rows(on);
+  for (const std::uint32_t position : {127u, 511u, 2047u})
+    run_attention(on, "attention, decode", 1, position);
+  run_attention(on, "attention, prefill", 32, 0);
+  run_attention(on, "attention, prefill", 32, 480);
+  for (const std::uint32_t versions : {1u, 2u, 8u, 16u}) run_lora(on, versions);
+  run_sampler(on, "greedy, 49152 logits", {});
+  run_sampler(on, "temperature 1, 49152 logits", {.temperature = 1.0f});
+  run_sampler(on, "temperature 1, top-p 0.9, 49152 logits", {.temperature = 1.0f, .top_p = 0.9f});
+  run_sampler(on, "temperature 1, top-k 40, 49152 logits", {.temperature = 1.0f, .top_k = 40});
+  run_sampler(on, "greedy, 5 logprobs, 49152 logits", {.logprobs = 5});
+}
 
 }  // namespace
 }  // namespace collm::engine
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  const double seconds = argc > 1 ? std::atof(argv[1]) : 0.02;
+  if (seconds <= 0) {
+    std::fprintf(stderr, "kernels_bench: a round takes more than 0 seconds\n");
+    return 2;
+  }
+  collm::engine::bench on(seconds);
+  nlohmann::ordered_json out;
+  out["peaks_before"] = on.peaks();
+  collm::engine::run_all(on);
+  out["peaks_after"] = on.peaks();
+  out["rows"] = on.rows();
+  std::cout << out.dump(1) << "\n";
+  return 0;
+}

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/kernels/training_kernels.hpp"
+#include "engine/model/base_weights.hpp"
 
 namespace collm::engine {
 namespace {
@@ -13,7 +14,7 @@ namespace {
 /// Weights [out, in] with one input in sixteen twice, rows of activations and of gradients.
 struct product_data {
   product_data(std::uint32_t rows, std::uint32_t in, std::uint32_t out) : dy(out, 0.5f) {
-    weights = {.in = in, .out = out, .hi = in / 16 / 16 * 16 + 16};
+    weights = {.in = in, .out = out, .hi = outlier_columns(in)};
     const std::size_t outs = std::size_t{weights.tiles_count()} * tile_outputs,
                       panels = (rows + panel_rows - 1) / panel_rows;
     tiles.assign(weights.tiles_count() * weights.tile_bytes(), 3);

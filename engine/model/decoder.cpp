@@ -134,9 +134,12 @@ std::span<const float> decoder::forward(std::span<const segment> segments, const
 #pragma omp parallel num_threads(static_cast <int>(threads_))
   {
     const member me{static_cast<std::uint32_t>(omp_get_thread_num()),
-                    static_cast<std::uint32_t>(omp_get_num_threads()), &point_};
+                    static_cast<std::uint32_t>(omp_get_num_threads()), &point_,
+                    omp_get_thread_num() + 1 == omp_get_num_threads() ? clock_ : nullptr};
+    me.mark(phase::start);
     run(me, segments, kv);
   }
+  if (clock_ != nullptr) clock_->mark(phase::waiting);
   return {logits_.data(), std::size_t{outputs_} * shape().vocab};
 }
 
@@ -162,6 +165,7 @@ decoder::share decoder::share_of(const member& me, std::uint32_t rows, std::uint
 void decoder::run(const member& me, std::span<const segment> segments, const kv_pages& kv) {
   const auto [first, last] = rows_of(me, rows_);
   for (std::uint32_t r = first; r < last; ++r) embed(r);
+  me.mark(phase::embed);
   for (std::uint32_t l = 0; l < shape().layers; ++l) run_layer(me, l, segments, kv);
   me.meet();
   head(me);
@@ -181,27 +185,33 @@ void decoder::run_layer(const member& me, std::uint32_t layer, std::span<const s
   };
   for_rows([&](std::uint32_t r, const segment& of) {
     kernels_.rms_norm(residual(r), w.attention_norm, s.hidden, s.norm_epsilon, input(r));
-    prepare_row(layer, matrix::qkv, r, input(r), of);
+    me.mark(phase::norm);
+    prepare_row(me, layer, matrix::qkv, r, input(r), of);
   });
   meet();
   product(me, layer, matrix::qkv, segments);
   meet();
   for_rows([&](std::uint32_t r, const segment& of) {
     turn_queries_keys(layer, r);
+    me.mark(phase::rotary);
     keep_keys_values(layer, r, of, kv);
+    me.mark(phase::keep);
   });
   me.meet();
   attention(me, layer, segments, kv);
+  me.mark(phase::attention);
   me.meet();
-  for_rows(
-      [&](std::uint32_t r, const segment& of) { prepare_row(layer, matrix::o, r, input(r), of); });
+  for_rows([&](std::uint32_t r, const segment& of) {
+    prepare_row(me, layer, matrix::o, r, input(r), of);
+  });
   meet();
   product(me, layer, matrix::o, segments);
   add_residual(me, w.post_attention_norm);
   meet();
   for_rows([&](std::uint32_t r, const segment& of) {
     kernels_.rms_norm(residual(r), w.ffn_norm, s.hidden, s.norm_epsilon, input(r));
-    prepare_row(layer, matrix::gate_up, r, input(r), of);
+    me.mark(phase::norm);
+    prepare_row(me, layer, matrix::gate_up, r, input(r), of);
   });
   meet();
   product(me, layer, matrix::gate_up, segments);
@@ -209,7 +219,8 @@ void decoder::run_layer(const member& me, std::uint32_t layer, std::span<const s
   const auto gate = s.gate == gate_kind::silu ? kernels_.swiglu : kernels_.geglu;
   for_rows([&](std::uint32_t r, const segment& of) {
     gate(wide(r), wide(r) + s.ffn, s.ffn, input(r));
-    prepare_row(layer, matrix::down, r, input(r), of);
+    me.mark(phase::activation);
+    prepare_row(me, layer, matrix::down, r, input(r), of);
   });
   meet();
   product(me, layer, matrix::down, segments);
@@ -227,11 +238,12 @@ void decoder::embed(std::uint32_t row) {
   for (std::uint32_t i = 0; i < n; ++i) residual(row)[i] = e.f32[token * n + i] * factor;
 }
 
-void decoder::prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, float* x,
-                          const segment& s) {
+void decoder::prepare_row(const member& me, std::uint32_t layer, matrix m, std::uint32_t row,
+                          float* x, const segment& s) {
   const auto& w = weights_.layers[layer].of(m);
   if (observer_ != nullptr) observer_->layer_input(layer, m, x, w.s8.in);
   if (w.f32 == nullptr) kernels_.quantise(x, w.s8, quantised_, row);
+  me.mark(phase::quantise);
   if (s.with == nullptr) return;
   float* t = lora(row);
   for (const auto& slot : slots(m)) {
@@ -240,6 +252,12 @@ void decoder::prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, floa
     kernels_.lora_down(x, pair.a.data(), pair.in, pair.rank, pair.scale, t);
     t += pair.rank;
   }
+  me.mark(phase::lora_down);
+}
+
+static phase phase_of(matrix m) {
+  constexpr phase of[] = {phase::qkv, phase::o, phase::gate_up, phase::down};
+  return of[static_cast<std::size_t>(m)];
 }
 
 void decoder::product(const member& me, std::uint32_t layer, matrix m,
@@ -247,7 +265,9 @@ void decoder::product(const member& me, std::uint32_t layer, matrix m,
   const auto& w = weights_.layers[layer].of(m);
   const share part = share_of(me, rows_, w.s8.out);
   multiply(w, part, wide(0), wide_stride_);
+  me.mark(phase_of(m));
   add_lora(layer, m, part, segments);
+  me.mark(phase::lora_up);
 }
 
 /// Prepared rows times weights.
@@ -294,7 +314,7 @@ void decoder::add_residual(const member& me, const float* post_norm) {
     const auto [first_row, last_row, first, last] = share_of(me, rows_, n);
     for (std::uint32_t r = first_row; r < last_row; ++r)
       kernels_.add(wide(r) + first, last - first, residual(r) + first);
-    return;
+    return me.mark(phase::residual);
   }
   if (!by_rows(rows_, me.members)) me.meet();  // a norm needs the whole row
   const auto [first, last] = rows_of(me, rows_);
@@ -302,6 +322,7 @@ void decoder::add_residual(const member& me, const float* post_norm) {
     kernels_.rms_norm(wide(r), post_norm, n, shape().norm_epsilon, wide(r));
     kernels_.add(wide(r), n, residual(r));
   }
+  me.mark(phase::residual);
 }
 
 void decoder::turn_queries_keys(std::uint32_t layer, std::uint32_t row) {
@@ -396,11 +417,14 @@ void decoder::head(const member& me) {
   for (std::uint32_t i = begin; i < end; ++i) {
     kernels_.rms_norm(residual(output_rows_[i]), weights_.output_norm, s.hidden, s.norm_epsilon,
                       input(i));
+    me.mark(phase::norm);
     if (observer_ != nullptr) observer_->head_input(input(i), s.hidden);
     if (w.f32 == nullptr) kernels_.quantise(input(i), w.s8, quantised_, i);
+    me.mark(phase::quantise);
   }
   me.meet();
   multiply(w, share_of(me, outputs_, s.vocab), logits_.data(), s.vocab);
+  me.mark(phase::head);
 }
 
 }  // namespace collm::engine

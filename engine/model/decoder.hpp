@@ -43,6 +43,7 @@ class decoder final : public model {
           input_observer* observer = nullptr);
   std::span<const float> forward(std::span<const segment> segments, const kv_pages& kv) override;
   std::uint64_t activation_bytes() const override;
+  void watch(phase_clock* clock) override { clock_ = clock; }
 
  private:
   /// One target of a product: where its outputs lie.
@@ -69,7 +70,8 @@ class decoder final : public model {
   void run_layer(const member& me, std::uint32_t layer, std::span<const segment> segments,
                  const kv_pages& kv);
   void embed(std::uint32_t row);
-  void prepare_row(std::uint32_t layer, matrix m, std::uint32_t row, float* x, const segment& s);
+  void prepare_row(const member& me, std::uint32_t layer, matrix m, std::uint32_t row, float* x,
+                   const segment& s);
   void product(const member& me, std::uint32_t layer, matrix m, std::span<const segment> segments);
   void multiply(const linear_weights& w, const share& part, float* to, std::size_t to_stride);
   void add_lora(std::uint32_t layer, matrix m, const share& part,
@@ -107,6 +109,7 @@ class decoder final : public model {
   std::size_t wide_stride_, input_stride_;
 
   // the caller's thread, and its team within forward()
+  phase_clock* clock_ = nullptr;
   std::vector<rotary_angles> angles_;  ///< of whole layers, then of windowed ones if there are any
   meeting_point point_;
   std::uint32_t rows_ = 0, outputs_ = 0;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/engine.hpp"
+#include "engine/phase_clock.hpp"
 
 namespace collm::engine {
 
@@ -55,6 +56,8 @@ class model {
   /// segments that asked; valid until the next call.
   virtual std::span<const float> forward(std::span<const segment> segments, const kv_pages& kv) = 0;
   virtual std::uint64_t activation_bytes() const = 0;
+  /// From now on forward() tells its phases; nullptr: no more.
+  virtual void watch(phase_clock* clock) = 0;
 };
 
 }  // namespace collm::engine

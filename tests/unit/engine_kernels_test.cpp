@@ -5,7 +5,7 @@
 #include <cstring>
 #include <limits>
 
-#include "tests/unit/engine_kernels_naive.hpp"
+#include "engine/kernels/naive.hpp"
 
 namespace collm::engine {
 namespace {
@@ -56,12 +56,10 @@ TEST(engine_kernels, rms_norm_matches_its_formula) {
       k.rms_norm(x.data(), gain.data(), n, 1e-5f, out.data());
       return out;
     });
-    double squares = 0;
-    for (float v : x) squares += static_cast<double>(v) * static_cast<double>(v);
-    const double inverse = 1 / std::sqrt(squares / n + 1e-5);
+    std::vector<double> expected(n);
+    naive::rms_norm(x.data(), gain.data(), n, 1e-5, expected.data());
     for (std::uint32_t i = 0; i < n; ++i)
-      EXPECT_NEAR(y[i], x[i] * inverse * gain[i], 1e-5 * (1 + std::fabs(static_cast<double>(y[i]))))
-          << n;
+      EXPECT_NEAR(y[i], expected[i], 1e-5 * (1 + std::fabs(expected[i]))) << n;
   }
 }
 
@@ -74,10 +72,9 @@ TEST(engine_kernels, swiglu_matches_its_formula) {
       k.swiglu(gate.data(), up.data(), n, out.data());
       return out;
     });
-    for (std::uint32_t i = 0; i < n; ++i) {
-      const double g = gate[i];
-      EXPECT_NEAR(y[i], g / (1 + std::exp(-g)) * up[i], 1e-5);
-    }
+    std::vector<double> expected(n);
+    naive::swiglu(gate.data(), up.data(), n, expected.data());
+    for (std::uint32_t i = 0; i < n; ++i) EXPECT_NEAR(y[i], expected[i], 1e-5);
   }
 }
 
@@ -90,11 +87,9 @@ TEST(engine_kernels, geglu_matches_its_formula) {
       k.geglu(gate.data(), up.data(), n, out.data());
       return out;
     });
-    for (std::uint32_t i = 0; i < n; ++i) {
-      const double g = gate[i], bent = g + 0.044715 * g * g * g;
-      const double gelu = 0.5 * g * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * bent));
-      EXPECT_NEAR(y[i], gelu * up[i], 1e-5);
-    }
+    std::vector<double> expected(n);
+    naive::geglu(gate.data(), up.data(), n, expected.data());
+    for (std::uint32_t i = 0; i < n; ++i) EXPECT_NEAR(y[i], expected[i], 1e-5);
   }
 }
 
@@ -109,10 +104,9 @@ TEST(engine_kernels, rotation_turns_each_pair_by_its_angle) {
       k.rotate(head.data(), c.data(), s.data(), n);
       return head;
     });
-    for (std::uint32_t i = 0; i < n / 2; ++i) {
-      EXPECT_NEAR(y[i], x[i] * c[i] - x[i + n / 2] * s[i], 1e-6);
-      EXPECT_NEAR(y[i + n / 2], x[i + n / 2] * c[i] + x[i] * s[i], 1e-6);
-    }
+    std::vector<double> expected(n);
+    naive::rotate(x.data(), c.data(), s.data(), n, expected.data());
+    for (std::uint32_t i = 0; i < n; ++i) EXPECT_NEAR(y[i], expected[i], 1e-6);
   }
 }
 
@@ -133,6 +127,8 @@ TEST(engine_kernels, quantised_rows_stand_for_their_floats_and_outliers_keep_15_
       return out;
     });
     EXPECT_EQ(before, x);
+    std::vector<std::int32_t> integers;
+    EXPECT_FLOAT_EQ(naive::quantise(x.data(), p.view, integers), rows.scales[1]);
     for (std::uint32_t i = 0; i < in; ++i)
       EXPECT_NEAR(naive::activation(rows, p.view, 1, i), x[i], rows.scales[1] * 0.5001)
           << in << " " << i;
@@ -176,11 +172,12 @@ TEST_P(engine_gemm, matches_the_naive_product_and_no_row_depends_on_its_neighbou
     k.gemm(x.view, rows, p.view, 0, out, all.data(), out);
     return all;
   });
-  for (std::uint32_t r = 0; r < rows; ++r)
-    for (std::uint32_t o = 0; o < out; ++o) {
-      const double expected = naive::product_at(x, p, r, o);
-      EXPECT_NEAR(y[std::size_t{r} * out + o], expected, 1e-6 * (1 + std::fabs(expected)));
-    }
+  std::vector<double> expected(out);
+  for (std::uint32_t r = 0; r < rows; ++r) {
+    naive::gemm_row(x, p, r, expected.data());
+    for (std::uint32_t o = 0; o < out; ++o)
+      EXPECT_NEAR(y[std::size_t{r} * out + o], expected[o], 1e-6 * (1 + std::fabs(expected[o])));
+  }
   for (std::uint32_t r = 0; r < rows; ++r) {  // alone, and in two halves of the outputs
     activations one(1, in, hi);
     copy_row(x.view.lo_row(r), p.view.groups(), one.view.lo);
@@ -220,16 +217,9 @@ TEST(engine_kernels, lora_is_scale_x_at_bt_in_any_range_of_outputs) {
         k.lora_up(t.data(), bt.data(), rank, out, 19, out, to.data());
         return to;
       });
-      for (std::uint32_t o = 0; o < out; ++o) {
-        double expected = start[o];
-        for (std::uint32_t j = 0; j < rank; ++j) {
-          double t = 0;
-          for (std::uint32_t i = 0; i < in; ++i)
-            t += static_cast<double>(x[i]) * static_cast<double>(a[j * in + i]);
-          expected += 0.5 * t * static_cast<double>(bt[j * out + o]);
-        }
-        EXPECT_NEAR(y[o], expected, 1e-4);
-      }
+      std::vector<double> expected(start.begin(), start.end());
+      naive::lora(x.data(), {a.data(), bt.data(), in, out, rank, 0.5}, expected.data());
+      for (std::uint32_t o = 0; o < out; ++o) EXPECT_NEAR(y[o], expected[o], 1e-4);
     }
 }
 

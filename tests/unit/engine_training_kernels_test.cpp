@@ -6,8 +6,8 @@
 #include <functional>
 #include <limits>
 
+#include "engine/kernels/naive.hpp"
 #include "engine/kernels/training_kernels.hpp"
-#include "tests/unit/engine_kernels_naive.hpp"
 
 namespace collm::engine {
 namespace {

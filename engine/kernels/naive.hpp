@@ -1,7 +1,8 @@
-// Naive twins of the engine's kernels, in double where rounding is free: what the fast ones are
-// compared with.
+// Naive twins of the engine's kernels, plain loops in double where rounding is free: what tests
+// compare the fast ones with, and what kernels_bench shows beside them. Not part of the engine.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <random>
@@ -87,12 +88,91 @@ inline double activation(const activations& x, const linear_s8& w, std::uint32_t
   return q * static_cast<double>(x.scales[row]);
 }
 
-inline double product_at(const activations& x, const product& p, std::uint32_t row,
-                         std::uint32_t o) {
-  double total = 0;
-  for (std::uint32_t k = 0; k < p.view.in; ++k)
-    total += activation(x, p.view, row, k) * p.w[std::size_t{o} * p.view.in + k];
-  return total * static_cast<double>(p.scale[o]);
+/// One row's integers: lo, plus 2^hi_shift hi at the outliers.
+inline std::vector<std::int32_t> integers(const activations& x, const linear_s8& w,
+                                          std::uint32_t row) {
+  const auto byte = [](const std::uint8_t* of_row, std::uint32_t at) {
+    return of_row[at / group_inputs * panel_bytes + at % group_inputs] - 128;
+  };
+  std::vector<std::int32_t> q(w.in);
+  for (std::uint32_t k = 0; k < w.in; ++k) q[k] = byte(x.view.lo_row(row), k);
+  for (std::uint32_t j = 0; j < w.hi; ++j)
+    q[w.hi_index[j]] += (1 << w.hi_shift) * byte(x.view.hi_row(row), j);
+  return q;
+}
+
+/// One row of x times all weights: y [out].
+inline void gemm_row(const activations& x, const product& p, std::uint32_t row, double* y) {
+  const auto q = integers(x, p.view, row);
+  for (std::uint32_t o = 0; o < p.view.out; ++o) {
+    std::int64_t total = 0;
+    for (std::uint32_t k = 0; k < p.view.in; ++k)
+      total += std::int64_t{q[k]} * p.w[std::size_t{o} * p.view.in + k];
+    y[o] = static_cast<double>(total) * static_cast<double>(x.scales[row]) *
+           static_cast<double>(p.scale[o]);
+  }
+}
+
+/// An ordinary row's scale and integers: with outliers 15 bits, without the bias, unpacked.
+inline float quantise(const float* x, const linear_s8& w, std::vector<std::int32_t>& q) {
+  std::vector<bool> outlying(w.in, false);
+  for (std::uint32_t j = 0; j < w.hi; ++j) outlying[w.hi_index[j]] = true;
+  const double wide = 127.0 * (1 << w.hi_shift);
+  double scale = 0;
+  for (std::uint32_t k = 0; k < w.in; ++k)
+    scale = std::max(scale, std::fabs(static_cast<double>(x[k])) / (outlying[k] ? wide : 127.0));
+  q.resize(w.in);
+  for (std::uint32_t k = 0; k < w.in; ++k)
+    q[k] = scale == 0 ? 0 : static_cast<std::int32_t>(std::nearbyint(x[k] / scale));
+  return static_cast<float>(scale);
+}
+
+inline void rms_norm(const float* x, const float* gain, std::uint32_t n, double epsilon,
+                     double* y) {
+  double squares = 0;
+  for (std::uint32_t i = 0; i < n; ++i)
+    squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  const double inverse = 1 / std::sqrt(squares / n + epsilon);
+  for (std::uint32_t i = 0; i < n; ++i) y[i] = x[i] * inverse * gain[i];
+}
+
+inline void rotate(const float* head, const float* cosines, const float* sines, std::uint32_t n,
+                   double* y) {
+  for (std::uint32_t i = 0; i < n / 2; ++i) {
+    const double a = head[i], b = head[i + n / 2], c = cosines[i], s = sines[i];
+    y[i] = a * c - b * s;
+    y[i + n / 2] = b * c + a * s;
+  }
+}
+
+inline void swiglu(const float* gate, const float* up, std::uint32_t n, double* y) {
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const double g = gate[i];
+    y[i] = g / (1 + std::exp(-g)) * up[i];
+  }
+}
+
+inline void geglu(const float* gate, const float* up, std::uint32_t n, double* y) {
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const double g = gate[i], bent = g + 0.044715 * g * g * g;
+    y[i] = 0.5 * g * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * bent)) * up[i];
+  }
+}
+
+/// y[o] += scale sum_j (x . a[j]) bt[j][o]; a: [rank, in], bt: [rank, out].
+struct lora_factors {
+  const float *a, *bt;
+  std::uint32_t in, out, rank;
+  double scale;
+};
+inline void lora(const float* x, const lora_factors& f, double* y) {
+  for (std::uint32_t j = 0; j < f.rank; ++j) {
+    double t = 0;
+    for (std::uint32_t i = 0; i < f.in; ++i)
+      t += static_cast<double>(x[i]) * static_cast<double>(f.a[std::size_t{j} * f.in + i]);
+    for (std::uint32_t o = 0; o < f.out; ++o)
+      y[o] += f.scale * t * static_cast<double>(f.bt[std::size_t{j} * f.out + o]);
+  }
 }
 
 /// Attention of one (row, head) over plain [position][head_dim] keys and values.
