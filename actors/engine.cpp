@@ -124,13 +124,14 @@ class driver {
   }
 
   reply<void> load(const version_id& version, const engine::adapter_ptr& weights) {
+    auto loaded = deps_.steps->load(version, weights);
+    if (!loaded) return make_reply(std::move(loaded));
+    state_.loaded[version] = {weights->digest, weights->bytes};
     // Wanted again before its last pin ended: it stays, or its end would free what serves now.
     if (auto waiting = state_.leaving.find(version); waiting != state_.leaving.end()) {
       for (auto& promise : waiting->second) promise.deliver(make_reply<void>(result<void>()));
       state_.leaving.erase(waiting);
     }
-    auto loaded = deps_.steps->load(version, weights);
-    if (loaded) state_.loaded[version] = {weights->digest, weights->bytes};
     return make_reply(std::move(loaded));
   }
 

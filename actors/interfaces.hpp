@@ -155,7 +155,9 @@ using registry_actor = typed_actor<
     replies_to<list_atom>::with<reply<msg<schema::VersionList>>>,
     replies_to<promote_atom, version_id>::with<reply<msg<schema::VersionRecord>>>,
     replies_to<rollback_atom, std::string>::with<reply<msg<schema::VersionRecord>>>,
-    replies_to<unload_atom, version_id>::with<reply<msg<schema::VersionRecord>>>,  // retire
+    replies_to<unload_atom, std::string>::with<reply<msg<schema::VersionRecord>>>,  // retires what
+                                                                                    // serves by
+                                                                                    // this name
     replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
 
 /// One a process: adapter loading, watchdog over its engines, drain. On the head a proxy a joined
@@ -163,7 +165,7 @@ using registry_actor = typed_actor<
 using node_actor = typed_actor<
     replies_to<load_atom, std::string,
                std::string>::with<reply<msg<schema::VersionRecord>>>,  // name, PEFT folder
-    replies_to<unload_atom, std::string>::with<reply<msg<schema::VersionRecord>>>,
+    replies_to<unload_atom, version_id>::with<reply<void>>,    // retired by the registry: it drains
     replies_to<drain_atom, std::uint32_t>::with<reply<void>>,  // deadline ms; answers when idle
     reacts_to<slot_atom>, replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
 

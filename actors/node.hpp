@@ -42,8 +42,9 @@ struct node_deps {
 struct initial_version {
   std::string name;
   engine::adapter_ptr weights;
-  std::string source;  ///< "initial" or "peft:<folder>"
-  std::string folder;  ///< absolute; empty: made here
+  std::string source;                                      ///< "initial" or "peft:<folder>"
+  std::string folder;                                      ///< absolute; empty: made here
+  std::function<result<engine::adapter_ptr>()> make = {};  ///< the same factors again, if made here
 };
 /// The source of what was read from a PEFT folder.
 std::string peft_source(const std::string& folder);
@@ -55,7 +56,6 @@ struct node_state {
     schema::VersionState state = schema::VersionState::SERVING;
   };
   std::map<version_id, resident> versions;
-  std::map<std::string, std::string> sources;
   std::vector<initial_version>
       unregistered;  ///< initial versions that the registry has not confirmed yet
   struct waiting_drain {
@@ -63,19 +63,23 @@ struct node_state {
     double until_ms = 0;
   };
   std::vector<waiting_drain> drains;
-  std::vector<initial_version>
-      initial;  ///< the manifest's, by whose factors old numbers serve again
+  /// By digest, what makes the manifest's factors once more: their old numbers may serve again.
+  std::map<std::string, std::function<result<engine::adapter_ptr>()>> makers;
   using installed = std::function<void(const result<void>&)>;
   std::map<version_id, std::vector<installed>> installing;  ///< who waits for it
   struct failed_version {
     std::string reason;
     double retry_at_ms = 0;
   };
-  std::map<version_id, failed_version> failed;  ///< serving by the registry, unreadable here
+  std::map<version_id, failed_version> failed;  ///< serving by the registry and not here
   std::size_t unanswered = 0;                   ///< questions to the registry
 };
 
-node_actor::behavior_type node_behavior(node_actor::stateful_pointer<node_state> self,
-                                        node_deps deps, std::vector<initial_version> initial);
+/// node_actor and what its own gateway asks.
+using local_node_actor = node_actor::extend<
+    replies_to<unload_atom, std::string>::with<reply<msg<schema::VersionRecord>>>>;
+
+local_node_actor::behavior_type node_behavior(local_node_actor::stateful_pointer<node_state> self,
+                                              node_deps deps, std::vector<initial_version> initial);
 
 }  // namespace collm::actors

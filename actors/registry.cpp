@@ -62,11 +62,17 @@ change add_and_promote(const registry_deps& deps, const schema::Register::Reader
   return {deps.versions->promote(added->id), known ? "version_promoted" : "version_registered"};
 }
 
-change retire(const registry_deps& deps, const version_id& id) {
-  auto found = deps.versions->find(id);
-  if (!found) return {found.failure()};
-  if (*found && (**found).state == store::version_state::retired) return {**found};
-  return {deps.versions->retire(id), "version_retired"};
+/// By name, in one turn: a caller that looked the number up first could retire an older version.
+result<store::version_row> retire(const registry_deps& deps, const std::string& name) {
+  auto rows = deps.versions->list();
+  if (!rows) return rows.failure();
+  std::string serving;
+  for (const auto& row : *rows) {
+    if (row.state != store::version_state::serving) continue;
+    if (row.id.name == name) return deps.versions->retire(row.id);
+    serving += (serving.empty() ? "" : ", ") + row.id.name;
+  }
+  return error{errc::not_found, "no adapter '" + name + "' is serving; serving: " + serving};
 }
 
 reply<msg<schema::VersionList>> listed(const registry_deps& deps) {
@@ -116,10 +122,9 @@ registry_actor::behavior_type registry_behavior(self_ptr self, registry_deps dep
         tell("version_rolled_back_to", out);
         return out;
       }),
-      m([d, tell](unload_atom, const version_id& id) {
-        const auto r = retire(*d, id);
-        auto out = answer(r.row);
-        tell(r.kind, out);
+      m([d, tell](unload_atom, const std::string& name) {
+        auto out = answer(retire(*d, name));
+        tell("version_retired", out);
         return out;
       }),
       m([counts = d->counts](status_atom) { return counts->status(); }),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "actors/cluster_adapters.hpp"
 #include "actors/replies.hpp"
 
 namespace collm::actors {
@@ -12,7 +13,6 @@ namespace {
 
 using self_ptr = head_supervisor_actor::stateful_pointer<supervisor_state>;
 using member = supervisor_state::member;
-using record = msg<schema::VersionRecord>;
 
 std::string how_it_ended(std::int32_t status) {
   if (WIFSIGNALED(status)) return "was killed by signal " + std::to_string(WTERMSIG(status));
@@ -145,7 +145,7 @@ class warden {
     self_->request(deps_.telemetry, std::chrono::seconds(2), list_atom::value)
         .then(
             [this, promise](const msg<schema::Snapshot>& head) mutable {
-              promise.deliver(cluster_status(head));
+              promise.deliver(cluster_status(s_, deps_, now_ms(self_), head));
             },
             [promise](caf::error& e) mutable { promise.deliver(std::move(e)); });
     return promise;
@@ -183,55 +183,13 @@ class warden {
     return promise;
   }
 
-  /// On every serving node, one after the other, so that the same digest gets its number once.
-  caf::result<reply<record>> load(const std::string& name, const std::string& folder) {
-    auto promise = self_->make_response_promise<reply<record>>();
-    on_next_node(promise, controls(), [self = self_, name, folder](const node_actor& n) {
-      return self->request(n, std::chrono::seconds(30), load_atom::value, name, folder);
-    });
-    return promise;
-  }
-
-  /// The registry first, or nodes would bring back what they are told to drop; then every serving
-  /// node. One that is away follows when it comes back.
-  caf::result<reply<record>> unload(const std::string& name) {
-    auto promise = self_->make_response_promise<reply<record>>();
-    const auto unheard = [promise](const caf::error&) mutable {
-      promise.deliver(make_reply<record>(
-          error{errc::unavailable, "the registry did not answer; try again", 2000}));
-    };
-    self_->request(deps_.registry, std::chrono::seconds(5), list_atom::value)
-        .then(
-            [this, promise, name, unheard](const reply<msg<schema::VersionList>>& r) mutable {
-              const auto id = *r ? serving_version(**r, name) : result<version_id>(r->failure());
-              if (!id) {
-                promise.deliver(make_reply<record>(id.failure()));
-                return;
-              }
-              self_->request(deps_.registry, std::chrono::seconds(5), unload_atom::value, *id)
-                  .then(
-                      [this, promise, name](const reply<record>& retired) mutable {
-                        if (*retired) {
-                          withdraw_from_next(promise, retired, controls(), name);
-                        } else {
-                          promise.deliver(retired);
-                        }
-                      },
-                      unheard);
-            },
-            unheard);
-    return promise;
-  }
-
   void attach(const std::string& name, const telemetry_actor& telemetry) {
     if (const auto at = s_.nodes.find(name); at != s_.nodes.end()) at->second.local = telemetry;
   }
 
   void stop() { stopping_ = true; }
 
- private:
-  using record_promise = caf::typed_response_promise<reply<record>>;
-
+  /// Of the nodes that serve now.
   std::vector<node_actor> controls() const {
     std::vector<node_actor> out;
     for (const auto& [name, m] : s_.nodes) {
@@ -240,56 +198,7 @@ class warden {
     return out;
   }
 
-  template <class Ask>
-  void on_next_node(record_promise promise, std::vector<node_actor> left, Ask ask) {
-    if (left.empty()) {
-      promise.deliver(make_reply<record>(error{errc::unavailable, "no node is serving", 2000}));
-      return;
-    }
-    const auto node = left.back();
-    left.pop_back();
-    ask(node).then(
-        [this, promise, left, ask](const reply<record>& r) mutable {
-          if (!*r || left.empty()) {
-            promise.deliver(r);
-          } else {
-            on_next_node(promise, left, ask);
-          }
-        },
-        [promise](const caf::error&) mutable {
-          promise.deliver(
-              make_reply<record>(error{errc::unavailable, "a node left meanwhile", 2000}));
-        });
-  }
-
-  static result<version_id> serving_version(const msg<schema::VersionList>& list,
-                                            const std::string& name) {
-    std::string known;
-    const auto l = list.read();
-    for (const auto& v : registered_versions(*l)) {
-      if (!v.serving) continue;
-      if (v.id.name == name) return v.id;
-      known += (known.empty() ? "" : ", ") + v.id.name;
-    }
-    return error{errc::not_found, "no adapter '" + name + "' is serving; serving: " + known};
-  }
-
-  /// The version is retired already: a node that does not answer, or has none, follows by itself.
-  void withdraw_from_next(record_promise promise, const reply<record>& retired,
-                          std::vector<node_actor> left, const std::string& name) {
-    if (left.empty()) {
-      promise.deliver(retired);
-      return;
-    }
-    const auto node = left.back();
-    left.pop_back();
-    const auto next = [this, promise, retired, left, name] {
-      withdraw_from_next(promise, retired, left, name);
-    };
-    self_->request(node, std::chrono::seconds(30), unload_atom::value, name)
-        .then([next](const reply<record>&) { next(); }, [next](const caf::error&) { next(); });
-  }
-
+ private:
   /// Joined and not known to be lost.
   static bool is_there(const member& m) {
     return m.state == schema::NodeState::SERVING ||
@@ -315,18 +224,24 @@ class warden {
     auto& m = s_.nodes.at(name);
     if (m.incarnation != incarnation || !m.router) return;
     m.comparing = false;
-    if (s_.versions.empty()) return;  // the registry has not answered yet
+    const bool late = now_ms(self_) - m.joined_ms > deps_.catch_up_ms;
+    const bool ready = note_missing(m, here) || late;
+    if (m.state != schema::NodeState::STARTING || stopping_ || !ready) return;
+    m.state = schema::NodeState::SERVING;
+    tell_serving();
+    self_->send(deps_.ingress, node_route{m.plan.name, m.plan.site, m.router});
+  }
+
+  /// Whether `m` serves what the registry says; not known before the registry has answered.
+  bool note_missing(member& m, const msg<schema::VersionList>& here) const {
+    m.missing.clear();
+    if (s_.versions.empty()) return false;
     const auto registered = s_.versions.read();
     const auto served = here.read();
     const auto steps =
         coordinator::follow(registered_versions(*registered), registered_versions(*served));
-    m.missing.clear();
     for (const auto& id : steps.load) m.missing.push_back(to_string(id));
-    const bool late = now_ms(self_) - m.joined_ms > deps_.catch_up_ms;
-    if (m.state != schema::NodeState::STARTING || stopping_ || !(steps.done() || late)) return;
-    m.state = schema::NodeState::SERVING;
-    tell_serving();
-    self_->send(deps_.ingress, node_route{m.plan.name, m.plan.site, m.router});
+    return steps.done();
   }
 
   void settle_drains(member& m, std::int32_t status) {
@@ -403,39 +318,6 @@ class warden {
     return out;
   }
 
-  msg<schema::ClusterStatus> cluster_status(const msg<schema::Snapshot>& head) const {
-    return msg<schema::ClusterStatus>::build([&](schema::ClusterStatus::Builder b) {
-      const double now = now_ms(self_);
-      b.setCluster(deps_.cluster);
-      b.setUptimeMs(now - s_.begun_ms);
-      b.setVersion(deps_.product_version);
-      b.setBaseName(deps_.base_name);
-      b.setBaseDigest(deps_.base_digest);
-      b.setPrecision(deps_.precision);
-      b.setHead(*head.read());
-      b.setSloTtftMs(static_cast<std::uint32_t>(deps_.ttft_slo_ms));
-      b.setSloTpotMs(static_cast<std::uint32_t>(deps_.tpot_slo_ms));
-      auto inactive = b.initInactive(static_cast<std::uint32_t>(deps_.inactive.size()));
-      for (std::uint32_t i = 0; i < deps_.inactive.size(); ++i) inactive.set(i, deps_.inactive[i]);
-      auto nodes = b.initNodes(static_cast<std::uint32_t>(s_.nodes.size()));
-      std::uint32_t i = 0;
-      for (const auto& [name, m] : s_.nodes) {
-        auto n = nodes[i++];
-        n.setName(name);
-        n.setSite(m.plan.site);
-        n.setState(m.state);
-        n.setRestarts(m.restarts);
-        n.setReason(m.reason);
-        auto missing = n.initMissing(static_cast<std::uint32_t>(m.missing.size()));
-        for (std::uint32_t k = 0; k < m.missing.size(); ++k) missing.set(k, m.missing[k]);
-        n.setBeatAgeMs(m.last_beat_ms < 0 ? UINT32_MAX
-                                          : static_cast<std::uint32_t>(now - m.last_beat_ms));
-        if (!m.snapshot.empty()) n.setSnapshot(*m.snapshot.read());
-      }
-      if (!s_.versions.empty()) b.setVersions(s_.versions.read()->getVersions());
-    });
-  }
-
   void event(schema::EventLevel level, const member& m, const char* kind, const std::string& text) {
     self_->send(deps_.telemetry, event_message(level, m.plan.name, kind, text));
   }
@@ -451,7 +333,9 @@ class warden {
 head_supervisor_actor::behavior_type supervisor_behavior(self_ptr self, supervisor_deps deps) {
   auto counts = deps.counts;
   watch(self, counts);
+  const auto registry = deps.registry;
   auto d = std::make_shared<warden>(self, std::move(deps));
+  auto adapters = std::make_shared<cluster_adapters>(self, registry, [d] { return d->controls(); });
   const auto m = metered(self, counts);
   self->send(self, slot_atom::value);
   return {
@@ -468,8 +352,10 @@ head_supervisor_actor::behavior_type supervisor_behavior(self_ptr self, supervis
       m([d](slot_atom) { d->slot(); }),
       m([d](list_atom) { return d->status(); }),
       m([d](drain_atom, const std::string& n) { return d->drain(n); }),
-      m([d](load_atom, const std::string& n, const std::string& f) { return d->load(n, f); }),
-      m([d](unload_atom, const std::string& n) { return d->unload(n); }),
+      m([adapters](load_atom, const std::string& n, const std::string& f) {
+        return adapters->load(n, f);
+      }),
+      m([adapters](unload_atom, const std::string& n) { return adapters->unload(n); }),
       m([counts](status_atom) { return counts->status(); }),
       m([d](attach_atom, const std::string& n, const telemetry_actor& t) { d->attach(n, t); }),
       m([d](drain_atom) { d->stop(); }),

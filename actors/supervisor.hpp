@@ -69,6 +69,10 @@ struct supervisor_state {
   msg<schema::VersionList> versions;
 };
 
+/// What GET /admin/v1/status shows; `head`: the head's own last snapshot.
+msg<schema::ClusterStatus> cluster_status(const supervisor_state& s, const supervisor_deps& deps,
+                                          double now_ms, const msg<schema::Snapshot>& head);
+
 /// supervisor_actor and the messages of its own process.
 using head_supervisor_actor = supervisor_actor::extend<
     reacts_to<attach_atom, std::string, telemetry_actor>,  // a node in this process: its snapshots

@@ -31,7 +31,10 @@ steps_to_follow follow(std::span<const known_version> registered,
     const bool replaced = std::any_of(registered.begin(), registered.end(), [&](const auto& r) {
       return r.serving && r.id.name == v.id.name;
     });
-    if (withdrawn && !replaced) out.retire.push_back(v.id);
+    const bool in_the_way = std::any_of(registered.begin(), registered.end(), [&](const auto& r) {
+      return r.serving && r.id == v.id && r.digest != v.digest;
+    });
+    if ((withdrawn && !replaced) || in_the_way) out.retire.push_back(v.id);
   }
   return out;
 }

@@ -18,8 +18,10 @@ struct known_version {
 };
 
 struct steps_to_follow {
-  std::vector<version_id> load;    ///< serving by the registry, not (or with other factors) here
-  std::vector<version_id> retire;  ///< serving here, withdrawn there, and nothing takes its place
+  std::vector<version_id> load;  ///< serving by the registry, not (or with other factors) here
+  /// Serving here, withdrawn there, and nothing takes its place; or other factors under a number
+  /// that must be loaded.
+  std::vector<version_id> retire;
   bool done() const { return load.empty() && retire.empty(); }
 };
 

@@ -12,6 +12,7 @@
 #include "actors/bridge.hpp"
 #include "actors/engine.hpp"
 #include "actors/interfaces.hpp"
+#include "actors/node.hpp"
 #include "gateway/port.hpp"
 
 namespace collm::deploy {
@@ -22,7 +23,7 @@ struct port_deps {
   actors::router_actor router;
   actors::telemetry_actor telemetry;
   actors::meter_ptr bridges;            ///< shared by all bridges
-  actors::node_actor node;              ///< a node's own; empty on the head
+  actors::local_node_actor node;        ///< a node's own; empty on the head
   actors::supervisor_actor supervisor;  ///< the head's; empty on a node
   /// A node's ClusterStatus round its own snapshot.
   std::function<msg<schema::ClusterStatus>(const msg<schema::Snapshot>&)> describe;

@@ -48,20 +48,21 @@ result<engine_actor> make_engine(caf::actor_system& system, const engine::base_p
 }
 
 result<std::vector<initial_version>> initial_versions(const spawn_plan& plan,
-                                                      const engine::base& base) {
+                                                      const engine::base_ptr& base) {
   std::vector<initial_version> out;
   for (const auto& a : plan.adapters) {
-    auto weights = a.path.empty()
-                       ? engine::initial_adapter(base, a.rank, a.alpha, a.targets, initial_seed)
-                       : engine::load_peft(base, a.path);
+    const auto make = [base, a] {
+      return engine::initial_adapter(*base, a.rank, a.alpha, a.targets, initial_seed);
+    };
+    auto weights = a.path.empty() ? make() : engine::load_peft(*base, a.path);
     if (!weights)
       return error{weights.failure().code,
                    "adapter '" + a.name + "': " + weights.failure().message};
     if (a.path.empty()) {
-      out.push_back({a.name, *weights, "initial", ""});
+      out.push_back({a.name, *weights, "initial", "", make});
     } else {
       const auto folder = std::filesystem::absolute(a.path).lexically_normal().string();
-      out.push_back({a.name, *weights, actors::peft_source(folder), folder});
+      out.push_back({a.name, *weights, actors::peft_source(folder), folder, {}});
     }
   }
   return out;
@@ -196,7 +197,7 @@ struct serving_node::impl {
   std::map<std::string, heartbeat> beats;  ///< by replica
   std::vector<replica_actor> replicas;
   node_router_actor router;
-  node_actor node;
+  local_node_actor node;
   telemetry_actor telemetry;
   std::shared_ptr<actor_port> port;
   std::unique_ptr<gateway::http_server> http;
@@ -204,7 +205,7 @@ struct serving_node::impl {
   std::string http_address;
 
   result<void> start() {
-    auto initial = initial_versions(plan, *model.base);
+    auto initial = initial_versions(plan, model.base);
     if (!initial) return initial.failure();
     start_telemetry();
     router = system.spawn(router_behavior,

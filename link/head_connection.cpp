@@ -62,10 +62,9 @@ class session_server final : public schema::Session::Server {
   kj::Promise<void> retire(RetireContext context) override {
     context.allowCancellation();
     auto& shared = alive(to_)->shared();
-    const auto params = context.getParams();
     return ask<actors::reply<msg<VersionRecord>>>(
                shared.courier, shared.to.registry, actors::unload_atom::value,
-               version_id{params.getAdapter().cStr(), params.getNumber()})
+               std::string(context.getParams().getAdapter().cStr()))
         .then([context](actors::reply<msg<VersionRecord>>&& outcome) mutable {
           fill(context.getResults().initResult(), *outcome);
         });
@@ -273,14 +272,13 @@ void head_connection::load(const std::string& adapter, const std::string& folder
   }
 }
 
-void head_connection::unload(const std::string& adapter, node_owed<msg<VersionRecord>> reply) {
+void head_connection::unload(const version_id& id, node_owed<void> reply) {
   KJ_IF_MAYBE (peer, peer_) {
     auto call = peer->unloadRequest();
-    call.setAdapter(adapter.c_str());
+    call.setAdapter(id.name);
+    call.setNumber(id.number);
     calls_->add(call.send().then(
-        [reply](capnp::Response<schema::Node::UnloadResults>&& answer) {
-          reply->answer(from_wire(answer.getResult()));
-        },
+        [reply](capnp::Response<schema::Node::UnloadResults>&&) { reply->answer({}); },
         [reply](kj::Exception&& e) { reply->answer(from_exception(e)); }));
   }
 }

@@ -57,7 +57,7 @@ class head_connection final : public node_calls,
   void versions(std::function<void(result<msg<schema::VersionList>>)> reply) override;
   void load(const std::string& adapter, const std::string& folder,
             node_owed<msg<schema::VersionRecord>> reply) override;
-  void unload(const std::string& adapter, node_owed<msg<schema::VersionRecord>> reply) override;
+  void unload(const version_id& id, node_owed<void> reply) override;
   void drain(std::uint32_t deadline_ms, node_owed<void> reply) override;
 
  private:

@@ -199,11 +199,11 @@ struct link_client::impl final : public registry_calls,
     }
   }
 
-  void retire(const version_id& id, registry_owed<msg<schema::VersionRecord>> reply) override {
+  void retire(const std::string& adapter,
+              registry_owed<msg<schema::VersionRecord>> reply) override {
     KJ_IF_MAYBE (there, session) {
       auto call = there->retireRequest();
-      call.setAdapter(id.name);
-      call.setNumber(id.number);
+      call.setAdapter(adapter);
       tasks->add(call.send().then(
           [reply](capnp::Response<schema::Session::RetireResults>&& answer) {
             reply->answer(from_wire(answer.getResult()));

@@ -111,10 +111,12 @@ class node_server final : public schema::Node::Server {
 
   kj::Promise<void> unload(UnloadContext context) override {
     context.allowCancellation();
-    return ask<record_reply>(context_->courier, context_->actors.node, actors::unload_atom::value,
-                             std::string(context.getParams().getAdapter().cStr()))
-        .then([context](record_reply&& outcome) mutable {
-          fill(context.getResults().initResult(), *outcome);
+    const auto params = context.getParams();
+    return ask<actors::reply<void>>(context_->courier, context_->actors.node,
+                                    actors::unload_atom::value,
+                                    version_id{params.getAdapter().cStr(), params.getNumber()})
+        .then([](actors::reply<void>&& outcome) {
+          if (!*outcome) kj::throwFatalException(to_exception(outcome->failure()));
         });
   }
 

@@ -112,10 +112,9 @@ node_proxy::behavior_type node_behavior(node_proxy::pointer self, const way_to_n
           to.load(adapter, folder, std::move(reply));
         });
       },
-      [self, way](actors::unload_atom, const std::string& adapter) {
-        return fetch<record>(self, way, [adapter](node_calls& to, auto reply) {
-          to.unload(adapter, std::move(reply));
-        });
+      [self, way](actors::unload_atom, const version_id& id) {
+        return fetch<void>(self, way,
+                           [id](node_calls& to, auto reply) { to.unload(id, std::move(reply)); });
       },
       [self, way](actors::drain_atom, std::uint32_t deadline_ms) {
         return fetch<void>(self, way, [deadline_ms](node_calls& to, auto reply) {

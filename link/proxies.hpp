@@ -30,7 +30,7 @@ class node_calls {
   virtual void versions(std::function<void(result<msg<schema::VersionList>>)> reply) = 0;
   virtual void load(const std::string& adapter, const std::string& folder,
                     node_owed<msg<schema::VersionRecord>> reply) = 0;
-  virtual void unload(const std::string& adapter, node_owed<msg<schema::VersionRecord>> reply) = 0;
+  virtual void unload(const version_id& id, node_owed<void> reply) = 0;
   virtual void drain(std::uint32_t deadline_ms, node_owed<void> reply) = 0;
 };
 

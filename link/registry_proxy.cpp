@@ -42,9 +42,10 @@ registry_proxy::behavior_type behavior(registry_proxy::pointer self, const way_t
       },
       [](actors::promote_atom, const version_id&) { return not_from_a_node("promote"); },
       [](actors::rollback_atom, const std::string&) { return not_from_a_node("roll back"); },
-      [self, way](actors::unload_atom, const version_id& id) {
-        return fetch<msg<VersionRecord>>(
-            self, way, [id](registry_calls& to, auto reply) { to.retire(id, std::move(reply)); });
+      [self, way](actors::unload_atom, const std::string& adapter) {
+        return fetch<msg<VersionRecord>>(self, way, [adapter](registry_calls& to, auto reply) {
+          to.retire(adapter, std::move(reply));
+        });
       },
       [](actors::status_atom) { return make_status("link_registry", "", 0, 0); },
       [](const delivery& what) { (*what)(); },

@@ -18,7 +18,8 @@ class registry_calls {
   virtual void record(const msg<schema::Register>& what,
                       registry_owed<msg<schema::VersionRecord>> reply) = 0;
   virtual void list(registry_owed<msg<schema::VersionList>> reply) = 0;
-  virtual void retire(const version_id& id, registry_owed<msg<schema::VersionRecord>> reply) = 0;
+  virtual void retire(const std::string& adapter,
+                      registry_owed<msg<schema::VersionRecord>> reply) = 0;
 };
 
 actors::registry_actor spawn_registry_proxy(caf::actor_system& system, std::shared_ptr<inbox> loop,

@@ -41,7 +41,7 @@ interface Node {
   # What a node lets its head do. One capability a joined node.
   generate @0 (request :Inference.Request, sink :TokenSink) -> (result :GenerateResult);
   load @1 (adapter :Text, folder :Text) -> (result :LoadResult);
-  unload @2 (adapter :Text) -> (result :LoadResult);
+  unload @2 (adapter :Text, number :UInt32) -> ();  # the registry has retired this version
   drain @3 (deadlineMs :UInt32) -> ();
   status @4 () -> (snapshot :Events.Snapshot);
   versions @5 () -> (list :Registry.VersionList);   # that requests can name on this node
@@ -69,6 +69,6 @@ interface Session {
   register @1 (register :Registry.Register) -> (result :LoadResult);
   versions @2 () -> (list :Registry.VersionList);
   event @3 (event :Events.Event) -> ();
-  retire @4 (adapter :Text, number :UInt32) -> (result :LoadResult);
-  # an unload at a node's own gateway: the version leaves the whole cluster
+  retire @4 (adapter :Text) -> (result :LoadResult);
+  # an unload at a node's own gateway: what serves under this name leaves the whole cluster
 }

@@ -60,14 +60,15 @@ class supervision : public testing::Test {
     system_.settle();
   }
 
-  void join() {
+  void join() { join(rig_.node); }
+  void join(const node_actor& control) {
     auto hello = msg<schema::Hello>::build([&](schema::Hello::Builder b) {
       b.setName("edge-a");
       b.setSite("kitchen");
       b.setIncarnation(incarnation_);
       b.setPid(static_cast<std::uint32_t>(pid_));
     });
-    caf::anon_send(supervisor_, join_atom::value, hello, router_actor(rig_.router), rig_.node);
+    caf::anon_send(supervisor_, join_atom::value, hello, router_actor(rig_.router), control);
     system_.settle();
   }
   void beat() {
@@ -176,10 +177,42 @@ TEST_F(supervision, an_unload_retires_the_row_and_needs_no_node) {
   EXPECT_EQ((*versions_->find({"assistant", 0}))->state, store::version_state::retired);
 }
 
+TEST_F(supervision, an_unload_takes_no_newer_version_from_a_node) {
+  register_serving("assistant", "first");
+  system_.pass(300ms);
+  join();
+  rig_.load("/adapters/second");  // assistant@1, which this registry has not heard of
+  rig_.system.pass(100ms);
+  caf::scoped_actor self(system_.get());
+  auto asked =
+      self->request(supervisor_, caf::infinite, unload_atom::value, std::string("assistant"));
+  system_.settle();
+  rig_.system.settle();
+  system_.settle();
+  asked.receive([](const reply<msg<schema::VersionRecord>>& r) { EXPECT_TRUE(*r); },
+                [](const caf::error&) { FAIL(); });
+  EXPECT_EQ(rig_.executor->resident(), (std::vector<version_id>{{"assistant", 1}}));
+}
+
+class supervision_without_registry : public supervision {
+ protected:
+  supervision_without_registry() { versions_->lists = false; }
+};
+
+TEST_F(supervision_without_registry, lets_a_node_serve_after_a_while) {
+  join();
+  EXPECT_EQ(state(), schema::NodeState::STARTING);
+  for (int i = 0; i < 12; ++i) {
+    beat();
+    system_.pass(1s);
+  }
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
+}
+
 TEST_F(supervision, a_drain_whose_answer_is_lost_with_its_process_is_told_by_the_exit) {
   join();
   // A link's stand-in for a node whose connection ended before its answer came.
-  rig_.node =
+  const auto cut =
       system_.keep(system_.get().spawn([](node_actor::pointer) -> node_actor::behavior_type {
         const auto lost = [] {
           return make_reply<void>(error{errc::unavailable, "the connection was lost"});
@@ -188,12 +221,12 @@ TEST_F(supervision, a_drain_whose_answer_is_lost_with_its_process_is_told_by_the
           return make_reply<msg<schema::VersionRecord>>(error{errc::unavailable, "lost"});
         };
         return {[none](load_atom, const std::string&, const std::string&) { return none(); },
-                [none](unload_atom, const std::string&) { return none(); },
+                [lost](unload_atom, const version_id&) { return lost(); },
                 [lost](drain_atom, std::uint32_t) { return lost(); }, [](slot_atom) {},
                 [](status_atom) { return msg<schema::ActorStatus>::build([](auto) {}); }};
       }));
   ++incarnation_;
-  join();
+  join(cut);
   for (const int status : {0, 9}) {
     caf::scoped_actor self(system_.get());
     auto asked =

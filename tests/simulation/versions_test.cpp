@@ -119,6 +119,129 @@ TEST(versions, whose_folder_holds_other_factors_now_are_not_served_under_the_old
   EXPECT_EQ(rig.executor->resident(), (std::vector<version_id>{{"assistant", 0}}));
 }
 
+TEST(versions, that_no_replica_can_load_are_named_once_and_tried_again_later) {
+  const auto versions = remembered({"unfit"}, "spare");
+  int reads = 0;
+  serving_rig rig({.versions = versions, .read_adapter = [&](const std::string& folder) {
+                     ++reads;
+                     return modelled_folder(folder);
+                   }});
+  rig.system.pass(25s);
+  const auto told = rig.events("version_failed");
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_NE(told[0].find("spare@0: made for a model of another shape"), std::string::npos);
+  EXPECT_EQ(reads, 3) << "one each ten seconds";
+}
+
+TEST(versions, that_wait_for_room_say_so_and_serve_when_there_is_some) {
+  auto versions = std::make_shared<memory_versions>();
+  serving_rig rig({.versions = versions});
+  for (const char* folder : {"/adapters/b", "/adapters/c"}) {
+    rig.send("assistant", {1}, 4000);
+    rig.system.pass(500ms);
+    rig.load(folder);
+    rig.system.pass(500ms);
+  }
+  rig.send("assistant", {1}, 4000);
+  rig.system.pass(100ms);
+  store::version_row fourth;  // loaded at another gateway
+  fourth.id.name = "assistant";
+  fourth.digest = "d";
+  fourth.folder = "/adapters/d";
+  ASSERT_TRUE(versions->add(fourth));
+  ASSERT_TRUE(versions->promote({"assistant", 3}));
+  rig.system.pass(1500ms);
+  ASSERT_EQ(rig.events("version_missing").size(), 1u);
+  EXPECT_NE(rig.events("version_missing")[0].find("3 versions in memory"), std::string::npos);
+  rig.system.pass(10s);
+  EXPECT_EQ(rig.events("version_missing").size(), 1u);
+  EXPECT_EQ(rig.executor->resident(), (std::vector<version_id>{{"assistant", 3}}));
+}
+
+TEST(versions, of_an_older_release_are_missing_for_what_it_did_not_keep) {
+  auto versions = std::make_shared<memory_versions>();
+  store::version_row migrated;
+  migrated.id.name = "spare";
+  migrated.digest = "spare";
+  migrated.source = "peft:spare";
+  ASSERT_TRUE(versions->add(migrated));
+  ASSERT_TRUE(versions->promote({"spare", 0}));
+  serving_rig rig({.versions = versions});
+  rig.system.pass(3s);
+  ASSERT_EQ(rig.events("version_missing").size(), 1u);
+  EXPECT_NE(rig.events("version_missing")[0].find("kept no folder; load it again"),
+            std::string::npos);
+}
+
+TEST(versions, of_the_manifest_are_freed_when_replaced_and_made_again_when_asked_for) {
+  auto versions = std::make_shared<memory_versions>();
+  serving_rig rig({.versions = versions});
+  rig.load("/adapters/second");
+  rig.system.pass(3s);
+  EXPECT_TRUE(rig.made.expired());
+  ASSERT_TRUE(versions->promote({"assistant", 0}));
+  rig.system.pass(3s);
+  EXPECT_EQ(rig.executor->resident(), (std::vector<version_id>{{"assistant", 0}}));
+  EXPECT_FALSE(rig.made.expired());
+}
+
+TEST(versions, whose_number_other_factors_have_here_push_them_aside) {
+  auto versions = std::make_shared<memory_versions>();
+  serving_rig rig({.versions = versions});
+  rig.load("/adapters/second");  // assistant@1
+  rig.system.pass(3s);
+  versions->forget();  // a head whose state was lost numbers anew
+  for (const char* digest : {"first", "other"}) {
+    store::version_row row;
+    row.id.name = "assistant";
+    row.digest = digest;
+    row.folder = std::string("/adapters/") + digest;
+    ASSERT_TRUE(versions->add(row));
+  }
+  ASSERT_TRUE(versions->promote({"assistant", 1}));
+  rig.system.pass(3s);
+  const auto id = rig.send("assistant", {1}, 3);
+  rig.system.pass(1s);
+  EXPECT_EQ(rig.answers[id].version, 1u);
+  ASSERT_FALSE(rig.answers[id].tokens.empty());
+  EXPECT_EQ(rig.answers[id].tokens[0],
+            testing_support::modelled_executor::next_token("other", {1}, 0, 0));
+}
+
+TEST(versions, that_leave_still_leave_when_other_factors_under_their_number_are_refused) {
+  serving_rig rig;
+  const version_id first{"assistant", 0};
+  rig.send("assistant", {1}, 500);
+  rig.system.pass(10ms);
+  caf::anon_send(rig.replica, actors::unload_atom::value, first);
+  const auto refused = rig.system.ask<actors::reply<void>>(rig.replica, actors::load_atom::value,
+                                                           first, modelled_adapter("other"));
+  EXPECT_EQ(refused->failure().code, errc::conflict);
+  EXPECT_FALSE(rig.executor->resident().empty());
+  rig.system.pass(900ms);
+  EXPECT_TRUE(rig.executor->resident().empty());
+}
+
+TEST(versions, unloaded_at_a_node_that_has_an_older_one_are_those_that_serve) {
+  auto versions = std::make_shared<memory_versions>();
+  serving_rig rig({.versions = versions});
+  rig.system.pass(3s);
+  store::version_row newer;  // loaded at another gateway, and not readable here
+  newer.id.name = "assistant";
+  newer.digest = "newer";
+  newer.folder = "/adapters/bad";
+  ASSERT_TRUE(versions->add(newer));
+  ASSERT_TRUE(versions->promote({"assistant", 1}));
+  const auto gone = rig.unload("assistant");
+  ASSERT_TRUE(*gone) << gone->failure().message;
+  EXPECT_EQ((**gone).read()->getNumber(), 1u);
+  EXPECT_EQ(state_of(*versions, {"assistant", 1}), version_state::retired);
+  EXPECT_EQ(state_of(*versions, {"assistant", 0}), version_state::draining);
+  const auto again = rig.unload("assistant");
+  ASSERT_FALSE(*again);
+  EXPECT_EQ(again->failure().code, errc::not_found);
+}
+
 TEST(versions, of_the_manifest_are_registered_once_by_any_number_of_nodes) {
   const auto versions = remembered({});
   serving_rig rig({.versions = versions});

@@ -32,9 +32,12 @@ class modelled_executor final : public engine::executor {
     return static_cast<std::int32_t>(h % 1000);
   }
 
+  /// Refuses the digest "unfit", and other weights of a resident version.
   result<void> load(const version_id& v, engine::adapter_ptr w) override {
-    versions_[v] = std::move(w);
-    return {};
+    if (w->digest == "unfit") return error{errc::bad_request, "made for a model of another shape"};
+    const auto known = versions_.try_emplace(v, w).first;
+    if (known->second->digest == w->digest) return {};
+    return error{errc::conflict, to_string(v) + " is resident with other weights"};
   }
   result<void> unload(const version_id& v) override {
     for (const auto& s : live_) {

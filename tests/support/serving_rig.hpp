@@ -53,19 +53,31 @@ class memory_versions final : public store::version_store {
     rows_.push_back(added);
     return added;
   }
-  result<std::vector<store::version_row>> list() override { return rows_; }
+  bool lists = true;
+  void forget() { rows_.clear(); }
+  result<std::vector<store::version_row>> list() override {
+    if (!lists) return error{errc::corrupt, "the database is damaged"};
+    return rows_;
+  }
   result<std::optional<store::version_row>> find(const version_id& id) override {
     for (const auto& r : rows_) {
       if (r.id == id) return std::optional(r);
     }
     return std::optional<store::version_row>();
   }
-  result<store::version_row> promote(const version_id& id) override {
+  result<store::version_row> promote(const version_id& id,
+                                     const std::string& verdict = "") override {
+    return move(id, store::version_state::serving, verdict);
+  }
+  result<store::version_row> move(const version_id& id, store::version_state to,
+                                  const std::string& verdict) override {
     for (auto& r : rows_) {
-      if (r.id.name == id.name && r.id != id && r.state == store::version_state::serving)
-        r.state = store::version_state::draining;
+      const bool replaced = r.id.name == id.name && r.id != id &&
+                            to == store::version_state::serving && r.state == to;
+      if (replaced) r.state = store::version_state::draining;
     }
-    return set(id, store::version_state::serving);
+    verdicts_[id] = verdict;
+    return set(id, to);
   }
   result<store::version_row> rollback(const std::string& name) override {
     return error{errc::not_found, "no earlier version of " + name};
@@ -73,6 +85,15 @@ class memory_versions final : public store::version_store {
   result<store::version_row> retire(const version_id& id) override {
     return set(id, store::version_state::retired);
   }
+  result<void> set_lineage(const version_id& id, const store::version_lineage& made_of) override {
+    lineages_[id] = made_of;
+    return {};
+  }
+  result<std::optional<store::version_lineage>> lineage(const version_id& id) override {
+    const auto at = lineages_.find(id);
+    return at == lineages_.end() ? std::nullopt : std::optional(at->second);
+  }
+  result<std::string> verdict(const version_id& id) override { return verdicts_[id]; }
 
  private:
   result<store::version_row> set(const version_id& id, store::version_state state) {
@@ -84,6 +105,8 @@ class memory_versions final : public store::version_store {
     return error{errc::not_found, to_string(id)};
   }
   std::vector<store::version_row> rows_;
+  std::map<version_id, std::string> verdicts_;
+  std::map<version_id, store::version_lineage> lineages_;
 };
 
 struct rig_options {
@@ -169,7 +192,8 @@ class serving_rig {
                   .requests_in_flight = [this] { return in_flight; },
                   .on_drain = [] {},
                   .counts = board->make("node", "")},
-        std::vector<initial_version>{{"assistant", modelled_adapter("first"), "initial", ""}}));
+        std::vector<initial_version>{
+            {"assistant", first(), "initial", "", [this] { return first(); }}}));
     system.pass(std::chrono::milliseconds(1));
   }
   ~serving_rig() {
@@ -259,6 +283,7 @@ class serving_rig {
   }
 
   virtual_system system;
+  std::weak_ptr<const engine::adapter> made;  ///< the manifest's adapter
   actors::meter_board_ptr board = std::make_shared<actors::meter_board>();
   actors::meter_ptr bridge_counts = board->make("bridge", "");
   actors::heartbeat beat = std::make_shared<std::atomic<std::int64_t>>(0);
@@ -266,7 +291,7 @@ class serving_rig {
   actors::registry_actor registry;
   actors::node_router_actor router;
   actors::replica_actor replica;
-  actors::node_actor node;
+  actors::local_node_actor node;
   modelled_executor* executor = nullptr;
   int engines_made = 0;
   std::uint32_t in_flight = 0;
@@ -274,6 +299,12 @@ class serving_rig {
   std::map<request_id, actors::bridge_actor> bridges;
 
  private:
+  engine::adapter_ptr first() {
+    auto a = modelled_adapter("first");
+    made = a;
+    return a;
+  }
+
   rig_options options_;
   request_id next_ = 1;
 };

@@ -30,7 +30,9 @@ TEST(following, an_older_version_is_left_to_the_one_that_replaces_it) {
 
 TEST(following, a_number_with_other_factors_is_not_that_version) {
   const versions registered = {{{"assistant", 0}, "a"}};
-  EXPECT_EQ(follow(registered, versions{{{"assistant", 0}, "x"}}).load, (ids{{"assistant", 0}}));
+  const auto steps = follow(registered, versions{{{"assistant", 0}, "x"}});
+  EXPECT_EQ(steps.load, (ids{{"assistant", 0}}));
+  EXPECT_EQ(steps.retire, (ids{{"assistant", 0}})) << "it makes way: a number is one version's";
 }
 
 TEST(following, a_version_that_drains_here_does_not_count_as_served) {

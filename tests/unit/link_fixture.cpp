@@ -82,8 +82,8 @@ registry_actor spawn_registry(caf::actor_system& system, board_ptr to) {
         [](list_atom) { return make_reply<msg<VersionList>>(make_list("from-head")); },
         [](promote_atom, const version_id&) { return refuse_record(); },
         [](rollback_atom, const std::string&) { return refuse_record(); },
-        [](unload_atom, const version_id& id) {
-          return make_reply<msg<VersionRecord>>(make_record(id.name, id.number));
+        [](unload_atom, const std::string& name) {
+          return make_reply<msg<VersionRecord>>(make_record(name, 5));
         },
         [](status_atom) { return no_status(); },
     };
@@ -141,7 +141,10 @@ node_actor spawn_node(caf::actor_system& system, board_ptr to) {
           to->note([&](board& b) { b.loads.push_back(name + " from " + where); });
           return make_reply<msg<VersionRecord>>(make_record(name, 3));
         },
-        [](unload_atom, const std::string&) { return refuse_record(); },
+        [to](unload_atom, const version_id& id) {
+          to->note([&](board& b) { b.unloads.push_back(to_string(id)); });
+          return make_reply<void>({});
+        },
         [to](drain_atom, std::uint32_t) {
           to->note([](board& b) { ++b.drains; });
           return make_reply<void>({});

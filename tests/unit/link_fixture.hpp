@@ -46,7 +46,7 @@ class board {
   std::vector<std::pair<request_id, actors::sink_actor>> cancels;  // at the node's router
   std::vector<std::string> order;  // "join 1", "leave 1", ... at the supervisor
   std::map<std::string, std::uint32_t> beats;
-  std::vector<std::string> events, loads, records, log;
+  std::vector<std::string> events, loads, unloads, records, log;
   std::uint32_t drains = 0;
 
   template <class F>
