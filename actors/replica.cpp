@@ -40,8 +40,7 @@ class desk {
                           std::max<std::uint32_t>(r->getChoices(), 1),
                           r->getPrompt().size(),
                           r->getMaxTokens(),
-                          r->getInteractive(),
-                          now_ms(self_)};
+                          r->getInteractive()};
     const auto decision = coordinator::admit(load_with(h), h.prompt_tokens, deps_.promises,
                                              deps_.queued_max, coordinator::hash01(r->getId()));
     if (!decision.admit) {
@@ -89,12 +88,13 @@ class desk {
     }
     state_.admitted_slot = 0;
     state_.last_report_ms = now;
-    auto mine = std::make_shared<replica_report>(*r);
-    mine->queued = static_cast<std::uint32_t>(state_.waiting.size());
-    for (const auto& w : state_.waiting) mine->backlog_tokens += w.prompt_tokens;
-    state_.last = mine;
-    for (const auto& router : deps_.routers) self_->send(router, state_.last);
-    self_->send(deps_.telemetry, state_.last);
+    state_.last = r;
+    auto whole = std::make_shared<replica_report>(*r);
+    whole->queued = static_cast<std::uint32_t>(state_.waiting.size());
+    for (const auto& w : state_.waiting) whole->backlog_tokens += w.prompt_tokens;
+    const replica_report_ptr told = std::move(whole);
+    for (const auto& router : deps_.routers) self_->send(router, told);
+    self_->send(deps_.telemetry, told);
   }
 
   caf::result<reply<void>> load_version(const version_id& v, const engine::adapter_ptr& weights) {
@@ -221,10 +221,11 @@ class desk {
   }
 
   /// What an answer says and how many end a second, from what the engine counted since its report
-  /// before.
+  /// before. An idle slot teaches nothing.
   void learn_ends(const replica_report& now, double seconds) {
     if (!state_.last || now.ended_choices < state_.last->ended_choices) return;
     const auto ended = static_cast<double>(now.ended_choices - state_.last->ended_choices);
+    if (ended == 0 && now.running == 0) return;
     state_.ended_per_s += 0.3 * (ended / seconds - state_.ended_per_s);
     if (ended == 0) return;
     const double said =
@@ -235,14 +236,13 @@ class desk {
   coordinator::replica_load load_with(const replica_state::held& asks) const {
     coordinator::replica_load l;
     l.queued = static_cast<std::uint32_t>(state_.waiting.size());
-    // What was admitted since the last report is not in it: count the prompts held here and those
-    // handed over later.
+    // What the engine has not reported: the prompts held here and those handed over since.
     for (const auto& w : state_.waiting) {
       l.backlog_tokens += w.prompt_tokens;
       occupy(l, w);
     }
     for (const auto& [id, h] : state_.in_engine) {
-      if (h.since_ms > state_.last_report_ms) l.backlog_tokens += h.prompt_tokens;
+      if (h.handed_ms > state_.last_report_ms) l.backlog_tokens += h.prompt_tokens;
       occupy(l, h);
     }
     l.sequences = static_cast<std::uint32_t>(l.decodes.decodes);
@@ -283,6 +283,7 @@ class desk {
                         state_.choices_in_engine + next.choices <= deps_.running_max;
       if (!fits) return;
       state_.choices_in_engine += next.choices;
+      next.handed_ms = now_ms(self_);
       self_->send(state_.engine, next.request, next.version, next.sink);
       const auto id = next.sink.id();
       state_.in_engine.emplace(id, std::move(next));

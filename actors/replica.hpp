@@ -35,16 +35,17 @@ struct replica_state {
     sink_actor sink;
     std::uint32_t choices = 1, prompt_tokens = 0, max_tokens = 0;
     bool interactive = true;
-    double since_ms = 0;
+    double handed_ms = 0;  ///< to the engine
   };
   std::deque<held> waiting;
   std::map<caf::actor_id, held> in_engine;  ///< by the sink's id
   std::uint32_t choices_in_engine = 0;
   engine_actor engine;
   std::map<version_id, engine::adapter_ptr> versions;  ///< what a new engine must load
-  replica_report_ptr last;
+  replica_report_ptr last;  ///< the engine's own: what waits here is not in it
   double admitted_per_s = 0, admitted_slot = 0, last_report_ms = 0;
-  double ended_per_s = 0, output_tokens = 0;  ///< choices that ended; what one says, 0: not known
+  double ended_per_s = 0, output_tokens = 0;  ///< choices that end while some run; what one says;
+                                              ///< 0: not known
 };
 
 replica_actor::behavior_type replica_behavior(replica_actor::stateful_pointer<replica_state> self,

@@ -2,6 +2,8 @@
 // a reason, by exactly one version.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/support/serving_rig.hpp"
 
 namespace collm {
@@ -34,6 +36,38 @@ TEST(serving, a_request_is_accepted_streamed_and_finished_once) {
   EXPECT_EQ(a.reason, schema::FinishReason::LENGTH);
   EXPECT_TRUE(a.ended);
   EXPECT_EQ(rig.in_flight, 0u);
+}
+
+/// A machine that does what the untaught model of it says: 1 ms a prompt token, 2 ms a decode.
+std::chrono::microseconds as_modelled(const coordinator::step_features& f) {
+  return std::chrono::microseconds(std::llround(1000 * (2 + f.prefill_tokens + 2 * f.decodes)));
+}
+
+TEST(serving, a_prompt_that_waits_delays_the_next_one_once) {
+  serving_rig rig({.running_max = 1, .step_time = as_modelled});
+  rig.send("assistant", {1}, 4000);  // decodes all the while
+  rig.system.pass(500ms);
+  const auto waits = rig.send("assistant", std::vector<std::uint32_t>(900, 1), 4);
+  rig.system.pass(800ms);  // over the engine's report
+  const auto next = rig.send("assistant", std::vector<std::uint32_t>(300, 2), 4);
+  rig.system.pass(10ms);
+  EXPECT_EQ(rig.answers[waits].code, "");
+  EXPECT_EQ(rig.answers[next].code, "") << rig.answers[next].message;
+}
+
+TEST(serving, a_refusal_after_idleness_says_come_back_soon) {
+  serving_rig rig({.queued_max = 1, .running_max = 1, .step_time = as_modelled});
+  for (int i = 0; i < 20; ++i) {
+    rig.send("assistant", {1}, 10);
+    rig.system.pass(200ms);
+  }
+  rig.system.pass(120s);
+  rig.send("assistant", {1}, 100);
+  rig.send("assistant", {1}, 100);
+  const auto refused = rig.send("assistant", {1}, 100);
+  rig.system.pass(10ms);
+  EXPECT_EQ(rig.answers[refused].code, "overloaded");
+  EXPECT_LE(rig.answers[refused].retry_after_ms, 3000u);
 }
 
 TEST(serving, every_choice_of_n_is_streamed) {
