@@ -44,13 +44,16 @@ bool nameable(const schema::VersionRecord::Reader& v) {
 std::function<bool(const schema::VersionRecord::Reader&)> served_by(
     const schema::ClusterStatus::Reader& status) {
   std::map<std::string, std::uint32_t> missing;
+  std::uint32_t nodes = 0;
   for (const auto n : status.getNodes()) {
+    if (n.getState() != schema::NodeState::SERVING) continue;
+    ++nodes;
     for (const auto id : n.getMissing()) ++missing[id.cStr()];
   }
-  return [missing, nodes = status.getNodes().size()](const schema::VersionRecord::Reader& v) {
+  return [missing, nodes](const schema::VersionRecord::Reader& v) {
     const auto at = missing.find(to_string(version_id{v.getAdapter().cStr(), v.getNumber()}));
-    return v.getState() == schema::VersionState::SERVING &&
-           (at == missing.end() || at->second < nodes);
+    const std::uint32_t lack = at == missing.end() ? 0 : at->second;
+    return v.getState() == schema::VersionState::SERVING && lack < nodes;
   };
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "deploy/memory_rates.hpp"
+#include "engine/model/base_weights.hpp"
 
 namespace collm::deploy {
 namespace {
@@ -21,27 +22,12 @@ std::vector<matrix> layer_matrices(const engine::model_shape& s) {
           {"down", s.ffn, s.hidden}};
 }
 
-/// Input columns that an int8 matrix holds a second time.
-std::uint64_t outlier_columns(std::uint64_t in) {
-  const std::uint64_t step = rates::outlier_step, share = in / rates::outlier_share;
-  return std::min({(share + step - 1) / step * step, in / 4 * 4, rates::outliers_max});
-}
-
-std::uint64_t matrix_bytes(const matrix& m, engine::precision p) {
-  if (p == engine::precision::f32) return m.in * m.out * sizeof(float);
-  const bool twice =
-      std::string_view(m.target) != "down";  // its inputs all have high bits as they lie
-  return m.out * (m.in + (twice ? outlier_columns(m.in) : 0) + rates::row_constants);
-}
-
 }  // namespace
 
 std::uint64_t base_bytes(const engine::model_shape& s, engine::precision p) {
-  const std::uint64_t norms = (2ull * s.layers + 1) * s.hidden * sizeof(float);
-  std::uint64_t bytes = norms + s.vocab * rates::vocabulary_bytes;
-  for (const matrix& m : layer_matrices(s)) bytes += s.layers * matrix_bytes(m, p);
-  const std::uint64_t vocabulary = matrix_bytes({"", s.hidden, s.vocab}, p);
-  return bytes + vocabulary * (s.tied_embeddings ? 1 : 2);
+  std::uint64_t weights = 0;
+  (void)engine::bind_weights(s, p, nullptr, weights);
+  return weights + s.vocab * rates::vocabulary_bytes;
 }
 
 std::uint64_t version_bytes(const engine::model_shape& s, const ledger_adapter& a) {
@@ -57,15 +43,16 @@ std::uint64_t activation_bytes(const engine::model_shape& s, std::uint32_t rows,
                                std::uint32_t outputs, std::uint32_t threads) {
   const std::uint64_t queries = std::uint64_t{s.heads} * s.head_dim;
   const std::uint64_t keys = std::uint64_t{s.kv_heads} * s.head_dim;
-  const std::uint64_t widest_in = std::max<std::uint64_t>({s.hidden, s.ffn, queries});
+  const std::uint32_t widest_in = std::max({s.hidden, s.ffn, s.heads * s.head_dim});
   const std::uint64_t widest_out =
       std::max<std::uint64_t>({s.hidden, 2ull * s.ffn, queries + 2 * keys});
   const std::uint64_t a_row = (s.hidden + widest_in + widest_out) * sizeof(float) + widest_in +
-                              std::max<std::uint64_t>(s.ffn, outlier_columns(widest_in));
+                              std::max(s.ffn, engine::outlier_columns(widest_in));
   const std::uint64_t logits = std::uint64_t{outputs} * s.vocab * sizeof(float);
-  const std::uint64_t rotations = std::uint64_t{s.context} * s.head_dim * sizeof(float);
+  const std::uint64_t tables = s.window == 0 ? 1 : 2;  // windowed layers turn by their own angles
+  const std::uint64_t rotations = tables * s.context * s.head_dim * sizeof(float);
   const std::uint64_t scores =
-      std::uint64_t{threads} * s.context * rates::attention_queries * sizeof(float);
+      std::uint64_t{threads} * s.context * engine::attention_queries * sizeof(float);
   return rows * a_row + logits + rotations + scores;
 }
 

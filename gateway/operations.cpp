@@ -61,8 +61,6 @@ std::string required(field_reader& fields, const char* name) {
   auto value = fields.string(name);
   if (value.empty())
     fields.fail(name, std::string("'") + name + "' must be a string that is not empty");
-  if (value.find('\0') != std::string::npos)
-    fields.fail(name, std::string("'") + name + "' holds a NUL");
   return value;
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "deploy/memory_rates.hpp"
+#include "engine/kernels/kernels.hpp"
 
 namespace collm::deploy {
 namespace {
@@ -35,11 +36,28 @@ TEST(ledger, counts_a_separate_output_matrix) {
 
 TEST(ledger, counts_an_int8_base_with_outlier_columns_and_row_constants) {
   // Rows are 64 wide but down's 128; one input in sixteen, in steps of sixteen, is held twice, of
-  // down's none; 8 bytes of constants a row.
+  // down's none; 8 bytes of constants a row, 4 of each outlier's index.
   const std::uint64_t rows_of_64 = 64 + 32 + 32 + 64 + 128 + 128, rows_of_128 = 64;
-  const std::uint64_t layer = rows_of_64 * (64 + 16 + 8) + rows_of_128 * (128 + 8);
+  const std::uint64_t layer =
+      rows_of_64 * (64 + 16 + 8) + rows_of_128 * (128 + 8) + 4 * (3 * 16 + 128);
+  const std::uint64_t embedding = 112 * (64 + 16) + 2 * 448 + 4 * 16;  // 100 rows in tiles of 16
   EXPECT_EQ(base_bytes(tiny(), engine::precision::int8),
-            2 * layer + 100 * (64 + 16 + 8) + 4 * norm_floats + spellings);
+            2 * layer + embedding + 4 * norm_floats + spellings);
+}
+
+TEST(ledger, counts_the_vectors_that_only_some_architectures_have) {
+  engine::model_shape s = tiny();
+  const auto plain = base_bytes(s, engine::precision::f32);
+  s.qkv_bias = true;
+  EXPECT_EQ(base_bytes(s, engine::precision::f32) - plain, 4u * 2 * (64 + 32 + 32));
+  s.qkv_bias = false, s.head_norms = true, s.post_norms = true;
+  EXPECT_EQ(base_bytes(s, engine::precision::f32) - plain, 4u * 2 * (2 * 16 + 2 * 64));
+}
+
+TEST(ledger, counts_two_tables_of_angles_where_some_layers_have_a_window) {
+  engine::model_shape s = tiny();
+  s.window = 32;
+  EXPECT_EQ(activation_bytes(s, 16, 4, 1) - activation_bytes(tiny(), 16, 4, 1), 4u * 256 * 16);
 }
 
 TEST(ledger, counts_a_version_by_its_targets) {
@@ -61,7 +79,7 @@ TEST(ledger, estimates_smollm2_within_one_percent_of_its_packed_file) {
 TEST(ledger, grows_activations_with_rows_outputs_and_threads) {
   const auto bytes = activation_bytes(tiny(), 16, 4, 1);
   EXPECT_EQ(activation_bytes(tiny(), 16, 5, 1) - bytes, 4u * 100);
-  EXPECT_EQ(activation_bytes(tiny(), 16, 4, 2) - bytes, 4u * 256 * rates::attention_queries);
+  EXPECT_EQ(activation_bytes(tiny(), 16, 4, 2) - bytes, 4u * 256 * engine::attention_queries);
   // A row: residual 64, widest input 128, widest output 2 * 128 floats, and the input again in
   // bytes with 16 outliers.
   EXPECT_EQ(activation_bytes(tiny(), 17, 4, 1) - bytes, 4u * (64 + 128 + 256) + 128 + 128);
