@@ -275,7 +275,8 @@ segment serving_executor::rows_of(const sequence& s, std::uint32_t end) const {
           .logits = end == s.length()};
 }
 
-// The wall towards libtorch: its exceptions end here.
+// The wall of the forward pass: what any thread of its team threw, libtorch's or the system's, ends
+// here.
 result<std::span<const float>> serving_executor::run_forward() {
   if (segments_.empty()) return std::span<const float>{};
   try {

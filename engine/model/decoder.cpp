@@ -1,7 +1,5 @@
 #include "engine/model/decoder.hpp"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -131,14 +129,12 @@ std::span<const float> decoder::forward(std::span<const segment> segments, const
   place_rows(segments);
   place_attention(segments);
   if (base_->precision() == precision::f32) use_one_torch_thread();
-#pragma omp parallel num_threads(static_cast <int>(threads_))
-  {
-    const member me{static_cast<std::uint32_t>(omp_get_thread_num()),
-                    static_cast<std::uint32_t>(omp_get_num_threads()), &point_,
-                    omp_get_thread_num() + 1 == omp_get_num_threads() ? clock_ : nullptr};
+  const auto work = [&](member me) {
+    if (me.index + 1 == me.members) me.clock = clock_;
     me.mark(phase::start);
     run(me, segments, kv);
-  }
+  };
+  run_team(threads_, point_, std::cref(work));  // by reference: a step allocates nothing
   if (clock_ != nullptr) clock_->mark(phase::waiting);
   return {logits_.data(), std::size_t{outputs_} * shape().vocab};
 }
@@ -381,7 +377,7 @@ void decoder::attention(const member& me, std::uint32_t layer, std::span<const s
                         const kv_pages& kv) {
   const auto& m = shape();
   const std::uint32_t group = m.heads / m.kv_heads;
-  // Every members-th item, from the end: long items and short ones spread evenly over the team.
+  // Every members-th item: long items and short ones spread evenly over the team.
   for (std::size_t i = me.index; i < items_.size(); i += me.members) {
     const auto& item = items_[i];
     const auto& s = segments[item.segment];

@@ -1,6 +1,6 @@
-// One forward pass of a Llama-family decoder over rows of many sequences, each with its own adapter
-// version, unmerged: y = x Wt + scale (x At) Bt. In int8 no row depends on which other rows are
-// there (the bit law). Inside engine/ only.
+// One forward pass of a decoder (model/architecture.cpp names those built) over rows of many
+// sequences, each with its own adapter version, unmerged: y = x Wt + scale (x At) Bt. In int8 no
+// row depends on which other rows are there (the bit law). Inside engine/ only.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,5 @@
 #include "engine/train/layer_units.hpp"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -84,11 +82,7 @@ float* layer_units::carried(const unit_place& unit) {
 }
 
 void layer_units::together(const std::function<void(const member&)>& f) {
-#pragma omp parallel num_threads(static_cast <int>(threads_))
-  {
-    f(member{static_cast<std::uint32_t>(omp_get_thread_num()),
-             static_cast<std::uint32_t>(omp_get_num_threads()), &point_});
-  }
+  run_team(threads_, point_, f);
 }
 
 layer_units::rows_share layer_units::share(const member& me, std::uint32_t rows) const {
