@@ -29,8 +29,7 @@ result<void> pack_file(const model_source& from, const std::string& digest, prec
   const auto lock = packing_lock::take(to.parent_path());
   if (!lock) return lock.failure();
   if (std::filesystem::exists(to, failed)) return {};  // another process packed it meanwhile
-  auto image = pack_f32(from, digest);
-  if (image && p == precision::int8) image = pack_int8(*image);
+  auto image = p == precision::int8 ? pack_int8(from, digest) : pack_f32(from, digest);
   if (!image) return image.failure();
   return write_base_file(to, image->facts, {image->memory.get(), image->bytes});
 }

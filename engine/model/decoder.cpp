@@ -162,7 +162,10 @@ void decoder::run(const member& me, std::span<const segment> segments, const kv_
   const auto [first, last] = rows_of(me, rows_);
   for (std::uint32_t r = first; r < last; ++r) embed(r);
   me.mark(phase::embed);
-  for (std::uint32_t l = 0; l < shape().layers; ++l) run_layer(me, l, segments, kv);
+  for (std::uint32_t l = 0; l < shape().layers; ++l) {
+    if (observer_ != nullptr) observer_->layer_begins(l);
+    run_layer(me, l, segments, kv);
+  }
   me.meet();
   head(me);
 }

@@ -1,5 +1,5 @@
-// From a model file to an image of weights: f32 first, then int8 with outlier columns found by a
-// short calibration. Any thread; seconds of work, no state.
+// From a model file to an image of weights, f32 or int8 with outlier columns found by a short
+// calibration. Int8 holds one layer in f32 at a time. Any thread; seconds of work, no state.
 #pragma once
 
 #include <memory>
@@ -14,15 +14,14 @@ struct packed_image {
   base_facts facts;
   std::shared_ptr<std::uint8_t> memory;
   std::uint64_t bytes = 0;
-  std::shared_ptr<const packed_base> as_base() const;
 };
 
 /// Every tensor dequantised; q and k rows in Hugging Face's order, so that PEFT factors fit as they
-/// are; norms hold the whole gain. A missing, misshapen or unknown tensor is
-/// refused by name, and one with NaN or infinite numbers.
+/// are; norms hold the whole gain. A missing, misshapen or unknown tensor is refused by name, and
+/// one with NaN or infinite numbers.
 result<packed_image> pack_f32(const model_source& from, std::string digest);
 
-/// Symmetric int8 with one scale an output row, from an f32 image.
-result<packed_image> pack_int8(const packed_image& f32);
+/// The same weights in symmetric int8 with one scale an output row.
+result<packed_image> pack_int8(const model_source& from, std::string digest);
 
 }  // namespace collm::engine

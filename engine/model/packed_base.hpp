@@ -26,6 +26,9 @@ class packed_base final : public base {
     std::uint64_t bytes = 0;
     weights_ = bind_weights(facts_.shape, facts_.precision, image, bytes);
   }
+  /// Weights that lie elsewhere, while packing.
+  packed_base(base_facts facts, std::shared_ptr<const void> memory, base_weights weights)
+      : facts_(std::move(facts)), memory_(std::move(memory)), weights_(std::move(weights)) {}
   const model_shape& shape() const override { return facts_.shape; }
   engine::precision precision() const override { return facts_.precision; }
   const std::string& digest() const override { return facts_.digest; }
