@@ -36,6 +36,9 @@ struct model_shape {
   std::uint32_t window = 0;
   std::uint32_t window_pattern = 0;  ///< every n-th layer has no window
   float window_rope_theta = 10000.0f;
+  /// By layer, bit m for product m (engine/model/base_weights.hpp): the source has four bits a
+  /// weight, and so has an int8 base. Empty: none.
+  std::vector<std::uint8_t> four_bit = {};
   bool windowed(std::uint32_t layer) const {
     return window != 0 && (layer + 1) % window_pattern != 0;
   }

@@ -4,7 +4,7 @@
 
 #include <immintrin.h>
 
-#include "engine/kernels/kernels.hpp"
+#include "engine/kernels/wide_tile.hpp"
 
 namespace collm::engine {
 namespace {
@@ -58,7 +58,7 @@ void product_tile(const quantised_rows& x, std::uint32_t row, const linear_s8& w
 void gemm(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::uint32_t first,
           std::uint32_t last, float* y, std::size_t y_stride) {
   for (std::uint32_t o = first; o < last; o += tile_outputs) {
-    const std::int8_t* tile = w.tile(o / tile_outputs);
+    const std::int8_t* tile = wide_tile(w, o / tile_outputs);
     std::uint32_t r = 0;
     for (; r + 2 <= rows; r += 2) product_tile<2>(x, r, w, tile, o, last, y, y_stride);
     if (r < rows) product_tile<1>(x, r, w, tile, o, last, y, y_stride);

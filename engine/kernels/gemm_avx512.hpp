@@ -5,7 +5,7 @@
 
 #include <immintrin.h>
 
-#include "engine/kernels/kernels.hpp"
+#include "engine/kernels/four_bit_avx512.hpp"
 
 namespace collm::engine {
 namespace {
@@ -80,13 +80,14 @@ void product_tile(const quantised_rows& x, std::uint32_t panel, const linear_s8&
   COLLM_UNROLL for (std::uint32_t r = 0; r < Rows; ++r)
       COLLM_UNROLL for (std::uint32_t t = 0; t < Tiles; ++t) sums[r][t] = _mm512_setzero_si512();
   // Panel p asks for tile p of the next block; later panels find it in the second cache.
-  const std::size_t ahead = panel < Tiles ? (Tiles + panel) * w.tile_bytes() : 0;
-  accumulate(x.hi + panel * x.hi_stride, tiles, w.tile_bytes(), w.hi_groups(), ahead, sums);
+  // (Widening has asked for those of four bits.)
+  const std::size_t stride = w.wide_tile_bytes(),
+                    ahead = panel < Tiles && !w.four_bit ? (Tiles + panel) * stride : 0;
+  accumulate(x.hi + panel * x.hi_stride, tiles, stride, w.hi_groups(), ahead, sums);
   COLLM_UNROLL for (std::uint32_t r = 0; r < Rows; ++r)
       COLLM_UNROLL for (std::uint32_t t = 0; t < Tiles; ++t) sums[r][t] =
           _mm512_sll_epi32(sums[r][t], shift);
-  accumulate(x.lo + panel * x.lo_stride, tiles + w.hi_bytes(), w.tile_bytes(), w.groups(), ahead,
-             sums);
+  accumulate(x.lo + panel * x.lo_stride, tiles + w.hi_bytes(), stride, w.groups(), ahead, sums);
   COLLM_UNROLL for (std::uint32_t r = 0; r < Rows; ++r) {
     const std::uint32_t row = panel * panel_rows + r;
     COLLM_UNROLL for (std::uint32_t t = 0; t < Tiles; ++t) store_outputs(
@@ -105,6 +106,52 @@ void product_alone(const quantised_rows& x, const linear_s8& w, const std::int8_
   const __m512i sum =
       _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
   store_outputs(sum, x.scale[0], w, o, to.last, to.y);
+}
+
+/// The same from blocks of four bits, which are widened in registers: one row needs each weight
+/// once. With all inputs whole, the high bits meet the same weights.
+template <bool Whole>
+void product_alone_four_bit(const quantised_rows& x, const linear_s8& w, const std::int8_t* tile,
+                            std::uint32_t o, const gemm_target& to) {
+  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(w.hi_shift));
+  __m512i sums[4], high[2];
+  COLLM_UNROLL for (auto& s : sums) s = _mm512_setzero_si512();
+  COLLM_UNROLL for (auto& s : high) s = _mm512_setzero_si512();
+  if (!Whole) {
+    accumulate_alone(x.hi, tile, w.hi_groups(), sums);
+    COLLM_UNROLL for (auto& s : sums) s = _mm512_sll_epi32(s, shift);
+  }
+  const std::int8_t* block = tile + w.hi_bytes();
+  const std::uint8_t *lo = x.lo, *hi = x.hi;
+  for (std::uint32_t k = 0; k < w.in; k += four_bit_inputs, block += four_bit_block_bytes) {
+    const block_scales scales(block);
+    COLLM_UNROLL for (std::uint32_t j = 0; j < 4; ++j) {
+      const __m512i two = _mm512_loadu_si512(block + j * group_bytes);
+      const __m512i weights[2] = {scales.weights(two), scales.weights(_mm512_srli_epi16(two, 4))};
+      COLLM_UNROLL for (std::uint32_t half = 0; half < 2; ++half) {
+        const std::size_t at = (j + 4 * half) * panel_bytes;
+        sums[j % 2 * 2 + half] =
+            _mm512_dpbusd_epi32(sums[j % 2 * 2 + half], four_inputs(lo + at), weights[half]);
+        if (Whole)
+          high[half] = _mm512_dpbusd_epi32(high[half], four_inputs(hi + at), weights[half]);
+      }
+    }
+    lo += 8 * panel_bytes, hi += 8 * panel_bytes;
+  }
+  __m512i sum =
+      _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
+  if (Whole)
+    sum = _mm512_add_epi32(sum, _mm512_sll_epi32(_mm512_add_epi32(high[0], high[1]), shift));
+  store_outputs(sum, x.scale[0], w, o, to.last, to.y);
+}
+
+void row_alone(const quantised_rows& x, const linear_s8& w, std::uint32_t first,
+               const gemm_target& to) {
+  const auto product = !w.four_bit ? product_alone
+                       : w.whole() ? product_alone_four_bit<true>
+                                   : product_alone_four_bit<false>;
+  for (std::uint32_t o = first; o < to.last; o += tile_outputs)
+    product(x, w, w.tile(o / tile_outputs), o, to);
 }
 
 /// All rows through one block of tiles.
@@ -129,17 +176,16 @@ void product_block(const quantised_rows& x, std::uint32_t rows, const linear_s8&
 void gemm(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::uint32_t first,
           std::uint32_t last, float* y, std::size_t y_stride) {
   const gemm_target to{last, y, y_stride};
-  const std::int8_t* tiles = w.tile(first / tile_outputs);
-  std::uint32_t o = first;
-  if (rows == 1) {
-    for (; o < last; o += tile_outputs, tiles += w.tile_bytes()) product_alone(x, w, tiles, o, to);
-    return;
-  }
+  if (rows == 1) return row_alone(x, w, first, to);
+  const auto tiles = [&w](std::uint32_t o, std::uint32_t count) {
+    const std::uint32_t index = o / tile_outputs;
+    return w.four_bit ? widen_tiles(w, index, count) : w.tile(index);
+  };
   constexpr std::uint32_t wide = block_tiles * tile_outputs;
-  for (; o + wide <= last; o += wide, tiles += block_tiles * w.tile_bytes())
-    product_block<block_tiles>(x, rows, w, tiles, o, to);
-  for (; o < last; o += tile_outputs, tiles += w.tile_bytes())
-    product_block<1>(x, rows, w, tiles, o, to);
+  std::uint32_t o = first;
+  for (; o + wide <= last; o += wide)
+    product_block<block_tiles>(x, rows, w, tiles(o, block_tiles), o, to);
+  for (; o < last; o += tile_outputs) product_block<1>(x, rows, w, tiles(o, 1), o, to);
 }
 
 #undef COLLM_TILE

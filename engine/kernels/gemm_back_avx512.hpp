@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include "engine/kernels/four_bit_avx512.hpp"
 #include "engine/kernels/training_kernels.hpp"
 
 namespace collm::engine {
@@ -27,13 +28,13 @@ struct turned_block {
 
 /// Four groups of four inputs of a tile become, for each four of its outputs, sixteen inputs by
 /// four outputs.
-COLLM_TILE void turn(const std::int8_t* groups, std::uint32_t count, __m512i (&to)[4]) {
+template <class Group>
+COLLM_TILE void turn(const Group& group, std::uint32_t count, __m512i (&to)[4]) {
   const __m512i bytes =
       _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
   __m512i v[4];
   COLLM_UNROLL for (std::uint32_t g = 0; g < 4; ++g) v[g] =
-      g < count ? _mm512_shuffle_epi8(_mm512_loadu_si512(groups + g * group_bytes), bytes)
-                : _mm512_setzero_si512();
+      g < count ? _mm512_shuffle_epi8(group(g), bytes) : _mm512_setzero_si512();
   // 4 x 4 transpose of the 128-bit quarters
   const __m512i a = _mm512_shuffle_i32x4(v[0], v[1], 0x44),
                 b = _mm512_shuffle_i32x4(v[0], v[1], 0xee),
@@ -53,13 +54,16 @@ void turn_block(const linear_s8& w, std::uint32_t tile, std::uint32_t tiles, std
   COLLM_UNROLL for (auto& c : to.correction) c = _mm512_setzero_si512();
   const std::uint32_t group = first / group_inputs;
   for (std::uint32_t t = 0; t < tiles; ++t) {
-    const std::int8_t* from = w.tile(tile + t) + w.hi_bytes() + std::size_t{group} * group_bytes;
+    const std::int8_t* inputs = w.tile(tile + t) + w.hi_bytes();
     std::int8_t* at = to.weights + std::size_t{t} * 4 * Vectors * group_bytes;
     COLLM_UNROLL for (std::uint32_t v = 0; v < Vectors; ++v) {
       __m512i turned[4];
       const std::uint32_t done = group + 4 * v;
-      turn(from + std::size_t{4} * v * group_bytes, w.groups() > done ? w.groups() - done : 0,
-           turned);
+      const auto weights = [&](std::uint32_t g) {
+        return w.four_bit ? four_bit_group(inputs, done + g)
+                          : _mm512_loadu_si512(inputs + std::size_t{done + g} * group_bytes);
+      };
+      turn(weights, w.groups() > done ? w.groups() - done : 0, turned);
       COLLM_UNROLL for (std::uint32_t q = 0; q < 4; ++q) {
         _mm512_store_si512(at + (q * Vectors + v) * group_bytes, turned[q]);
         to.correction[v] = _mm512_dpbusd_epi32(to.correction[v], bias, turned[q]);

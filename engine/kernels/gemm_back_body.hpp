@@ -27,14 +27,12 @@ void turn_block(const linear_s8& w, std::uint32_t tile, std::uint32_t tiles, std
                 turned_block& to) {
   for (auto& c : to.correction) c = 0;
   for (std::uint32_t t = 0; t < tiles; ++t) {
-    const std::int8_t* inputs = w.tile(tile + t) + w.hi_bytes();
+    const std::uint32_t output = (tile + t) * tile_outputs;
     for (std::uint32_t i = 0; i < vector_inputs; ++i) {
       const std::uint32_t k = first + i;
       const bool there = k / group_inputs < w.groups();
-      const std::int8_t* from =
-          inputs + std::size_t{k} / group_inputs * group_bytes + k % group_inputs;
       for (std::uint32_t o = 0; o < tile_outputs; ++o) {
-        const std::int8_t weight = there ? from[o * group_inputs] : std::int8_t{0};
+        const std::int8_t weight = there ? w.weight(output + o, k) : std::int8_t{0};
         to.weights[(t * 4 + o / group_inputs) * group_bytes + i * group_inputs + o % group_inputs] =
             weight;
         to.correction[i] += 128 * weight;

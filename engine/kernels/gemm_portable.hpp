@@ -1,7 +1,7 @@
 // int8 product in plain C++: for machines without AVX2. Included by kernels_portable.cpp.
 #pragma once
 
-#include "engine/kernels/kernels.hpp"
+#include "engine/kernels/wide_tile.hpp"
 
 namespace collm::engine {
 namespace {
@@ -19,9 +19,9 @@ void accumulate(const std::uint8_t* x, const std::int8_t* w, std::uint32_t group
 
 void gemm(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::uint32_t first,
           std::uint32_t last, float* y, std::size_t y_stride) {
-  for (std::uint32_t o = first; o < last; o += tile_outputs)
+  for (std::uint32_t o = first; o < last; o += tile_outputs) {
+    const std::int8_t* tile = wide_tile(w, o / tile_outputs);
     for (std::uint32_t r = 0; r < rows; ++r) {
-      const std::int8_t* tile = w.tile(o / tile_outputs);
       const std::uint32_t panel = r / panel_rows, within = r % panel_rows * group_inputs;
       std::uint32_t sums[tile_outputs] = {};
       accumulate(x.hi + panel * x.hi_stride + within, tile, w.hi_groups(), sums);
@@ -32,6 +32,7 @@ void gemm(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::
                                       sums[i] - static_cast<std::uint32_t>(w.correction[o + i]))) *
                                   w.scale[o + i] * x.scale[r];
     }
+  }
 }
 
 }  // namespace

@@ -47,6 +47,13 @@ const kernel_table& kernels() {
 
 std::string kernel_path() { return kernels().name; }
 
+std::int8_t* wide_tiles_scratch(std::size_t bytes) {
+  thread_local std::vector<std::int8_t> scratch;
+  if (scratch.size() < bytes + row_alignment) scratch.resize(bytes + row_alignment);
+  const auto past = reinterpret_cast<std::uintptr_t>(scratch.data()) % row_alignment;
+  return scratch.data() + (row_alignment - past);
+}
+
 std::size_t attention_scratch_floats(std::uint32_t positions, std::uint32_t head_dim) {
   const std::size_t padded =
       (std::size_t{positions} + block_positions - 1) / block_positions * block_positions;

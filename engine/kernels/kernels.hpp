@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 
@@ -29,8 +30,34 @@ inline constexpr std::uint32_t block_positions = 16;
 /// inputs are zeros.
 inline constexpr std::uint32_t tile_outputs = 16, group_inputs = 4;
 inline constexpr std::uint32_t group_bytes = tile_outputs * group_inputs;
+/// Weights whose source has sixteen levels for 32 inputs may keep four bits each: a tile's groups
+/// then lie as blocks of 32 inputs, [4][16 outputs][4 inputs] bytes whose low halves are groups 0
+/// to 3 and whose high halves are groups 4 to 7, then 16 pairs (step, least) of 16-bit integers.
+/// The int8 weight is the high byte of step * level + least, modulo 2^16: products see the same
+/// bytes as if they were stored.
+inline constexpr std::uint32_t four_bit_inputs = 32;
+inline constexpr std::uint32_t four_bit_levels_bytes = tile_outputs * four_bit_inputs / 2;
+inline constexpr std::uint32_t four_bit_block_bytes = four_bit_levels_bytes + 4 * tile_outputs;
 /// Quantised rows lie in panels of four: [panel][group][4 rows][4 inputs].
 inline constexpr std::uint32_t panel_rows = 4, panel_bytes = panel_rows * group_inputs;
+
+/// Step and least value of one output's 32 inputs, in 1/256 of an int8 step.
+struct four_bit_scale {
+  std::uint16_t step, least;
+  std::int8_t weight(std::uint32_t level) const {
+    const auto sum = static_cast<std::uint16_t>(step * level + least);
+    return static_cast<std::int8_t>(sum >> 8);
+  }
+};
+
+/// Input k of 32 of output o of 16.
+inline std::int8_t four_bit_weight(const std::int8_t* block, std::uint32_t o, std::uint32_t k) {
+  const auto two = static_cast<std::uint8_t>(
+      block[k / group_inputs % 4 * group_bytes + o * group_inputs + k % group_inputs]);
+  four_bit_scale scale{};
+  std::memcpy(&scale, block + four_bit_levels_bytes + o * sizeof scale, sizeof scale);
+  return scale.weight(k < four_bit_inputs / 2 ? two & 15u : two >> 4);
+}
 
 /// A product's weights [out, in] in int8 tiles, one scale an output. Views only. y[o] = scale[o] *
 /// x_scale * (sum w[o][k] lo[k] + 2^hi_shift sum w[o][hi_index[j]] hi[j]): 8 bits for ordinary
@@ -43,17 +70,34 @@ struct linear_s8 {
   const std::int32_t* correction = nullptr;  ///< [out], padded: what the +128 bias of lo and hi
                                              ///< adds to the integer sum
 
+  bool four_bit = false;  ///< tiles hold blocks of four bits; in is then a multiple of 32
+
   bool whole() const { return hi == in; }
   std::uint32_t groups() const { return (in + group_inputs - 1) / group_inputs; }
   std::uint32_t hi_groups() const { return (hi + group_inputs - 1) / group_inputs; }
-  std::size_t tile_bytes() const { return std::size_t{groups()} * group_bytes + hi_bytes(); }
+  /// Of a tile as it lies, and with all weights in bytes.
+  std::size_t tile_bytes() const {
+    return four_bit ? hi_bytes() + std::size_t{in} / four_bit_inputs * four_bit_block_bytes
+                    : wide_tile_bytes();
+  }
+  std::size_t wide_tile_bytes() const { return std::size_t{groups()} * group_bytes + hi_bytes(); }
   std::uint32_t tiles_count() const { return (out + tile_outputs - 1) / tile_outputs; }
   const std::int8_t* tile(std::uint32_t index) const { return tiles + index * tile_bytes(); }
-  /// Where the weight of output o and input k lies; of its j-th outlier column.
+  /// Where the weight of output o and input k lies, unless it has four bits; of o's j-th outlier
+  /// column.
   std::size_t at(std::uint32_t o, std::uint32_t k) const { return at_hi(o, k) + hi_bytes(); }
   std::size_t at_hi(std::uint32_t o, std::uint32_t j) const {
     return o / tile_outputs * tile_bytes() + std::size_t{j} / group_inputs * group_bytes +
            o % tile_outputs * group_inputs + j % group_inputs;
+  }
+  /// Where the block of four bits lies that has input k of output o.
+  std::size_t at_block(std::uint32_t o, std::uint32_t k) const {
+    return o / tile_outputs * tile_bytes() + hi_bytes() +
+           std::size_t{k} / four_bit_inputs * four_bit_block_bytes;
+  }
+  std::int8_t weight(std::uint32_t o, std::uint32_t k) const {
+    return four_bit ? four_bit_weight(tiles + at_block(o, k), o % tile_outputs, k % four_bit_inputs)
+                    : tiles[at(o, k)];
   }
   /// Of a tile: its outlier columns' copies.
   std::size_t hi_bytes() const { return whole() ? 0 : std::size_t{hi_groups()} * group_bytes; }
@@ -141,6 +185,9 @@ struct kernel_table {
   /// exp as the softmax and sigmoid above use it; 0 below -87.
   void (*exponential)(const float* x, std::uint32_t n, float* out);
 };
+
+/// Memory of this thread for tiles that are made wide: grows to the most that was asked for.
+std::int8_t* wide_tiles_scratch(std::size_t bytes);
 
 /// The fastest path of this machine; chosen once. COLLM_KERNELS=avx2 or portable forces a slower
 /// one (tests, measurements).

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -21,8 +22,27 @@ struct product {
   linear_s8 view;
 };
 
+/// Random levels and scales in blocks of four bits at output o; the bytes that they stand for.
+inline void random_four_bits(std::mt19937& random, product& p, std::uint32_t o) {
+  std::uniform_int_distribution<int> least(-127, 127), level(0, 15);
+  for (std::uint32_t k = 0; k < p.view.in; k += four_bit_inputs) {
+    auto* block = p.tiles.data() + p.view.at_block(o, k);
+    const int low = least(random), high = least(random);
+    const four_bit_scale scale{static_cast<std::uint16_t>((high - low) * 256 / 15),
+                               static_cast<std::uint16_t>(low * 256 + 128)};
+    std::memcpy(block + four_bit_levels_bytes + o % tile_outputs * 4, &scale, sizeof scale);
+    for (std::uint32_t i = 0; i < four_bit_inputs; ++i) {
+      const auto chosen = static_cast<std::uint32_t>(level(random));
+      auto& two = block[i / 4 % 4 * group_bytes + o % tile_outputs * 4 + i % 4];
+      two = static_cast<std::int8_t>(two | static_cast<int>(chosen << (i < 16 ? 0 : 4)));
+      p.w[std::size_t{o} * p.view.in + k + i] = static_cast<std::int8_t>(
+          static_cast<std::int16_t>(scale.step * chosen + scale.least) >> 8);
+    }
+  }
+}
+
 inline product random_product(std::mt19937& random, std::uint32_t in, std::uint32_t out,
-                              std::uint32_t hi) {
+                              std::uint32_t hi, bool four_bit = false) {
   product p;
   std::uniform_int_distribution<int> byte(-127, 127);
   p.w.resize(std::size_t{in} * out);
@@ -30,17 +50,19 @@ inline product random_product(std::mt19937& random, std::uint32_t in, std::uint3
   for (std::uint32_t j = 0; j < hi; ++j) p.index.push_back(j * in / hi);
   p.view = {.in = in, .out = out, .hi = hi};
   if (p.view.whole()) p.view.hi_shift = whole_shift(in);
+  p.view.four_bit = four_bit;
   p.tiles.resize(p.view.tiles_count() * p.view.tile_bytes());
   p.correction.resize(std::size_t{p.view.tiles_count()} * tile_outputs);
   p.scale.resize(p.correction.size());
   for (std::uint32_t o = 0; o < out; ++o) {
+    if (four_bit) random_four_bits(random, p, o);
     const std::int8_t* row = p.w.data() + std::size_t{o} * in;
     for (std::uint32_t k = 0; k < in; ++k) {
-      p.tiles[p.view.at(o, k)] = row[k];
+      if (!four_bit) p.tiles[p.view.at(o, k)] = row[k];
       p.correction[o] += 128 * row[k];
     }
     for (std::uint32_t j = 0; j < hi; ++j) {
-      p.tiles[p.view.at_hi(o, j)] = row[p.index[j]];
+      if (!p.view.whole()) p.tiles[p.view.at_hi(o, j)] = row[p.index[j]];
       p.correction[o] += (128 << p.view.hi_shift) * row[p.index[j]];
     }
     p.scale[o] = 0.001f * static_cast<float>(1 + o % 7);

@@ -73,7 +73,7 @@ void to_halves(const float* x, std::uint32_t n, half* out) {
 
 void dequantise_row(const linear_s8& w, std::uint32_t o, float factor, float* out) {
   const float scale = w.scale[o] * factor;
-  for (std::uint32_t k = 0; k < w.in; ++k) out[k] = static_cast<float>(w.tiles[w.at(o, k)]) * scale;
+  for (std::uint32_t k = 0; k < w.in; ++k) out[k] = static_cast<float>(w.weight(o, k)) * scale;
 }
 
 float magnitude_of(const float* x, std::uint32_t n) {

@@ -15,7 +15,7 @@
 namespace collm::engine {
 namespace {
 
-constexpr char magic[8] = {'C', 'O', 'L', 'L', 'M', 'B', 'S', '5'};
+constexpr char magic[8] = {'C', 'O', 'L', 'L', 'M', 'B', 'S', '6'};
 constexpr std::uint64_t page = 4096;                // the image starts on a page of its own
 constexpr std::uint64_t facts_bytes_max = 1 << 28;  // a vocabulary of a million tokens
 
@@ -46,7 +46,8 @@ nlohmann::json shape_to_json(const model_shape& s) {
           {"embeddingScale", s.embedding_scale},
           {"window", s.window},
           {"windowPattern", s.window_pattern},
-          {"windowRopeTheta", s.window_rope_theta}};
+          {"windowRopeTheta", s.window_rope_theta},
+          {"fourBit", s.four_bit}};
 }
 
 model_shape shape_from_json(const nlohmann::json& j) {
@@ -62,6 +63,7 @@ model_shape shape_from_json(const nlohmann::json& j) {
   s.post_norms = j.at("postNorms"), s.embedding_scale = j.at("embeddingScale");
   s.window = j.at("window"), s.window_pattern = j.at("windowPattern");
   s.window_rope_theta = j.at("windowRopeTheta");
+  s.four_bit = j.at("fourBit").get<std::vector<std::uint8_t>>();
   return s;
 }
 
@@ -139,7 +141,7 @@ void sync_folder(const std::filesystem::path& folder) {
 }  // namespace
 
 std::string base_file_name(const std::string& digest, precision p) {
-  return digest + (p == precision::f32 ? "-f32-v5.base" : "-int8-v5.base");
+  return digest + (p == precision::f32 ? "-f32-v6.base" : "-int8-v6.base");
 }
 
 result<void> write_base_file(const std::filesystem::path& path, const base_facts& facts,

@@ -10,7 +10,7 @@
 
 namespace collm::engine {
 
-/// "<digest>-<precision>-v5.base": the format version is part of the name, so an older file is left
+/// "<digest>-<precision>-v6.base": the format version is part of the name, so an older file is left
 /// alone.
 std::string base_file_name(const std::string& digest, precision p);
 

@@ -23,10 +23,11 @@ class placer {
 };
 
 linear_weights place_linear(placer& at, precision p, std::uint32_t out, std::uint32_t in,
-                            std::uint32_t hi) {
+                            std::uint32_t hi, bool four_bit = false) {
   linear_weights l;
   l.s8.in = in;
   l.s8.out = out;
+  l.s8.four_bit = four_bit;
   if (p == precision::f32) {
     l.f32 = at.place<float>(std::uint64_t{out} * in);
     return l;
@@ -81,6 +82,23 @@ std::pair<std::uint32_t, std::uint32_t> product_shape(const model_shape& s, matr
   return {0, 0};
 }
 
+std::vector<product_part> product_parts(const model_shape& s, std::uint32_t layer, matrix m) {
+  const std::string prefix = "blk." + std::to_string(layer) + ".";
+  switch (m) {
+    case matrix::qkv:
+      return {{prefix + "attn_q.weight", s.heads * s.head_dim, true},
+              {prefix + "attn_k.weight", s.kv_heads * s.head_dim, true},
+              {prefix + "attn_v.weight", s.kv_heads * s.head_dim}};
+    case matrix::o:
+      return {{prefix + "attn_output.weight", s.hidden}};
+    case matrix::gate_up:
+      return {{prefix + "ffn_gate.weight", s.ffn}, {prefix + "ffn_up.weight", s.ffn}};
+    case matrix::down:
+      return {{prefix + "ffn_down.weight", s.hidden}};
+  }
+  return {};
+}
+
 base_weights bind_weights(const model_shape& shape, precision p, const std::uint8_t* image,
                           std::uint64_t& bytes) {
   placer at(image);
@@ -93,7 +111,9 @@ base_weights bind_weights(const model_shape& shape, precision p, const std::uint
       const auto [out, in] = product_shape(shape, static_cast<matrix>(m));
       // The outliers of `down` change with the token, so all its inputs get high bits.
       const bool whole = static_cast<matrix>(m) == matrix::down;
-      layer.products[m] = place_linear(at, p, out, in, whole ? in : outlier_columns(in));
+      const auto l = static_cast<std::size_t>(&layer - w.layers.data());
+      const bool four_bit = l < shape.four_bit.size() && (shape.four_bit[l] >> m & 1) != 0;
+      layer.products[m] = place_linear(at, p, out, in, whole ? in : outlier_columns(in), four_bit);
     }
   }
   w.output_norm = at.place<float>(shape.hidden);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -55,6 +56,14 @@ std::uint32_t outlier_columns(std::uint32_t in);
 
 /// [out, in] of a product.
 std::pair<std::uint32_t, std::uint32_t> product_shape(const model_shape& shape, matrix m);
+
+/// A tensor that fills some of a product's outputs, in their order.
+struct product_part {
+  std::string tensor;
+  std::uint32_t rows = 0;
+  bool rotary = false;  ///< rows may stand as rotary pairs (model_source.hpp)
+};
+std::vector<product_part> product_parts(const model_shape& shape, std::uint32_t layer, matrix m);
 
 /// Binds every pointer into `image` (row_alignment-aligned). `bytes`: size of the image. A null
 /// image only measures.

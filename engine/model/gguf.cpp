@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/model/architecture.hpp"
+#include "engine/model/base_weights.hpp"
 #include "engine/model/gguf_mapping.hpp"
 #include "engine/model/gguf_parse.hpp"
 #include "engine/sha256.hpp"
@@ -47,6 +48,23 @@ const std::map<std::string, gguf_tensor>& gguf_file::tensors() const {
 std::string gguf_file::sha256() const { return sha256_hex(impl_->mapping.bytes()); }
 
 namespace {
+
+/// model_shape::four_bit: products all of whose tensors have four bits.
+std::vector<std::uint8_t> four_bit_products(const model_shape& s,
+                                            const std::map<std::string, gguf_tensor>& tensors) {
+  std::vector<std::uint8_t> products(s.layers);
+  for (std::uint32_t l = 0; l < s.layers; ++l)
+    for (std::size_t m = 0; m < matrices_count; ++m) {
+      const auto parts = product_parts(s, l, static_cast<matrix>(m));
+      const bool all = std::ranges::all_of(parts, [&](const product_part& part) {
+        const auto found = tensors.find(part.tensor);
+        return found != tensors.end() && has_four_bits(found->second.type);
+      });
+      if (all && product_shape(s, static_cast<matrix>(m)).second % four_bit_inputs == 0)
+        products[l] |= static_cast<std::uint8_t>(1u << m);
+    }
+  return products;
+}
 
 /// Typed look-ups that remember the first failure, so that shape() reads as a list.
 class reader {
@@ -157,6 +175,7 @@ result<model_shape> gguf_file::shape() const {
   if (in.failed()) return in.failure();
   apply(*kind, s);
   if (auto right = check_shape(s); !right) return right.failure();
+  s.four_bit = four_bit_products(s, tensors());
   return s;
 }
 

@@ -63,4 +63,14 @@ class gguf_file {
 /// f32.
 void dequantise(const gguf_tensor& t, std::uint64_t first, std::uint64_t count, float* out);
 
+/// A weight of a type with four bits is scale * level + shift, level of 0..15, alike for 32
+/// weights.
+struct affine_scale {
+  float scale = 0, shift = 0;
+};
+bool has_four_bits(tensor_type type);
+/// Of the same elements as dequantise(), which must have four bits; one for each 32.
+std::vector<affine_scale> affine_scales(const gguf_tensor& t, std::uint64_t first,
+                                        std::uint64_t count);
+
 }  // namespace collm::engine

@@ -117,6 +117,17 @@ void block(tensor_type type, bytes p, float* out) {
   }
 }
 
+/// Scale and shift of the block's groups of 32, as block() uses them.
+void scales_of(tensor_type type, bytes p, affine_scale* out) {
+  const float d = half_at(p);
+  if (type == tensor_type::q4_0) *out = {d, -8.0f * d};
+  if (type == tensor_type::q4_1) *out = {d, half_at(p + 2)};
+  for (std::uint32_t g = 0; type == tensor_type::q4_k && g < 8; ++g) {
+    const auto [scale, minimum] = group_of(p + 4, g);
+    out[g] = {d * scale, -half_at(p + 2) * minimum};
+  }
+}
+
 struct type_facts {
   tensor_type type;
   const char* name;
@@ -170,6 +181,23 @@ float half_to_float(std::uint16_t half) {
   float value;
   std::memcpy(&value, &bits, sizeof value);
   return value;
+}
+
+bool has_four_bits(tensor_type type) {
+  return type == tensor_type::q4_0 || type == tensor_type::q4_1 || type == tensor_type::q4_k;
+}
+
+std::vector<affine_scale> affine_scales(const gguf_tensor& t, std::uint64_t first,
+                                        std::uint64_t count) {
+  const auto shape = block_of(t.type);
+  COLLM_ASSERT(has_four_bits(t.type));
+  COLLM_ASSERT(first % shape.elements == 0 && count % shape.elements == 0);
+  COLLM_ASSERT((first + count) / shape.elements * shape.bytes <= t.bytes.size());
+  std::vector<affine_scale> scales(count / 32);
+  bytes p = t.bytes.data() + first / shape.elements * shape.bytes;
+  for (std::uint64_t i = 0; i < count; i += shape.elements, p += shape.bytes)
+    scales_of(t.type, p, scales.data() + i / 32);
+  return scales;
 }
 
 void dequantise(const gguf_tensor& t, std::uint64_t first, std::uint64_t count, float* out) {

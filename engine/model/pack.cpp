@@ -49,21 +49,66 @@ base_weights views(const packed_image& image) {
   return bind_weights(image.facts.shape, image.facts.precision, image.memory.get(), bytes);
 }
 
-/// One output row: its scale, its bytes, its outlier columns again, and what the activations' bias
-/// adds to its sums.
-void quantise_weights(const float* row, const linear_s8& to, std::uint32_t o) {
+/// Weights of a row in int8, as they lie.
+class row_writer {
+ public:
+  row_writer(const linear_s8& to, std::uint32_t o, float most)
+      : to_(to), o_(o), inverse_(most > 0 ? 127.0f / most : 0.0f) {}
+
+  void bytes(const float* row) const {
+    for (std::uint32_t k = 0; k < to_.in; ++k)
+      fill(to_.tiles)[to_.at(o_, k)] = static_cast<std::int8_t>(std::nearbyint(row[k] * inverse_));
+  }
+  /// Four bits: the levels of the source, and its scales in 1/256 of an int8 step, half a step up
+  /// for rounding.
+  void levels(const float* row, std::span<const affine_scale> scales) const {
+    for (std::uint32_t k = 0; k < to_.in; ++k) {
+      const auto& from = scales[k / four_bit_inputs];
+      auto* block = fill(to_.tiles) + to_.at_block(o_, k);
+      const std::uint32_t within = k % four_bit_inputs, output = o_ % tile_outputs;
+      if (within == 0) {
+        const four_bit_scale scale{sixteen_bits(from.scale), sixteen_bits(from.shift, 128)};
+        std::memcpy(block + four_bit_levels_bytes + output * sizeof scale, &scale, sizeof scale);
+      }
+      const float level = from.scale != 0 ? std::nearbyint((row[k] - from.shift) / from.scale) : 0;
+      auto& two = block[within / group_inputs % 4 * group_bytes + output * group_inputs +
+                        within % group_inputs];
+      two = static_cast<std::int8_t>(two | static_cast<int>(std::clamp(level, 0.0f, 15.0f))
+                                               << (within < 16 ? 0 : 4));
+    }
+  }
+
+ private:
+  /// Modulo 2^16: a level that does not occur may reach beyond, one that does cannot.
+  std::uint16_t sixteen_bits(float value, std::int64_t more = 0) const {
+    return static_cast<std::uint16_t>(std::llrint(value * inverse_ * 256.0f) + more);
+  }
+  const linear_s8& to_;
+  const std::uint32_t o_;
+  const float inverse_;
+};
+
+/// One output row: its scale, its weights, its outlier columns again, and what the activations'
+/// bias adds to its sums.
+void quantise_weights(const float* row, const linear_s8& to, std::uint32_t o,
+                      std::span<const affine_scale> scales = {}) {
   float most = 0;
   for (std::uint32_t k = 0; k < to.in; ++k) most = std::max(most, std::fabs(row[k]));
   // Of denormal weights the inverse would be infinite; a row of them adds nothing to any sum.
   if (most <= 127.0f / std::numeric_limits<float>::max()) most = 0;
-  const float scale = most / 127.0f, inverse = most > 0 ? 127.0f / most : 0.0f;
-  auto* w = fill(to.tiles);
+  const row_writer write(to, o, most);
+  if (to.four_bit)
+    write.levels(row, scales);
+  else
+    write.bytes(row);
   std::int32_t sum = 0, sum_hi = 0;
-  for (std::uint32_t k = 0; k < to.in; ++k)
-    sum += w[to.at(o, k)] = static_cast<std::int8_t>(std::nearbyint(row[k] * inverse));
-  for (std::uint32_t j = 0; j < to.hi; ++j)
-    sum_hi += w[to.at_hi(o, j)] = w[to.at(o, to.hi_index[j])];
-  fill(to.scale)[o] = scale;
+  for (std::uint32_t k = 0; k < to.in; ++k) sum += to.weight(o, k);
+  for (std::uint32_t j = 0; j < to.hi; ++j) {
+    const auto w = to.weight(o, to.hi_index[j]);
+    if (!to.whole()) fill(to.tiles)[to.at_hi(o, j)] = w;
+    sum_hi += w;
+  }
+  fill(to.scale)[o] = most / 127.0f;
   // Modulo 2^32, as the sums that it corrects.
   fill(to.correction)[o] =
       static_cast<std::int32_t>(128u * static_cast<std::uint32_t>(sum) +
@@ -111,7 +156,9 @@ class layer_packer final : public input_observer {
       const auto& w = to.products[m].s8;
       set_outliers(w, seen_[m].outliers());
       for (std::uint32_t o = 0; o < w.out; ++o)
-        quantise_weights(f32_.products[m].f32 + std::uint64_t{o} * w.in, w, o);
+        quantise_weights(f32_.products[m].f32 + std::uint64_t{o} * w.in, w, o,
+                         w.four_bit ? from_.scales(layer, static_cast<matrix>(m), o)
+                                    : std::vector<affine_scale>());
     }
   }
 

@@ -21,7 +21,8 @@ struct packed_image {
 /// one with NaN or infinite numbers.
 result<packed_image> pack_f32(const model_source& from, std::string digest);
 
-/// The same weights in symmetric int8 with one scale an output row.
+/// The same weights in symmetric int8 with one scale an output row. Products whose source has four
+/// bits a weight keep four (docs/adr/0007-four-bits.md).
 result<packed_image> pack_int8(const model_source& from, std::string digest);
 
 }  // namespace collm::engine

@@ -35,13 +35,30 @@ void tensor_reader::matrix(const std::string& name, std::uint32_t out, std::uint
     row(*t, o, in, to + std::uint64_t{o} * in);
 }
 
-/// Rows of q or k, in Hugging Face's order.
-void tensor_reader::turned(const std::string& name, std::uint32_t out, std::uint32_t in,
-                           const float* to) {
-  if (!layout_.interleaved_rotary) return matrix(name, out, in, to);
-  const auto* t = find(name, {in, out});
-  for (std::uint32_t o = 0; t != nullptr && o < out; ++o)
-    row(*t, interleaved_row(o, shape_.head_dim), in, to + std::uint64_t{o} * in);
+/// Rotary rows in Hugging Face's order.
+std::uint64_t tensor_reader::source_row(const product_part& part, std::uint32_t o) const {
+  const bool pairs = part.rotary && layout_.interleaved_rotary;
+  return pairs ? interleaved_row(o, shape_.head_dim) : o;
+}
+
+void tensor_reader::part(const product_part& part, std::uint32_t in, const float* to) {
+  const auto* t = find(part.tensor, {in, part.rows});
+  for (std::uint32_t o = 0; t != nullptr && o < part.rows; ++o)
+    row(*t, source_row(part, o), in, to + std::uint64_t{o} * in);
+}
+
+std::vector<affine_scale> tensor_reader::scales(std::uint32_t layer, engine::matrix m,
+                                                std::uint32_t o) {
+  const auto in = product_shape(shape_, m).second;
+  for (const auto& part : product_parts(shape_, layer, m)) {
+    if (o < part.rows) {
+      const auto* t = find(part.tensor, {in, part.rows});
+      if (t == nullptr) break;
+      return affine_scales(*t, source_row(part, o) * in, in);
+    }
+    o -= part.rows;
+  }
+  return std::vector<affine_scale>(in / four_bit_inputs);
 }
 
 void tensor_reader::rows(const std::string& name, std::uint32_t out, std::uint32_t in,
@@ -72,16 +89,14 @@ void tensor_reader::layer(std::uint32_t index, const layer_weights& to) {
     else if (size > 0)
       vector(prefix + v.name, size, to.*v.at);
   }
-  const std::uint32_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
-  const float* qkv = to.of(engine::matrix::qkv).f32;
-  turned(prefix + "attn_q.weight", q, s.hidden, qkv);
-  turned(prefix + "attn_k.weight", kv, s.hidden, qkv + std::uint64_t{q} * s.hidden);
-  matrix(prefix + "attn_v.weight", kv, s.hidden, qkv + std::uint64_t{q + kv} * s.hidden);
-  matrix(prefix + "attn_output.weight", s.hidden, q, to.of(engine::matrix::o).f32);
-  const float* gate_up = to.of(engine::matrix::gate_up).f32;
-  matrix(prefix + "ffn_gate.weight", s.ffn, s.hidden, gate_up);
-  matrix(prefix + "ffn_up.weight", s.ffn, s.hidden, gate_up + std::uint64_t{s.ffn} * s.hidden);
-  matrix(prefix + "ffn_down.weight", s.hidden, s.ffn, to.of(engine::matrix::down).f32);
+  for (std::size_t m = 0; m < matrices_count; ++m) {
+    const auto in = product_shape(s, static_cast<engine::matrix>(m)).second;
+    const float* at = to.products[m].f32;
+    for (const auto& piece : product_parts(s, index, static_cast<engine::matrix>(m))) {
+      part(piece, in, at);
+      at += std::uint64_t{piece.rows} * in;
+    }
+  }
 }
 
 result<void> tensor_reader::finish() const {

@@ -7,6 +7,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/model/base_weights.hpp"
 #include "engine/model/model_source.hpp"
@@ -26,6 +27,8 @@ class tensor_reader {
 
   /// Every tensor of decoder layer `index`.
   void layer(std::uint32_t index, const layer_weights& to);
+  /// Scales of the four bits of a product's output o, one for each 32 inputs.
+  std::vector<affine_scale> scales(std::uint32_t layer, engine::matrix m, std::uint32_t o);
   /// A norm's whole gains: [n], times `factor`.
   void norm(const std::string& name, std::uint32_t n, const float* to, float factor = 1);
   /// [out, in]
@@ -41,7 +44,9 @@ class tensor_reader {
 
  private:
   void vector(const std::string& name, std::uint32_t n, const float* to);
-  void turned(const std::string& name, std::uint32_t out, std::uint32_t in, const float* to);
+  void part(const product_part& part, std::uint32_t in, const float* to);
+  /// Where row o of a part stands in the file.
+  std::uint64_t source_row(const product_part& part, std::uint32_t o) const;
   void row(const gguf_tensor& t, std::uint64_t index, std::uint32_t in, const float* to);
   const gguf_tensor* find(const std::string& name, const std::vector<std::uint64_t>& dims);
 

@@ -35,5 +35,30 @@ TEST(gguf_blocks, give_the_values_that_the_gguf_package_gives) {
   }
 }
 
+TEST(gguf_blocks, of_four_bits_are_sixteen_levels_of_their_scales) {
+  std::ifstream in(COLLM_SOURCE_DIR "/tests/golden/data/gguf_blocks.json");
+  ASSERT_TRUE(in);
+  int types = 0;
+  const auto cases = nlohmann::json::parse(in);
+  for (const auto& [name, c] : cases.items()) {
+    const auto type = static_cast<tensor_type>(c.at("number").get<std::uint32_t>());
+    if (!has_four_bits(type)) continue;
+    SCOPED_TRACE(name);
+    ++types;
+    const auto bytes = from_hex(c.at("bytes"));
+    const auto values = c.at("values").get<std::vector<float>>();
+    const auto scales = affine_scales({name, type, {values.size()}, bytes}, 0, values.size());
+    ASSERT_EQ(values.size() / 32, scales.size());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const auto [scale, shift] = scales[i / 32];
+      bool found = false;
+      for (int level = 0; level < 16 && !found; ++level)
+        found = scale * static_cast<float>(level) + shift == values[i];
+      EXPECT_TRUE(found) << i;
+    }
+  }
+  EXPECT_EQ(3, types);
+}
+
 }  // namespace
 }  // namespace collm::engine

@@ -206,6 +206,25 @@ TEST_P(real_golden, int8_perplexity_is_near_that_of_f32) {
       << " tokens";
 }
 
+TEST(real_model, products_whose_source_has_four_bits_keep_four_and_stand_as_near) {
+  const auto source = cache() / "models/smollm2-135m-instruct.gguf";
+  const auto f32 = open(source, precision::f32), int8 = open(source, precision::int8);
+  const auto &exact = packed(*f32).weights(), &four = packed(*int8).weights();
+  for (std::size_t l : {0u, 17u})
+    for (std::size_t m = 0; m < matrices_count; ++m) {
+      const auto& to = four.layers[l].products[m].s8;
+      EXPECT_TRUE(to.four_bit) << m;
+      EXPECT_LT(to.tile_bytes(), to.wide_tile_bytes() * 7 / 10);
+      for (std::uint32_t o = 0; o < to.out; ++o)
+        for (std::uint32_t k = 0; k < to.in; ++k) {
+          const auto value = exact.layers[l].products[m].f32[std::size_t{o} * to.in + k];
+          // Half a step, and what the source's scales lose in 1/256 of a step at level 15.
+          ASSERT_NEAR(value, static_cast<float>(to.weight(o, k)) * to.scale[o],
+                      0.54f * to.scale[o]);
+        }
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(models, real_golden,
                          testing::Values(real_model{"smollm2-135m-instruct", "smollm2.json", 0.01},
                                          real_model{"gemma3-270m", "gemma3_270m.json", 0.015}),

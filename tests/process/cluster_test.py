@@ -234,7 +234,7 @@ class Serving(unittest.TestCase):
         quiet = c.stream(c.a, prompt, 120)
         self.assertEqual(quiet[0], "length")
         folder = os.path.join(c.dir.name, "adapters", "second")
-        write_peft_folder(folder, seed=7)
+        write_peft_folder(folder, seed=7, scale=0.2)  # enough to say something else at once
         started = threading.Event()
         running = [in_background(c.stream, c.a, prompt, 120, lambda text: started.set())
                    for _ in range(4)]

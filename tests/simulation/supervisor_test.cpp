@@ -240,7 +240,7 @@ TEST_F(supervision, a_drain_whose_answer_is_lost_with_its_process_is_told_by_the
     // Once more, killed instead: a new process, as an operator would start the node again.
     ++incarnation_;
     ++pid_;
-    join();
+    join(cut);
   }
 }
 

@@ -154,14 +154,15 @@ void copy_row(const std::uint8_t* from, std::uint32_t groups, std::uint8_t* to) 
 
 struct gemm_shape {
   std::uint32_t rows, in, out, hi;
+  bool four_bit = false;
 };
 
 class engine_gemm : public testing::TestWithParam<gemm_shape> {};
 
 TEST_P(engine_gemm, matches_the_naive_product_and_no_row_depends_on_its_neighbours) {
-  const auto [rows, in, out, hi] = GetParam();
+  const auto [rows, in, out, hi, four_bit] = GetParam();
   std::mt19937 random(5);
-  const auto p = naive::random_product(random, in, out, hi);
+  const auto p = naive::random_product(random, in, out, hi, four_bit);
   activations x(rows, in, hi);
   for (std::uint32_t r = 0; r < rows; ++r) {
     auto row = random_floats(random, in);
@@ -192,15 +193,31 @@ TEST_P(engine_gemm, matches_the_naive_product_and_no_row_depends_on_its_neighbou
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(shapes, engine_gemm,
-                         testing::Values(gemm_shape{0, 8, 4, 0}, gemm_shape{1, 1, 1, 0},
-                                         gemm_shape{1, 24, 97, 4}, gemm_shape{3, 40, 13, 8},
-                                         gemm_shape{5, 33, 7, 0}, gemm_shape{7, 64, 29, 16},
-                                         gemm_shape{16, 100, 31, 20}, gemm_shape{17, 56, 12, 12},
-                                         gemm_shape{33, 130, 27, 4}, gemm_shape{35, 576, 60, 48},
-                                         gemm_shape{50, 63, 5, 3}, gemm_shape{64, 1536, 16, 96},
-                                         gemm_shape{151, 40, 29, 8}, gemm_shape{1, 40, 29, 40},
-                                         gemm_shape{9, 1538, 48, 1538}));
+INSTANTIATE_TEST_SUITE_P(
+    shapes, engine_gemm,
+    testing::Values(gemm_shape{0, 8, 4, 0}, gemm_shape{1, 1, 1, 0}, gemm_shape{1, 24, 97, 4},
+                    gemm_shape{3, 40, 13, 8}, gemm_shape{5, 33, 7, 0}, gemm_shape{7, 64, 29, 16},
+                    gemm_shape{16, 100, 31, 20}, gemm_shape{17, 56, 12, 12},
+                    gemm_shape{33, 130, 27, 4}, gemm_shape{35, 576, 60, 48},
+                    gemm_shape{50, 63, 5, 3}, gemm_shape{64, 1536, 16, 96},
+                    gemm_shape{151, 40, 29, 8}, gemm_shape{1, 40, 29, 40},
+                    gemm_shape{9, 1538, 48, 1538}, gemm_shape{1, 64, 29, 16, true},
+                    gemm_shape{1, 1536, 65, 1536, true}, gemm_shape{7, 96, 70, 0, true},
+                    gemm_shape{33, 576, 100, 48, true}, gemm_shape{9, 1536, 48, 1536, true}));
+
+TEST(engine_kernels, a_row_of_four_bits_is_dequantised_as_its_bytes_say) {
+  std::mt19937 random(15);
+  const auto p = naive::random_product(random, 96, 20, 16, true);
+  for (std::uint32_t o = 0; o < 20; ++o) {
+    const auto row = same_on_all_paths([&](const kernel_table& k) {
+      std::vector<float> out(96);
+      k.dequantise_row(p.view, o, 2.0f, out.data());
+      return out;
+    });
+    for (std::uint32_t k = 0; k < 96; ++k)
+      EXPECT_EQ(static_cast<float>(p.w[o * 96 + k]) * (p.scale[o] * 2.0f), row[k]);
+  }
+}
 
 TEST(engine_kernels, lora_is_scale_x_at_bt_in_any_range_of_outputs) {
   std::mt19937 random(6);

@@ -69,15 +69,17 @@ struct gradients {
 
 struct back_shape {
   std::uint32_t rows, in, out, hi;
+  bool four_bit = false;
 };
 const std::vector<back_shape> back_shapes = {
-    {1, 4, 1, 4},      {1, 16, 16, 4},   {3, 50, 17, 4},    {5, 48, 512, 8},  {4, 100, 513, 4},
-    {7, 64, 1100, 64}, {13, 97, 33, 16}, {64, 144, 80, 16}, {6, 68, 17000, 4}};
+    {1, 4, 1, 4},      {1, 16, 16, 4},         {3, 50, 17, 4},         {5, 48, 512, 8},
+    {4, 100, 513, 4},  {7, 64, 1100, 64},      {13, 97, 33, 16},       {64, 144, 80, 16},
+    {6, 68, 17000, 4}, {9, 96, 530, 16, true}, {3, 160, 40, 160, true}};
 
 TEST(engine_training_kernels, product_back_matches_the_naive_sum_over_outputs) {
   std::mt19937 random(1);
   for (const auto& n : back_shapes) {
-    const auto w = naive::random_product(random, n.in, n.out, n.hi);
+    const auto w = naive::random_product(random, n.in, n.out, n.hi, n.four_bit);
     const auto dy = random_floats(random, std::size_t{n.rows} * n.out);
     gradients last(n.rows, n.out);
     const auto dx = same_on_all_paths([&](const training_table& k) {
