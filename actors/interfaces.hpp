@@ -4,8 +4,10 @@
 // bounded by its sender.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,12 +15,16 @@
 #include "actors/caf.hpp"
 #include "coordinator/latency_model.hpp"
 #include "engine/executor.hpp"
+#include "engine/training.hpp"
+#include "messages/adaptation.capnp.h"
 #include "messages/cluster.capnp.h"
 #include "messages/events.capnp.h"
+#include "messages/federation.capnp.h"
 #include "messages/ids.hpp"
 #include "messages/inference.capnp.h"
 #include "messages/registry.capnp.h"
 #include "messages/result.hpp"
+#include "store/site_data.hpp"
 
 namespace collm::actors {
 
@@ -47,6 +53,16 @@ using events_atom = caf::atom_constant<caf::atom("events")>;
 using metrics_atom = caf::atom_constant<caf::atom("metrics")>;
 using promote_atom = caf::atom_constant<caf::atom("promote")>;
 using rollback_atom = caf::atom_constant<caf::atom("rollback")>;
+using train_atom = caf::atom_constant<caf::atom("train")>;
+using grant_atom = caf::atom_constant<caf::atom("grant")>;
+using fetch_atom = caf::atom_constant<caf::atom("fetch")>;
+using import_atom = caf::atom_constant<caf::atom("import")>;
+using remember_atom = caf::atom_constant<caf::atom("remember")>;
+using feedback_atom = caf::atom_constant<caf::atom("feedback")>;
+using count_atom = caf::atom_constant<caf::atom("count")>;
+using explain_atom = caf::atom_constant<caf::atom("explain")>;
+using replay_atom = caf::atom_constant<caf::atom("replay")>;
+using close_atom = caf::atom_constant<caf::atom("close")>;
 
 // -- values that stay inside a process
 
@@ -97,6 +113,18 @@ struct replica_report {
   std::vector<version> versions;
 };
 using replica_report_ptr = std::shared_ptr<const replica_report>;
+
+/// Work on a shadow's trainer. The engine's thread alone touches the trainer, between two serving
+/// steps: it calls `begin` (which starts a batch or an evaluation, or copies numbers out), then runs
+/// units until next() is empty, and answers with the report of the last one.
+struct training_job {
+  std::shared_ptr<engine::trainer> on;
+  std::function<result<void>(engine::trainer&)> begin;
+};
+using training_job_ptr = std::shared_ptr<const training_job>;
+
+using site_rows = std::shared_ptr<const std::vector<store::site_row>>;
+using site_counts = std::array<std::uint64_t, store::data_sets_count>;
 
 /// What a child process's end looked like.
 struct child_exit {
@@ -169,6 +197,66 @@ using node_actor = typed_actor<
     replies_to<drain_atom, std::uint32_t>::with<reply<void>>,  // deadline ms; answers when idle
     reacts_to<slot_atom>, replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
 
+/// One a node with data, detached: the site's examples. Nothing of what it answers leaves the
+/// process but through a client of this node's own gateway.
+using site_data_actor = typed_actor<
+    replies_to<list_atom, store::data_set, std::int64_t, std::uint32_t>::with<
+        reply<site_rows>>,  // rows of a set with a number above .., at most ..
+    replies_to<list_atom, store::data_set, std::string, std::uint32_t, std::uint32_t>::with<
+        reply<site_rows>>,  // in the order of a key, from place .., so many
+    replies_to<count_atom>::with<reply<site_counts>>,
+    replies_to<import_atom, std::string, std::string>::with<
+        reply<store::import_report>>,  // name, text
+    reacts_to<remember_atom, std::string, store::served_question>,  // request id
+    replies_to<feedback_atom, std::string, std::string>::with<
+        reply<store::data_set>>,  // request id, right answer
+    replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
+
+/// One a replica and adapter: trains the shadow of the adapter as its aggregator asks, in units
+/// that its engine runs between serving steps.
+using shadow_actor =
+    typed_actor<reacts_to<slot_atom>, replies_to<list_atom>::with<msg<schema::ShadowState>>,
+                replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
+
+/// One a federated adapter, on the head: the round and its journal. On nodes a proxy over the link,
+/// which goes by the adapter that the message names.
+using aggregator_actor = typed_actor<
+    replies_to<msg<schema::ShadowState>>::with<reply<msg<schema::Work>>>,
+    replies_to<msg<schema::UpdateChunk>>::with<reply<msg<schema::UploadPlace>>>,
+    replies_to<msg<schema::Scores>>::with<reply<void>>,
+    replies_to<msg<schema::FactorsWanted>>::with<reply<msg<schema::FactorsChunk>>>,
+    replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
+
+/// A job is a federation over the sites that hold the adapter. One, head; on nodes a proxy.
+using coordinator_actor =
+    typed_actor<replies_to<msg<schema::JobRequest>>::with<reply<msg<schema::Job>>>,
+                replies_to<list_atom>::with<reply<msg<schema::JobList>>>,
+                replies_to<cancel_atom, std::string>::with<reply<msg<schema::Job>>>,
+                replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
+
+/// What the head itself asks an aggregator: for operators, and by the coordinator's plan.
+struct round_plan {
+  struct member {
+    std::string client;
+    std::uint32_t steps = 0;  ///< optimizer steps, 1 or more
+  };
+  std::vector<member> members;
+};
+using head_aggregator_actor = aggregator_actor::extend<
+    replies_to<round_plan>::with<reply<std::uint32_t>>,          // opens a round: its number;
+                                                                 // conflict: one is open
+    replies_to<close_atom, std::string>::with<reply<void>>,      // who asks
+    replies_to<list_atom>::with<reply<msg<schema::RoundList>>>,  // all rounds of the adapter
+    replies_to<explain_atom, version_id>::with<reply<msg<schema::Explanation>>>,
+    replies_to<replay_atom, std::uint32_t, std::string>::with<
+        reply<msg<schema::Replay>>>,  // round, client left out
+    reacts_to<slot_atom>>;
+
+/// What aggregators tell the coordinator: shadows as they told themselves, and rounds that ended.
+using head_coordinator_actor =
+    coordinator_actor::extend<reacts_to<msg<schema::ShadowState>>, reacts_to<msg<schema::Round>>,
+                              reacts_to<slot_atom>>;
+
 /// One a process: counts, histograms, the event ring, one Snapshot a slot.
 using telemetry_actor =
     typed_actor<reacts_to<request_outcome>, reacts_to<replica_report_ptr>,
@@ -210,4 +298,12 @@ template <>
 struct local_message<actors::replica_report_ptr> : std::true_type {};
 template <>
 struct local_message<actors::child_exit> : std::true_type {};
+template <>
+struct local_message<actors::training_job_ptr> : std::true_type {};
+template <>
+struct local_message<actors::round_plan> : std::true_type {};
+template <>
+struct local_message<store::data_set> : std::true_type {};
+template <>
+struct local_message<store::served_question> : std::true_type {};
 }  // namespace collm
