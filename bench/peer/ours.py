@@ -75,13 +75,13 @@ def is_ready(port):
 
 
 @contextlib.contextmanager
-def cluster(a):
+def cluster(a, threads):
     """Port of the node's gateway, and seconds from the start of the process to ready."""
     with tempfile.TemporaryDirectory(prefix="collm-peers-") as folder:
         head, native, link, node = free_ports(4)
         manifest = Path(folder, "cluster.yaml")
         manifest.write_text(MANIFEST.format(
-            model=a.model, state=Path(folder, "state"), threads=a.threads, head=head,
+            model=a.model, state=Path(folder, "state"), threads=threads, head=head,
             native=native, link=link, node=node), encoding="utf-8")
         with open(Path(folder, "up.log"), "w+", encoding="utf-8") as log:
             start = time.monotonic()
@@ -103,40 +103,81 @@ def ready_seconds(a):
     """Of several starts; the first warms the cache and does not count."""
     found = []
     for _ in range(READY_STARTS + 1):
-        with cluster(a) as (_, seconds):
+        with cluster(a, a.threads) as (_, seconds):
             found.append(seconds)
     return found[1:]
 
 
-def first_byte_seconds(connection, model, tokens):
-    """From sending a request to its first event, over a connection that stays open."""
+def request_bytes(port, model, tokens):
     body = json.dumps({"model": model, "prompt": tokens, "max_tokens": 1, "temperature": 0,
-                       "stream": True, "ignore_eos": True})
+                       "stream": True, "ignore_eos": True}).encode()
+    return (b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            % (port, len(body))) + body
+
+
+def first_byte_seconds(to, request):
+    """From sending a request over an open socket to its first event, without a client's parsing."""
     start = time.perf_counter()
-    connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
-    reply = connection.getresponse()
-    first = reply.readline()
+    to.sendall(request)
+    reply = b""
+    while b"data:" not in reply:
+        reply += received(to, reply)
     took = time.perf_counter() - start
-    rest = reply.read()
-    if reply.status != 200 or not first.startswith(b"data:"):
-        fail(f"the gateway answered {reply.status}: {(first + rest)[:500]!r}")
+    while b"\r\n0\r\n\r\n" not in reply:  # the end of a chunked body
+        reply += received(to, reply)
+    if not reply.startswith(b"HTTP/1.1 200"):
+        fail(f"the gateway answered {reply[:500]!r}")
     return took
 
 
-def ttft_ms(a):
-    """Median time to the first token of an idle cluster over HTTP, and of the engine alone."""
-    with cluster(a) as (port, _):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.connect()
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        over_http = [first_byte_seconds(connection, a.model.stem,
-                                        [1000 + (i * 7919 + j * 131) % 40000
-                                         for j in range(TTFT_TOKENS)])
-                     for i in range(TTFT_REQUESTS)]
-        connection.close()
-    row = {"type": "int8", "threads": a.threads, "adapters": 0}
-    alone, _ = engine(a, row, (TTFT_TOKENS, 1, [1], TTFT_REQUESTS), [])
-    return {"http": 1e3 * statistics.median(over_http[1:]),
-            "engine": 1e3 * TTFT_TOKENS / alone["prefill"]["tokens_per_s"],
-            "prompt_tokens": TTFT_TOKENS, "requests": TTFT_REQUESTS - 1,
-            "cores": os.cpu_count()}
+def received(to, so_far):
+    part = to.recv(65536)
+    return part or fail(f"the gateway closed after {so_far[:500]!r}")
+
+
+def computing(port):
+    """Seconds that the engine's steps took for first tokens so far, and of how many requests."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    found = {end: sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+                      if line.startswith(f"collm_request_prefill_time_seconds_{end}"))
+             for end in ("sum", "count")}
+    return found["sum"], found["count"]
+
+
+def computing_after(port, count):
+    """The same once `count` requests are in: telemetry hears of an answer after its client."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        seconds, counted = computing(port)
+        if counted >= count:
+            return seconds
+        time.sleep(0.002)
+    return fail(f"the node counts {counted} first tokens of {count}")
+
+
+def ttft_ms(a, threads):
+    """Times to the first token of an idle cluster over HTTP, and what of each the engine computed.
+
+    Both of the same request, so that a slow moment counts on both sides.
+    """
+    over_http, engine = [], []
+    with cluster(a, threads) as (port, _):
+        to = socket.create_connection(("127.0.0.1", port), timeout=60)
+        to.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        before, counted = computing(port)
+        for i in range(TTFT_REQUESTS):
+            tokens = [1000 + (i * 7919 + j * 131) % 40000 for j in range(TTFT_TOKENS)]
+            request = request_bytes(port, a.model.stem, tokens)
+            over_http.append(1e3 * first_byte_seconds(to, request))
+            now = computing_after(port, counted + i + 1)
+            engine.append(1e3 * (now - before))
+            before = now
+        to.close()
+    added = [h - e for h, e in zip(over_http[1:], engine[1:])]  # the first opens the way
+    return {"http": statistics.median(over_http[1:]), "engine": statistics.median(engine[1:]),
+            "added": statistics.median(added), "threads": threads,
+            "prompt_tokens": TTFT_TOKENS, "requests": TTFT_REQUESTS - 1, "cores": os.cpu_count()}

@@ -85,7 +85,9 @@ class Peers(unittest.TestCase):
         cls.files = llama_cpp.quantise(cls.at, cls.at, cls.a.model, ["Q8_0", "Q4_0"])
         # A cluster is beyond a program of canned words.
         ours.ready_seconds = lambda a: [0.4, 0.5, 0.9]
-        ours.ttft_ms = lambda a: {"http": 9.5, "engine": 9.0, "prompt_tokens": 64, "requests": 60}
+        ours.ttft_ms = lambda a, threads: {"http": 9.5, "engine": 9.0, "added": 0.5,
+                                           "threads": threads, "prompt_tokens": 64,
+                                           "requests": 60}
         cls.found = report.result(cls.measure(), cls.a, peers.shape_of(cls.a))
 
     @classmethod
