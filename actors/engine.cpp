@@ -64,6 +64,11 @@ class driver {
       : self_(self), state_(self->state), deps_(std::move(deps)), owner_(std::move(owner)) {
     state_.model = std::make_unique<coordinator::latency_model>(initial_latency_options());
     state_.planner = std::make_unique<coordinator::step_planner>(deps_.promises);
+    state_.training = std::make_unique<training_turn>(
+        training_limits{.promises = deps_.promises, .unit_max_ms = deps_.unit_max_ms},
+        training_turn::surroundings{.now_ms = [this] { return now_ms(self_); },
+                                    .arrived = [this] { return self_->mailbox().size() > 0; },
+                                    .alive = [this] { touch(); }});
     state_.report.replica = deps_.name;
     state_.slot_begun_ms = now_ms(self_);
   }
@@ -79,8 +84,10 @@ class driver {
     run.admitted_ms = now_ms(self_);
     run.wants_logprobs = r->getSampling().getLogprobs() >= 0;
     auto spec = spec_of(*r, version);
-    const double arrival = run.admitted_ms - static_cast<double>(r->getAgeUs()) / 1000;
-    for (std::uint16_t i = 0; i < std::max<std::uint16_t>(r->getChoices(), 1); ++i) {
+    run.arrival_ms = run.admitted_ms - static_cast<double>(r->getAgeUs()) / 1000;
+    run.choices = std::max<std::uint32_t>(r->getChoices(), 1);
+    state_.training->arrived();
+    for (std::uint16_t i = 0; i < run.choices; ++i) {
       auto one = spec;
       one.id = state_.next_sequence++;
       one.how.seed = spec.how.seed + i;
@@ -92,7 +99,7 @@ class driver {
         return;
       }
       run.sequences.push_back(id);
-      state_.choices[id] = {sink->id(), i, arrival, -1};
+      state_.choices[id] = {sink->id(), i, run.arrival_ms, -1};
     }
     run.choices_left = static_cast<std::uint32_t>(run.sequences.size());
     ++state_.pins[version];
@@ -148,9 +155,9 @@ class driver {
   void step() {
     state_.stepping = false;
     touch();
+    const double begun = now_ms(self_);
     const auto sequences = planned();
-    const auto plan =
-        state_.planner->plan(sequences, *state_.model, planner_limits(), now_ms(self_));
+    const auto plan = state_.planner->plan(sequences, *state_.model, planner_limits(), begun);
     for (auto id : plan.preempt) {
       deps_.steps->preempt(id);
       ++state_.report.preemptions;
@@ -158,14 +165,33 @@ class driver {
     if (!plan.work.empty()) {
       run(plan);
     }
-    if (!state_.choices.empty()) kick();
+    const auto why = train(sequences, plan, begun);
+    if (!state_.choices.empty() || goes_on(why)) kick();
+  }
+
+  caf::result<reply<engine::unit_report>> take_job(const training_job_ptr& job) {
+    auto promise = self_->make_response_promise<reply<engine::unit_report>>();
+    state_.training->add(job, [promise](result<engine::unit_report> r) mutable {
+      promise.deliver(make_reply(std::move(r)));
+    });
+    if (state_.training->waits()) kick();
+    return promise;
+  }
+
+  void grant(double share, bool in_round) {
+    state_.training->grant(share, in_round);
+    if (state_.training->waits()) kick();
   }
 
   const replica_actor& owner() const { return owner_; }
 
+  /// Also the turn of a job that waits for credit while nothing else happens: a slot is half of
+  /// what credit can be saved.
   void slot() {
     touch();
+    state_.training->on_slot();
     report();
+    if (state_.training->waits()) kick();
     self_->delayed_send(self_, deps_.slot, slot_tick_);
   }
 
@@ -185,6 +211,21 @@ class driver {
     } else {
       self_->send(self_, step_atom::value);
     }
+  }
+
+  training_turn::ended train(const std::vector<coordinator::planned_sequence>& sequences,
+                             const coordinator::step_plan& plan, double begun) {
+    const double share = state_.training->budget_share();
+    return state_.training->run({.begun_ms = begun,
+                                 .window_ms = coordinator::training_window_ms(
+                                     sequences, plan, *state_.model, deps_.promises, share, begun),
+                                 .idle = state_.choices.empty()});
+  }
+
+  /// Whether an engine with nothing to serve has a turn at once; one that lacks credit has it with
+  /// the next slot.
+  static bool goes_on(training_turn::ended why) {
+    return why == training_turn::ended::turn_over || why == training_turn::ended::yield;
   }
 
   msg<schema::Accepted> accepted(const running_request& run) const {
@@ -234,7 +275,10 @@ class driver {
       work.push_back({item.id, item.tokens});
       rows += item.tokens;
       auto& request = state_.requests.at(state_.choices.at(item.id).request);
-      if (request.scheduled_ms < 0) request.scheduled_ms = begun;
+      if (request.scheduled_ms < 0) {
+        request.scheduled_ms = begun;
+        request.units_before_ms = state_.training->units_ms();
+      }
     }
     if (plan.features.prefill_tokens > 0) note_cached(work);
     auto emitted = deps_.steps->step(work);
@@ -290,8 +334,17 @@ class driver {
     std::erase(run.sequences, e.id);
     state_.choices.erase(found);
     if (--run.choices_left == 0) {
+      count_served(run, at_ms);
       end(at, run.cut_by_length ? schema::FinishReason::LENGTH : schema::FinishReason::STOP, "");
     }
+  }
+
+  void count_served(const running_request& run, double last_ms) {
+    const double gaps = static_cast<double>(run.completion_tokens) / run.choices - 1;
+    state_.training->ended_request({.ttft_ms = run.first_token_ms - run.arrival_ms,
+                                    .tpot_ms = gaps > 0 ? (last_ms - run.first_token_ms) / gaps : 0,
+                                    .service_ms = last_ms - run.scheduled_ms,
+                                    .units_ms = state_.training->units_ms() - run.units_before_ms});
   }
 
   static msg<schema::TokenChunk> chunk(const engine::emission& e, running_request& run,
@@ -411,6 +464,7 @@ class driver {
     }
     if (r.prompt_tokens > 0) r.prefill_tokens_per_ms = prefill_rate();
     r.memory = deps_.steps->memory();
+    r.training = state_.training->take_figures();
     r.versions.clear();
     for (const auto& [id, weights] : state_.loaded) {
       const auto pin = state_.pins.find(id);
@@ -454,6 +508,8 @@ engine_actor::behavior_type engine_behavior(self_ptr self, engine_deps deps, rep
         return d->load(v, w);
       }),
       m([d](unload_atom, const version_id& v) { return d->unload(v); }),
+      m([d](train_atom, const training_job_ptr& job) { return d->take_job(job); }),
+      m([d](grant_atom, double share, bool in_round) { d->grant(share, in_round); }),
       m([d](step_atom) { d->step(); }),
       m([d](slot_atom) { d->slot(); }),
       m([counts](status_atom) { return counts->status(); }),

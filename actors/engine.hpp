@@ -1,6 +1,6 @@
-// The engine actor: drives one executor, one serving step a turn, and pins versions. Detached: it
-// computes, so it must not share a scheduler worker. Requests come from its replica, which holds
-// credit for them; tokens go straight to the sink.
+// The engine actor: drives one executor, one serving step a turn and training units in what that
+// leaves free, and pins versions. Detached: it computes, so it must not share a scheduler worker.
+// Requests come from its replica, which holds credit for them; tokens go straight to the sink.
 #pragma once
 
 #include <atomic>
@@ -12,6 +12,7 @@
 
 #include "actors/interfaces.hpp"
 #include "actors/meter.hpp"
+#include "actors/training_turn.hpp"
 #include "coordinator/latency_model.hpp"
 #include "coordinator/step_planner.hpp"
 #include "engine/executor.hpp"
@@ -26,6 +27,7 @@ struct engine_deps {
   std::shared_ptr<engine::executor> steps;  ///< used by this actor's thread only
   coordinator::slo promises;
   std::uint32_t step_tokens_max = 512;
+  double unit_max_ms = 20;  ///< the manifest's maxUnit
   meter_ptr counts;
   heartbeat beat;
   std::chrono::milliseconds slot{1000};
@@ -45,7 +47,10 @@ struct engine_state {
     version_id version;
     std::uint32_t choices_left = 0, next_seq = 0;
     std::uint32_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
+    double arrival_ms = 0;  ///< at the gateway
     double admitted_ms = 0, scheduled_ms = -1, first_token_ms = -1;
+    double units_before_ms = 0;  ///< training_turn::units_ms when it was scheduled
+    std::uint32_t choices = 1;
     bool cut_by_length = false;
     bool wants_logprobs = false;
     std::vector<engine::sequence_id> sequences;
@@ -64,6 +69,7 @@ struct engine_state {
   std::uint32_t failures_in_a_row = 0;
   std::unique_ptr<coordinator::latency_model> model;
   std::unique_ptr<coordinator::step_planner> planner;
+  std::unique_ptr<training_turn> training;
   replica_report report;  ///< counters since start and of the running slot
   double slot_begun_ms = 0, slot_step_ms = 0, slot_prefill_ms = 0;
   std::uint64_t slot_steps = 0, slot_prompt = 0, slot_generated = 0;

@@ -111,12 +111,28 @@ struct replica_report {
     std::string digest;
   };
   std::vector<version> versions;
+  /// What it trained between its serving steps.
+  struct training_figures {
+    double share = 0, budget_share = 1, credit_ms = 0;  ///< x, s_tr and c of now
+    double violations = 0, felt = 1;  ///< of its requests: share of late ones; xi of felt_part
+    std::uint32_t jobs = 0;           ///< that wait or run
+    std::uint32_t units = 0;          ///< of the slot
+    double unit_ms = 0;               ///< of the slot, what jobs take to begin included
+    double tokens_per_s = 0;          ///< that reached an optimizer step, over ten slots
+    double longest_bound_ms = 0;      ///< of the slot's units
+    std::uint64_t units_total = 0, tokens = 0, failed_jobs = 0;       ///< since start
+    std::uint64_t turns = 0, no_time = 0, no_credit = 0, yields = 0;  ///< since start
+    std::uint64_t long_units = 0;  ///< since start: units whose bound was above maxUnit
+    std::uint32_t window_tokens = 0, head_tokens = 0;  ///< unit sizes that fit maxUnit; 0: not
+                                                       ///< measured yet, or none fits
+  };
+  training_figures training;
 };
 using replica_report_ptr = std::shared_ptr<const replica_report>;
 
 /// Work on a shadow's trainer. The engine's thread alone touches the trainer, between two serving
-/// steps: it calls `begin` (which starts a batch or an evaluation, or copies numbers out), then runs
-/// units until next() is empty, and answers with the report of the last one.
+/// steps: it calls `begin` (which starts a batch or an evaluation, or copies numbers out), then
+/// runs units until next() is empty, and answers with the report of the last one.
 struct training_job {
   std::shared_ptr<engine::trainer> on;
   std::function<result<void>(engine::trainer&)> begin;
@@ -150,8 +166,12 @@ using engine_actor = typed_actor<
                                                      // across gateways
     replies_to<load_atom, version_id, engine::adapter_ptr>::with<reply<void>>,  // between two steps
     replies_to<unload_atom, version_id>::with<reply<void>>,  // at once or when the last pin ends
-    reacts_to<step_atom>,                                    // to itself
-    reacts_to<slot_atom>,                                    // to itself
+    replies_to<train_atom, training_job_ptr>::with<reply<engine::unit_report>>,  // in slack only,
+                                                                                 // one after the
+                                                                                 // other
+    reacts_to<grant_atom, double, bool>,  // share of time for units, and whether a round is open
+    reacts_to<step_atom>,                 // to itself
+    reacts_to<slot_atom>,                 // to itself
     replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
 
 /// One an engine: admission queue, credit, retry-after.
@@ -163,6 +183,8 @@ using replica_actor =
                 reacts_to<replica_report_ptr>,                 // engine -> replica, each slot
                 replies_to<load_atom, version_id, engine::adapter_ptr>::with<reply<void>>,
                 replies_to<unload_atom, version_id>::with<reply<void>>,
+                replies_to<train_atom, training_job_ptr>::with<reply<engine::unit_report>>,
+                reacts_to<grant_atom, double, bool>,  // both: on to its engine
                 replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
 
 /// One a node, and on the head one that routes by site to the nodes' routers.

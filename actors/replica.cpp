@@ -1,6 +1,7 @@
 #include "actors/replica.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "actors/replies.hpp"
 
@@ -128,6 +129,25 @@ class desk {
     return promise;
   }
 
+  caf::result<reply<engine::unit_report>> train(const training_job_ptr& job) {
+    auto promise = self_->make_response_promise<reply<engine::unit_report>>();
+    if (!state_.engine) {
+      promise.deliver(no_training());
+      return promise;
+    }
+    const auto id = state_.next_job++;
+    state_.training.emplace(id, promise);
+    self_->request(state_.engine, caf::infinite, train_atom::value, job)
+        .then([this, id](const reply<engine::unit_report>& r) { answer_job(id, r); },
+              [this, id](const caf::error&) { answer_job(id, no_training()); });
+    return promise;
+  }
+
+  /// A new engine trains again with the next grant.
+  void grant(double share, bool in_round) {
+    if (state_.engine) self_->send(state_.engine, grant_atom::value, share, in_round);
+  }
+
   void down(const caf::down_msg& message) {
     if (state_.engine && message.source == state_.engine.address()) {
       engine_died(message.reason);
@@ -139,6 +159,18 @@ class desk {
  private:
   static reply<void> engine_gone() {
     return make_reply<void>(error{errc::unavailable, "the engine ended before it answered", 1000});
+  }
+
+  reply<engine::unit_report> no_training() const {
+    return make_reply<engine::unit_report>(
+        error{errc::unavailable, "the engine of " + deps_.name + " is starting again", 1000});
+  }
+
+  void answer_job(std::uint64_t id, const reply<engine::unit_report>& r) {
+    const auto at = state_.training.find(id);
+    if (at == state_.training.end()) return;  // answered when the engine died
+    at->second.deliver(r);
+    state_.training.erase(at);
   }
 
   void start_engine() {
@@ -170,6 +202,7 @@ class desk {
     }
     state_.in_engine.clear();
     state_.choices_in_engine = 0;
+    for (auto& [id, promise] : std::exchange(state_.training, {})) promise.deliver(no_training());
     start_engine();
     pump();
   }
@@ -318,6 +351,8 @@ replica_actor::behavior_type replica_behavior(self_ptr self, replica_deps deps,
       }),
       m([d](unload_atom, const version_id& v) { return d->unload_version(v); }),
       m([counts](status_atom) { return counts->status(); }),
+      m([d](train_atom, const training_job_ptr& job) { return d->train(job); }),
+      m([d](grant_atom, double share, bool in_round) { d->grant(share, in_round); }),
   };
 }
 

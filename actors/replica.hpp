@@ -44,6 +44,9 @@ struct replica_state {
   std::map<version_id, engine::adapter_ptr> versions;  ///< what a new engine must load
   replica_report_ptr last;  ///< the engine's own: what waits here is not in it
   double admitted_per_s = 0, admitted_slot = 0, last_report_ms = 0;
+  /// Promises of the present engine's training jobs: it ends without a word to those who wait.
+  std::map<std::uint64_t, caf::typed_response_promise<reply<engine::unit_report>>> training;
+  std::uint64_t next_job = 0;
   double ended_per_s = 0, output_tokens = 0;  ///< choices that end while some run; what one says;
                                               ///< 0: not known
 };
