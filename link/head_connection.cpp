@@ -1,12 +1,13 @@
 #include "link/head_connection.hpp"
 
+#include "link/head_session.hpp"
 #include "link/outcome.hpp"
 #include "link/tls.hpp"
+#include "link/training_rules.hpp"
 
 namespace collm::link {
 namespace {
 
-using schema::LoadResult;
 using schema::VersionList;
 using schema::VersionRecord;
 
@@ -14,70 +15,6 @@ constexpr int watch_parts = 8;  // how finely silence is measured
 // What a node may have open: 16 unanswered tokens a request in flight, beside them a beat,
 // registrations and events.
 constexpr quota node_quota{remote_requests::in_flight_max * 16 + 256, 4};
-
-[[noreturn]] void refuse(const error& why) { kj::throwFatalException(to_exception(why)); }
-
-std::shared_ptr<head_connection> alive(const std::weak_ptr<head_connection>& to) {
-  auto there = to.lock();
-  if (!there) refuse({errc::unavailable, "the session is over"});
-  return there;
-}
-
-/// What a joined node may do at its head.
-class session_server final : public schema::Session::Server {
- public:
-  explicit session_server(std::weak_ptr<head_connection> to) : to_(std::move(to)) {}
-
-  kj::Promise<void> beat(BeatContext context) override {
-    alive(to_)->beat(context.getParams().getSnapshot());
-    return kj::READY_NOW;
-  }
-
-  kj::Promise<void> register_(RegisterContext context) override {
-    context.allowCancellation();
-    auto to = alive(to_);
-    const auto what = context.getParams().getRegister();
-    if (to->node() != what.getNode().cStr()) {
-      refuse({errc::forbidden, "node " + to->node() + " cannot register for another"});
-    }
-    auto& shared = to->shared();
-    return ask<actors::reply<msg<VersionRecord>>>(shared.courier, shared.to.registry,
-                                                  msg<schema::Register>::copy_of(what))
-        .then([context](actors::reply<msg<VersionRecord>>&& outcome) mutable {
-          fill(context.getResults().initResult(), *outcome);
-        });
-  }
-
-  kj::Promise<void> versions(VersionsContext context) override {
-    context.allowCancellation();
-    auto& shared = alive(to_)->shared();
-    return ask<actors::reply<msg<VersionList>>>(shared.courier, shared.to.registry,
-                                                actors::list_atom::value)
-        .then([context](actors::reply<msg<VersionList>>&& outcome) mutable {
-          if (!*outcome) refuse(outcome->failure());
-          context.getResults().setList(*(**outcome).read());
-        });
-  }
-
-  kj::Promise<void> retire(RetireContext context) override {
-    context.allowCancellation();
-    auto& shared = alive(to_)->shared();
-    return ask<actors::reply<msg<VersionRecord>>>(
-               shared.courier, shared.to.registry, actors::unload_atom::value,
-               std::string(context.getParams().getAdapter().cStr()))
-        .then([context](actors::reply<msg<VersionRecord>>&& outcome) mutable {
-          fill(context.getResults().initResult(), *outcome);
-        });
-  }
-
-  kj::Promise<void> event(EventContext context) override {
-    alive(to_)->event(context.getParams().getEvent());
-    return kj::READY_NOW;
-  }
-
- private:
-  std::weak_ptr<head_connection> to_;
-};
 
 /// All that a peer with a certificate can reach at first.
 class head_server final : public schema::Head::Server {
@@ -92,7 +29,7 @@ class head_server final : public schema::Head::Server {
     }
     const auto& options = to->shared().options;
     auto results = context.getResults();
-    results.setSession(kj::heap<session_server>(to_));
+    results.setSession(make_session(to_));
     auto welcome = results.initWelcome();
     welcome.setProtocol(options.protocol);
     welcome.setBeatMs(static_cast<std::uint32_t>(options.beat.count()));
@@ -122,7 +59,7 @@ kj::Promise<std::string> head_connection::serve(kj::Own<kj::AsyncIoStream> strea
   closing_ = kj::mv(closing.fulfiller);
   rpc_ = kj::heap<connection>(kj::mv(stream), capnp::rpc::twoparty::Side::SERVER,
                               capnp::Capability::Client(kj::heap<head_server>(weak_from_this())),
-                              shared_.options.bounds, node_quota);
+                              with_chunks(shared_.options.bounds), node_quota);
   return rpc_->on_disconnect()
       .then([] { return std::string("the connection was lost"); })
       .exclusiveJoin(watch())
@@ -199,6 +136,7 @@ result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Cl
   if (auto fits = check(hello); !fits) return fits;
   shared_.replace(hello.getName().cStr(), "it joined again");
   node_ = hello.getName().cStr();
+  site_ = hello.getSite().cStr();
   incarnation_ = hello.getIncarnation();
   shared_.incarnations[node_] = incarnation_;
   silence_ = {};

@@ -11,6 +11,7 @@
 #include "link/link.hpp"
 #include "link/proxies.hpp"
 #include "link/remote_requests.hpp"
+#include "link/training_rules.hpp"
 
 namespace collm::link {
 
@@ -49,6 +50,10 @@ class head_connection final : public node_calls,
   void beat(schema::Snapshot::Reader snapshot);
   void event(schema::Event::Reader event);
   head_context& shared() { return shared_; }
+  /// Whose word this session is; the site is the manifest's, which join has checked.
+  speaker speaks_for() const { return {node_, site_}; }
+  /// Calls about training that wait for an actor; outlives this connection.
+  std::shared_ptr<std::uint32_t> training_calls() const { return training_calls_; }
 
   // -- what the proxies call
   void generate(const msg<schema::Request>& request, const actors::sink_actor& sink) override;
@@ -67,7 +72,8 @@ class head_connection final : public node_calls,
 
   head_context& shared_;
   const std::string common_name_;
-  std::string node_;
+  std::string node_, site_;
+  const std::shared_ptr<std::uint32_t> training_calls_ = std::make_shared<std::uint32_t>(0);
   std::uint64_t incarnation_ = 0;
   bool left_ = false;
   std::chrono::milliseconds silence_{

@@ -24,7 +24,9 @@
 
 namespace collm::link {
 
-/// Version of messages/link.capnp that this build speaks; a head also takes the one before.
+/// Version of messages/link.capnp that this build speaks; a head also takes the one before. It
+/// rises when what was there changes its meaning. A method that is added does not change it: a head
+/// that lacks it is answered for, `unavailable`.
 inline constexpr std::uint32_t protocol_current = 1;
 
 /// Where link/ tells what happened; called on the loop thread, must not block. May be empty.
@@ -52,6 +54,8 @@ struct server_actors {
   actors::supervisor_actor supervisor;
   actors::registry_actor registry;
   actors::telemetry_actor telemetry;  ///< the hub: nodes' events go there
+  std::map<std::string, actors::aggregator_actor> aggregators{};  ///< by adapter
+  actors::coordinator_actor coordinator{};                        ///< none: jobs are `unavailable`
 };
 
 /// The head's end. For each node that joins it spawns a router_actor and a node_actor that speak
@@ -111,6 +115,11 @@ class link_client {
   /// The head's registry; `unavailable` while the link is down. Promote and rollback are not a
   /// node's to ask.
   actors::registry_actor registry() const;
+  /// The head's aggregators, by the adapter that a message names; `unavailable` while the link is
+  /// down or the head is too old, `overloaded` while 32 calls wait. Rounds go on when it is back.
+  actors::aggregator_actor aggregator() const;
+  /// The head's coordinator, for jobs; the same.
+  actors::coordinator_actor coordinator() const;
   /// Connects, and again after each loss. Once.
   void serve(client_actors actors);
   /// Passes an event on to the head; dropped while the link is down or 64 are unanswered. Any
@@ -120,16 +129,22 @@ class link_client {
 
  private:
   struct impl;
+  /// The head's actors as this process sees them.
+  struct stand_ins {
+    actors::registry_actor registry;
+    actors::aggregator_actor aggregator;
+    actors::coordinator_actor coordinator;
+  };
   link_client(loop& on, std::shared_ptr<impl> state, std::shared_ptr<std::atomic<bool>> connected,
-              actors::registry_actor registry)
+              stand_ins head)
       : loop_(on),
         impl_(std::move(state)),
         connected_(std::move(connected)),
-        registry_(std::move(registry)) {}
+        head_(std::move(head)) {}
   loop& loop_;
   std::shared_ptr<impl> impl_;  // lives and dies on the loop thread
   std::shared_ptr<std::atomic<bool>> connected_;
-  actors::registry_actor registry_;
+  const stand_ins head_;
 };
 
 // -- native port

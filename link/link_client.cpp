@@ -6,6 +6,8 @@
 #include "link/outcome.hpp"
 #include "link/registry_proxy.hpp"
 #include "link/tls.hpp"
+#include "link/training_proxies.hpp"
+#include "link/training_rules.hpp"
 
 namespace collm::link {
 namespace {
@@ -19,6 +21,7 @@ constexpr quota head_quota{8192, 4};
 
 /// Keeps the link: connect, join, beat; after any failure back off and again. Loop thread.
 struct link_client::impl final : public registry_calls,
+                                 public session_calls,
                                  public std::enable_shared_from_this<impl>,
                                  private kj::TaskSet::ErrorHandler {
   impl(loop& loop, caf::actor_system& actors_system, client_options wanted,
@@ -43,17 +46,17 @@ struct link_client::impl final : public registry_calls,
   void serve(client_actors actors) {
     context = std::make_shared<node_context>(
         node_context{on, system, options.bounds, spawn_courier(system), std::move(actors)});
-    tasks->add(keep());
+    tasks->add(stay_linked());
   }
 
-  kj::Promise<void> keep() {
+  kj::Promise<void> stay_linked() {
     return once()
         .catch_([](kj::Exception&& e) { return from_exception(e, errc::unavailable).message; })
         .then([this](std::string&& reason) {
           lost(reason);
           const auto pause = back_off;
           back_off = std::min(back_off * 2, options.back_off_max);
-          return on.timer().afterDelay(to_kj(pause)).then([this] { return keep(); });
+          return on.timer().afterDelay(to_kj(pause)).then([this] { return stay_linked(); });
         });
   }
 
@@ -84,7 +87,7 @@ struct link_client::impl final : public registry_calls,
 
   kj::Promise<void> join(kj::Own<kj::AsyncIoStream> stream) {
     rpc = kj::heap<connection>(kj::mv(stream), capnp::rpc::twoparty::Side::CLIENT, nullptr,
-                               options.bounds, head_quota);
+                               with_chunks(options.bounds), head_quota);
     auto call = rpc->peer().castAs<schema::Head>().joinRequest();
     call.setHello(*options.hello.read());
     call.setNode(make_node_service(context));
@@ -168,7 +171,7 @@ struct link_client::impl final : public registry_calls,
 
   // -- what this process asks of the head
 
-  error down() const {
+  error down() const override {
     return {errc::unavailable, "the link to the head at " + options.head + " is down"};
   }
 
@@ -214,6 +217,13 @@ struct link_client::impl final : public registry_calls,
     }
   }
 
+  kj::Maybe<schema::Session::Client> current() override {
+    KJ_IF_MAYBE (there, session) return schema::Session::Client(*there);
+    return nullptr;
+  }
+
+  void keep(kj::Promise<void> call) override { tasks->add(kj::mv(call)); }
+
   void report(const msg<schema::Event>& event) {
     if (events_open >= events_open_max) return;
     KJ_IF_MAYBE (there, session) {
@@ -257,9 +267,12 @@ result<std::unique_ptr<link_client>> link_client::create(loop& on, caf::actor_sy
     auto tls = make_tls(options.tls, on.timer(), options.connect_timeout);
     if (!tls) return tls.failure();
     auto state = std::make_shared<impl>(on, system, std::move(options), kj::mv(*tls), flag);
-    auto registry = spawn_registry_proxy(system, on.outside(), state);
+    const auto training = std::make_shared<way_to_session>(on.outside(), state);
+    stand_ins head{spawn_registry_proxy(system, on.outside(), state),
+                   spawn_aggregator_proxy(system, training),
+                   spawn_coordinator_proxy(system, training)};
     return std::unique_ptr<link_client>(
-        new link_client(on, std::move(state), flag, std::move(registry)));
+        new link_client(on, std::move(state), flag, std::move(head)));
   });
 }
 
@@ -267,7 +280,9 @@ link_client::~link_client() {
   loop_.call([this] { impl_.reset(); });
 }
 
-actors::registry_actor link_client::registry() const { return registry_; }
+actors::registry_actor link_client::registry() const { return head_.registry; }
+actors::aggregator_actor link_client::aggregator() const { return head_.aggregator; }
+actors::coordinator_actor link_client::coordinator() const { return head_.coordinator; }
 
 void link_client::serve(client_actors actors) {
   loop_.call([&] { impl_->serve(std::move(actors)); });

@@ -30,6 +30,21 @@ std::uint32_t take_retry(std::string_view& text) {
   return value;
 }
 
+void fill(schema::Failure::Builder to, const error& e) {
+  to.setCode(std::string(to_string(e.code)).c_str());
+  to.setMessage(e.message.c_str());
+  to.setRetryAfterMs(e.retry_after_ms);
+}
+
+/// Of a union that holds neither its value nor anything that this build knows: a failure too.
+template <class Reader>
+error failure_of(Reader from) {
+  if (!from.isFailure()) return {errc::corrupt, "the answer is of a kind that is not known here"};
+  const auto failure = from.getFailure();
+  return {code_named(failure.getCode().cStr()), failure.getMessage().cStr(),
+          failure.getRetryAfterMs()};
+}
+
 }  // namespace
 
 std::string to_text(const error& e) {
@@ -83,19 +98,66 @@ msg<schema::Finish> make_finish(std::uint64_t request, schema::FinishReason reas
 }
 
 void fill(schema::LoadResult::Builder to, const result<msg<schema::VersionRecord>>& outcome) {
-  if (outcome) return to.setRecord(*outcome->read());
-  const auto& e = outcome.failure();
-  auto failure = to.initFailure();
-  failure.setCode(std::string(to_string(e.code)).c_str());
-  failure.setMessage(e.message.c_str());
-  failure.setRetryAfterMs(e.retry_after_ms);
+  outcome ? to.setRecord(*outcome->read()) : fill(to.initFailure(), outcome.failure());
+}
+
+void fill(schema::Outcome::Builder to, const result<void>& outcome) {
+  outcome ? to.setDone() : fill(to.initFailure(), outcome.failure());
+}
+
+void fill(schema::WorkResult::Builder to, const result<msg<schema::Work>>& outcome) {
+  outcome ? to.setWork(*outcome->read()) : fill(to.initFailure(), outcome.failure());
+}
+
+void fill(schema::UploadResult::Builder to, const result<msg<schema::UploadPlace>>& outcome) {
+  outcome ? to.setPlace(*outcome->read()) : fill(to.initFailure(), outcome.failure());
+}
+
+void fill(schema::FactorsResult::Builder to, const result<msg<schema::FactorsChunk>>& outcome) {
+  outcome ? to.setChunk(*outcome->read()) : fill(to.initFailure(), outcome.failure());
+}
+
+void fill(schema::JobResult::Builder to, const result<msg<schema::Job>>& outcome) {
+  outcome ? to.setJob(*outcome->read()) : fill(to.initFailure(), outcome.failure());
+}
+
+void fill(schema::JobListResult::Builder to, const result<msg<schema::JobList>>& outcome) {
+  outcome ? to.setList(*outcome->read()) : fill(to.initFailure(), outcome.failure());
 }
 
 result<msg<schema::VersionRecord>> from_wire(schema::LoadResult::Reader from) {
   if (from.isRecord()) return msg<schema::VersionRecord>::copy_of(from.getRecord());
-  const auto failure = from.getFailure();
-  return error{code_named(failure.getCode().cStr()), failure.getMessage().cStr(),
-               failure.getRetryAfterMs()};
+  return failure_of(from);
+}
+
+result<void> from_wire(schema::Outcome::Reader from) {
+  if (from.isDone()) return {};
+  return failure_of(from);
+}
+
+result<msg<schema::Work>> from_wire(schema::WorkResult::Reader from) {
+  if (from.isWork()) return msg<schema::Work>::copy_of(from.getWork());
+  return failure_of(from);
+}
+
+result<msg<schema::UploadPlace>> from_wire(schema::UploadResult::Reader from) {
+  if (from.isPlace()) return msg<schema::UploadPlace>::copy_of(from.getPlace());
+  return failure_of(from);
+}
+
+result<msg<schema::FactorsChunk>> from_wire(schema::FactorsResult::Reader from) {
+  if (from.isChunk()) return msg<schema::FactorsChunk>::copy_of(from.getChunk());
+  return failure_of(from);
+}
+
+result<msg<schema::Job>> from_wire(schema::JobResult::Reader from) {
+  if (from.isJob()) return msg<schema::Job>::copy_of(from.getJob());
+  return failure_of(from);
+}
+
+result<msg<schema::JobList>> from_wire(schema::JobListResult::Reader from) {
+  if (from.isList()) return msg<schema::JobList>::copy_of(from.getList());
+  return failure_of(from);
 }
 
 }  // namespace collm::link

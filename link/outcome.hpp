@@ -1,5 +1,5 @@
 // Outcomes on the wire: an RPC exception's text is "code: message; retry after N ms"; LoadResult is
-// a result<VersionRecord>. Pure; any thread.
+// a result<VersionRecord>, and so the others with their values. Pure; any thread.
 #pragma once
 
 #include <kj/exception.h>
@@ -28,5 +28,19 @@ msg<schema::Finish> make_finish(std::uint64_t request, schema::FinishReason reas
 
 void fill(schema::LoadResult::Builder to, const result<msg<schema::VersionRecord>>& outcome);
 result<msg<schema::VersionRecord>> from_wire(schema::LoadResult::Reader from);
+
+void fill(schema::Outcome::Builder to, const result<void>& outcome);
+void fill(schema::WorkResult::Builder to, const result<msg<schema::Work>>& outcome);
+void fill(schema::UploadResult::Builder to, const result<msg<schema::UploadPlace>>& outcome);
+void fill(schema::FactorsResult::Builder to, const result<msg<schema::FactorsChunk>>& outcome);
+void fill(schema::JobResult::Builder to, const result<msg<schema::Job>>& outcome);
+void fill(schema::JobListResult::Builder to, const result<msg<schema::JobList>>& outcome);
+
+result<void> from_wire(schema::Outcome::Reader from);
+result<msg<schema::Work>> from_wire(schema::WorkResult::Reader from);
+result<msg<schema::UploadPlace>> from_wire(schema::UploadResult::Reader from);
+result<msg<schema::FactorsChunk>> from_wire(schema::FactorsResult::Reader from);
+result<msg<schema::Job>> from_wire(schema::JobResult::Reader from);
+result<msg<schema::JobList>> from_wire(schema::JobListResult::Reader from);
 
 }  // namespace collm::link

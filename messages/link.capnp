@@ -14,6 +14,8 @@ using Cxx = import "/capnp/c++.capnp";
 using Inference = import "inference.capnp";
 using Registry = import "registry.capnp";
 using Cluster = import "cluster.capnp";
+using Adaptation = import "adaptation.capnp";
+using Federation = import "federation.capnp";
 using Events = import "events.capnp";
 $Cxx.namespace("collm::schema");
 
@@ -71,4 +73,42 @@ interface Session {
   event @3 (event :Events.Event) -> ();
   retire @4 (adapter :Text) -> (result :LoadResult);
   # an unload at a node's own gateway: what serves under this name leaves the whole cluster
+
+  # Training, messages/adaptation.capnp. The node speaks for its own replicas only: a state, an
+  # update or scores of another one's, or of another site, are forbidden. At most 32 of these calls
+  # are open at once; one more is answered `overloaded`. A head older than these methods answers
+  # `unimplemented`, which a node takes for a head that is away.
+  shadow @5 (state :Adaptation.ShadowState) -> (result :WorkResult);
+  upload @6 (chunk :Adaptation.UpdateChunk) -> (result :UploadResult);
+  scores @7 (scores :Adaptation.Scores) -> (result :Outcome);
+  factors @8 (wanted :Adaptation.FactorsWanted) -> (result :FactorsResult);
+
+  # Jobs that this site's gateways took: ids and counts, no data.
+  createJob @9 (request :Federation.JobRequest) -> (result :JobResult);
+  jobs @10 () -> (result :JobListResult);
+  cancelJob @11 (id :Text) -> (result :JobResult);
+}
+
+struct Outcome {
+  union { done @0 :Void; failure @1 :Failure; }
+}
+
+struct WorkResult {
+  union { work @0 :Adaptation.Work; failure @1 :Failure; }
+}
+
+struct UploadResult {
+  union { place @0 :Adaptation.UploadPlace; failure @1 :Failure; }
+}
+
+struct FactorsResult {
+  union { chunk @0 :Adaptation.FactorsChunk; failure @1 :Failure; }
+}
+
+struct JobResult {
+  union { job @0 :Federation.Job; failure @1 :Failure; }
+}
+
+struct JobListResult {
+  union { list @0 :Federation.JobList; failure @1 :Failure; }
 }

@@ -295,7 +295,7 @@ void cluster_test::start_head(const std::string& listen) {
   auto made =
       link_server::start(head_loop_, system_, std::move(options),
                          {spawn_supervisor(system_, board_), spawn_registry(system_, board_),
-                          spawn_telemetry(system_, board_, "head")});
+                          spawn_telemetry(system_, board_, "head"), aggregators_, coordinator_});
   ASSERT_TRUE(made) << made.failure().message;
   head_ = std::move(*made);
   port_ = head_->port();

@@ -170,6 +170,8 @@ class cluster_test : public ::testing::Test {
   caf::actor_system_config config_;
   caf::actor_system system_;
   board_ptr board_ = std::make_shared<board>();
+  std::map<std::string, actors::aggregator_actor> aggregators_;  // of the next head
+  actors::coordinator_actor coordinator_;
   loop head_loop_, node_loop_;
   std::uint16_t port_ = 0;
   std::unique_ptr<link_server> head_;

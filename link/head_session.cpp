@@ -1,0 +1,189 @@
+#include "link/head_session.hpp"
+
+#include "link/head_connection.hpp"
+#include "link/outcome.hpp"
+#include "link/training_rules.hpp"
+
+namespace collm::link {
+namespace {
+
+using schema::VersionList;
+using schema::VersionRecord;
+
+/// The aggregator of an adapter; forbidden things are refused before it is looked for.
+result<actors::aggregator_actor> aggregator_of(const head_context& shared,
+                                               capnp::Text::Reader adapter) {
+  const auto found = shared.to.aggregators.find(adapter.cStr());
+  if (found != shared.to.aggregators.end()) return found->second;
+  return error{errc::not_found, "adapter \"" + std::string(adapter.cStr()) +
+                                    "\" is not federated in this cluster's manifest"};
+}
+
+result<actors::coordinator_actor> coordinator_of(const head_context& shared) {
+  if (shared.to.coordinator) return shared.to.coordinator;
+  return error{errc::unavailable, "this head trains no adapter: its manifest has no federation"};
+}
+
+class session_server final : public schema::Session::Server {
+ public:
+  explicit session_server(std::weak_ptr<head_connection> to) : to_(std::move(to)) {}
+
+  kj::Promise<void> beat(BeatContext context) override {
+    alive(to_)->beat(context.getParams().getSnapshot());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> register_(RegisterContext context) override {
+    context.allowCancellation();
+    auto to = alive(to_);
+    const auto what = context.getParams().getRegister();
+    if (to->node() != what.getNode().cStr()) {
+      refuse({errc::forbidden, "node " + to->node() + " cannot register for another"});
+    }
+    auto& shared = to->shared();
+    return ask<actors::reply<msg<VersionRecord>>>(shared.courier, shared.to.registry,
+                                                  msg<schema::Register>::copy_of(what))
+        .then([context](actors::reply<msg<VersionRecord>>&& outcome) mutable {
+          fill(context.getResults().initResult(), *outcome);
+        });
+  }
+
+  kj::Promise<void> versions(VersionsContext context) override {
+    context.allowCancellation();
+    auto& shared = alive(to_)->shared();
+    return ask<actors::reply<msg<VersionList>>>(shared.courier, shared.to.registry,
+                                                actors::list_atom::value)
+        .then([context](actors::reply<msg<VersionList>>&& outcome) mutable {
+          if (!*outcome) refuse(outcome->failure());
+          context.getResults().setList(*(**outcome).read());
+        });
+  }
+
+  kj::Promise<void> retire(RetireContext context) override {
+    context.allowCancellation();
+    auto& shared = alive(to_)->shared();
+    return ask<actors::reply<msg<VersionRecord>>>(
+               shared.courier, shared.to.registry, actors::unload_atom::value,
+               std::string(context.getParams().getAdapter().cStr()))
+        .then([context](actors::reply<msg<VersionRecord>>&& outcome) mutable {
+          fill(context.getResults().initResult(), *outcome);
+        });
+  }
+
+  kj::Promise<void> event(EventContext context) override {
+    alive(to_)->event(context.getParams().getEvent());
+    return kj::READY_NOW;
+  }
+
+  // -- training
+
+  kj::Promise<void> shadow(ShadowContext context) override {
+    const auto state = context.getParams().getState();
+    auto to = alive(to_);
+    auto allowed = check(to->speaks_for(), state);
+    return pass_on<msg<schema::Work>>(*to, context, allowed,
+                                      aggregator_of(to->shared(), state.getAdapter()),
+                                      [&] { return msg<schema::ShadowState>::copy_of(state); });
+  }
+
+  kj::Promise<void> upload(UploadContext context) override {
+    const auto chunk = context.getParams().getChunk();
+    auto to = alive(to_);
+    auto allowed = check(to->speaks_for(), chunk, to->shared().options.bounds);
+    return pass_on<msg<schema::UploadPlace>>(
+        *to, context, allowed, aggregator_of(to->shared(), chunk.getHeader().getAdapter()),
+        [&] { return msg<schema::UpdateChunk>::copy_of(chunk); });
+  }
+
+  kj::Promise<void> scores(ScoresContext context) override {
+    const auto scores = context.getParams().getScores();
+    auto to = alive(to_);
+    auto allowed = check(to->speaks_for(), scores);
+    return pass_on<void>(*to, context, allowed, aggregator_of(to->shared(), scores.getAdapter()),
+                         [&] { return msg<schema::Scores>::copy_of(scores); });
+  }
+
+  kj::Promise<void> factors(FactorsContext context) override {
+    const auto wanted = context.getParams().getWanted();
+    auto to = alive(to_);
+    auto allowed = check(wanted, to->shared().options.bounds);
+    return pass_on<msg<schema::FactorsChunk>>(
+        *to, context, allowed, aggregator_of(to->shared(), wanted.getAdapter()),
+        [&] { return msg<schema::FactorsWanted>::copy_of(wanted); });
+  }
+
+  // -- jobs
+
+  kj::Promise<void> createJob(CreateJobContext context) override {
+    const auto request = context.getParams().getRequest();
+    auto to = alive(to_);
+    auto allowed = check(to->speaks_for(), request);
+    return pass_on<msg<schema::Job>>(*to, context, allowed, coordinator_of(to->shared()),
+                                     [&] { return msg<schema::JobRequest>::copy_of(request); });
+  }
+
+  kj::Promise<void> jobs(JobsContext context) override {
+    auto to = alive(to_);
+    return pass_on<msg<schema::JobList>>(*to, context, {}, coordinator_of(to->shared()),
+                                         [] { return actors::list_atom::value; });
+  }
+
+  kj::Promise<void> cancelJob(CancelJobContext context) override {
+    const auto id = context.getParams().getId();
+    auto to = alive(to_);
+    auto allowed = check_job_id(id);
+    return pass_on<msg<schema::Job>>(
+        *to, context, allowed, coordinator_of(to->shared()),
+        [] { return actors::cancel_atom::value; }, [&] { return std::string(id.cStr()); });
+  }
+
+ private:
+  /// Asks `actor` what `args` make and answers with its reply<T>; with a failure if it is not
+  /// allowed, nobody is there to ask, or too many calls wait already.
+  template <class T, class Context, class Actor, class... Args>
+  static kj::Promise<void> pass_on(head_connection& from, Context context,
+                                   const result<void>& allowed, const result<Actor>& actor,
+                                   Args... args) {
+    context.allowCancellation();
+    const auto fail = [&](const error& why) {
+      fill(context.getResults().initResult(), result<T>(why));
+      return kj::Promise<void>(kj::READY_NOW);
+    };
+    if (!allowed) return fail(allowed.failure());
+    if (!actor) return fail(actor.failure());
+    const auto open = from.training_calls();
+    if (*open >= training_calls_max) {
+      return fail({errc::overloaded,
+                   "node " + from.node() + " has " + std::to_string(training_calls_max) +
+                       " unanswered calls about training",
+                   200});
+    }
+    auto& shared = from.shared();
+    ++*open;
+    auto answer = ask<actors::reply<T>>(shared.courier, *actor, args()...);
+    context.releaseParams();
+    return answer
+        .then([context](actors::reply<T>&& outcome) mutable {
+          fill(context.getResults().initResult(), *outcome);
+        })
+        .attach(kj::defer([open] { --*open; }));
+  }
+
+  std::weak_ptr<head_connection> to_;
+};
+
+}  // namespace
+
+void refuse(const error& why) { kj::throwFatalException(to_exception(why)); }
+
+std::shared_ptr<head_connection> alive(const std::weak_ptr<head_connection>& to) {
+  auto there = to.lock();
+  if (!there) refuse({errc::unavailable, "the session is over"});
+  return there;
+}
+
+schema::Session::Client make_session(std::weak_ptr<head_connection> to) {
+  return kj::heap<session_server>(std::move(to));
+}
+
+}  // namespace collm::link
