@@ -25,6 +25,7 @@
 #include "messages/registry.capnp.h"
 #include "messages/result.hpp"
 #include "store/site_data.hpp"
+#include "store/version_store.hpp"
 
 namespace collm::actors {
 
@@ -63,6 +64,7 @@ using count_atom = caf::atom_constant<caf::atom("count")>;
 using explain_atom = caf::atom_constant<caf::atom("explain")>;
 using replay_atom = caf::atom_constant<caf::atom("replay")>;
 using close_atom = caf::atom_constant<caf::atom("close")>;
+using move_atom = caf::atom_constant<caf::atom("move")>;
 
 // -- values that stay inside a process
 
@@ -210,6 +212,16 @@ using registry_actor = typed_actor<
                                                                                     // this name
     replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
 
+/// What rounds ask of the registry, on the head alone. Told again, each does nothing more.
+using head_registry_actor = registry_actor::extend<
+    replies_to<msg<schema::Register>, store::version_lineage>::with<
+        reply<msg<schema::VersionRecord>>>,  // a round's candidate and what it is made of
+    replies_to<promote_atom, version_id, std::uint32_t, std::string>::with<
+        reply<msg<schema::VersionRecord>>>,  // in place of that number alone (else conflict), with
+                                             // the gate's verdict
+    replies_to<move_atom, version_id, schema::VersionState, std::string>::with<
+        reply<msg<schema::VersionRecord>>>>;  // canary, rejected, rolled back; with the verdict
+
 /// One a process: adapter loading, watchdog over its engines, drain. On the head a proxy a joined
 /// node.
 using node_actor = typed_actor<
@@ -227,11 +239,11 @@ using site_data_actor = typed_actor<
     replies_to<list_atom, store::data_set, std::string, std::uint32_t, std::uint32_t>::with<
         reply<site_rows>>,  // in the order of a key, from place .., so many
     replies_to<count_atom>::with<reply<site_counts>>,
-    replies_to<import_atom, std::string, std::string>::with<
-        reply<store::import_report>>,  // name, text
+    replies_to<import_atom, std::string, std::string>::with<reply<store::import_report>>,  // name,
+                                                                                           // text
     reacts_to<remember_atom, std::string, store::served_question>,  // request id
-    replies_to<feedback_atom, std::string, std::string>::with<
-        reply<store::data_set>>,  // request id, right answer
+    replies_to<feedback_atom, std::string,
+               std::string>::with<reply<store::data_set>>,  // request id, right answer
     replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
 
 /// One a replica and adapter: trains the shadow of the adapter as its aggregator asks, in units
@@ -242,12 +254,12 @@ using shadow_actor =
 
 /// One a federated adapter, on the head: the round and its journal. On nodes a proxy over the link,
 /// which goes by the adapter that the message names.
-using aggregator_actor = typed_actor<
-    replies_to<msg<schema::ShadowState>>::with<reply<msg<schema::Work>>>,
-    replies_to<msg<schema::UpdateChunk>>::with<reply<msg<schema::UploadPlace>>>,
-    replies_to<msg<schema::Scores>>::with<reply<void>>,
-    replies_to<msg<schema::FactorsWanted>>::with<reply<msg<schema::FactorsChunk>>>,
-    replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
+using aggregator_actor =
+    typed_actor<replies_to<msg<schema::ShadowState>>::with<reply<msg<schema::Work>>>,
+                replies_to<msg<schema::UpdateChunk>>::with<reply<msg<schema::UploadPlace>>>,
+                replies_to<msg<schema::Scores>>::with<reply<void>>,
+                replies_to<msg<schema::FactorsWanted>>::with<reply<msg<schema::FactorsChunk>>>,
+                replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
 
 /// A job is a federation over the sites that hold the adapter. One, head; on nodes a proxy.
 using coordinator_actor =
@@ -270,13 +282,15 @@ using head_aggregator_actor = aggregator_actor::extend<
     replies_to<close_atom, std::string>::with<reply<void>>,      // who asks
     replies_to<list_atom>::with<reply<msg<schema::RoundList>>>,  // all rounds of the adapter
     replies_to<explain_atom, version_id>::with<reply<msg<schema::Explanation>>>,
-    replies_to<replay_atom, std::uint32_t, std::string>::with<
-        reply<msg<schema::Replay>>>,  // round, client left out
+    replies_to<replay_atom, std::uint32_t,
+               std::string>::with<reply<msg<schema::Replay>>>,  // round, client left out
     reacts_to<slot_atom>>;
 
 /// What aggregators tell the coordinator: shadows as they told themselves, and rounds that ended.
+/// An aggregator tells where it is (attach) and its last rounds when it starts.
 using head_coordinator_actor =
-    coordinator_actor::extend<reacts_to<msg<schema::ShadowState>>, reacts_to<msg<schema::Round>>,
+    coordinator_actor::extend<reacts_to<attach_atom, std::string, head_aggregator_actor>,
+                              reacts_to<msg<schema::ShadowState>>, reacts_to<msg<schema::Round>>,
                               reacts_to<slot_atom>>;
 
 /// One a process: counts, histograms, the event ring, one Snapshot a slot.
@@ -324,6 +338,12 @@ template <>
 struct local_message<actors::training_job_ptr> : std::true_type {};
 template <>
 struct local_message<actors::round_plan> : std::true_type {};
+template <>
+struct local_message<actors::head_aggregator_actor> : std::true_type {};
+template <>
+struct local_message<schema::VersionState> : std::true_type {};
+template <>
+struct local_message<store::version_lineage> : std::true_type {};
 template <>
 struct local_message<store::data_set> : std::true_type {};
 template <>

@@ -23,8 +23,8 @@ struct registry_state {
   static inline const char* name = "registry";
 };
 
-registry_actor::behavior_type registry_behavior(
-    registry_actor::stateful_pointer<registry_state> self, registry_deps deps);
+head_registry_actor::behavior_type registry_behavior(
+    head_registry_actor::stateful_pointer<registry_state> self, registry_deps deps);
 
 /// A row as it is sent.
 msg<schema::VersionRecord> record_message(const store::version_row& row);

@@ -105,6 +105,7 @@ struct training_round::decider {
     about.tokens = e.tokens;
     about.staleness = e.staleness;
     about.norm = e.norm;
+    about.ranks = e.ranks;
     return of_client(about);
   }
 
@@ -151,10 +152,11 @@ struct training_round::decider {
       return r.sum_digest_ == e.digest ? round_decision{.repeated = true} : not_now("a sum");
     auto about = record(kind::summed);
     about.digest = e.digest;
+    about.norm = e.error;
     return one(about);
   }
   round_decision operator()(const sum_failed& e) const {
-    if (r.state_ != state::closed) return not_now("a failed sum");
+    if (r.state_ != state::closed && r.state_ != state::summed) return not_now("a failed sum");
     return one(record(kind::voided, e.reason));
   }
   round_decision operator()(const version_registered& e) const {
@@ -171,8 +173,9 @@ struct training_round::decider {
   }
   round_decision operator()(const gate_judged& e) const {
     if (r.state_ != state::gate || r.passed_) return not_now("a verdict");
-    if (e.outcome == gate_outcome::promote) return one(record(kind::passed, e.reason));
-    auto about = record(kind::rejected, e.reason);
+    const bool passed = e.outcome == gate_outcome::promote;
+    auto about = record(passed ? kind::passed : kind::rejected, e.reason);
+    about.digest = e.digest;
     about.undecided = e.outcome == gate_outcome::undecided;
     return one(about);
   }
@@ -195,6 +198,11 @@ struct training_round::decider {
     auto about = record(kind::serving);
     about.version = r.version_;
     return one(about);
+  }
+  round_decision operator()(const promotion_refused& e) const {
+    const bool judged = r.state_ == state::gate || r.state_ == state::canary;
+    if (!judged || !r.passed_) return not_now("a refused promotion");
+    return one(record(kind::rejected, e.reason));
   }
   round_decision operator()(const head_returned&) const {
     if (is_final(r.state_)) return {};

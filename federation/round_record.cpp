@@ -80,6 +80,12 @@ class line_writer {
   std::string text_;
 };
 
+void write_ranks(const std::vector<std::uint32_t>& ranks, line_writer& w) {
+  std::string text;
+  for (const auto rank : ranks) text += (text.empty() ? "" : ",") + number(rank);
+  if (!text.empty()) w.pair("ranks", text);
+}
+
 void write_setup(const round_setup& s, line_writer& w) {
   w.add("adapter", s.adapter);
   w.add("round", s.round);
@@ -147,6 +153,15 @@ class line_reader {
   bool fine_ = true;
 };
 
+void read_ranks(line_reader& r, std::vector<std::uint32_t>& out) {
+  auto text = r.take("ranks");
+  while (!text.empty()) {
+    const auto item = text.substr(0, text.find(','));
+    if (!line_reader::number_of(item, out.emplace_back())) return r.fail();
+    text.remove_prefix(std::min(text.size(), item.size() + 1));
+  }
+}
+
 void read_participants(line_reader& r, std::vector<participant>& out) {
   auto text = r.take("participants");
   while (!text.empty()) {
@@ -199,6 +214,7 @@ std::string to_text(const round_record& r) {
   w.add("tokens", r.tokens);
   w.add("staleness", r.staleness);
   w.add("norm", r.norm);
+  write_ranks(r.ranks, w);
   w.add("version", r.version);
   w.add("undecided", r.undecided);
   w.add("reason", r.reason);
@@ -222,6 +238,7 @@ result<round_record> record_of(std::string_view text) {
   reader.read("tokens", r.tokens);
   reader.read("staleness", r.staleness);
   reader.read("norm", r.norm);
+  read_ranks(reader, r.ranks);
   reader.read("version", r.version);
   reader.read("undecided", r.undecided);
   reader.read("reason", r.reason);

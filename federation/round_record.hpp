@@ -42,19 +42,20 @@ enum class record_kind : std::uint8_t {
   assigned,   ///< every participant was offered its task
   began,      ///< client, attempt
   uploading,  ///< client, attempt
-  accepted,   ///< client, task_round, attempt, digest, tokens, staleness, norm: its blob is durable
+  /// client, task_round, attempt, digest, tokens, staleness, norm, ranks: its blob is durable
+  accepted,
   declined,   ///< client, reason: it has nothing to train on
   refused,    ///< client, attempt, reason: its update was wrong
   closed,     ///< reason
   voided,     ///< reason
-  summed,     ///< digest of the aggregate: its blob is durable
+  summed,     ///< digest of the aggregate: its blob is durable; norm: its error, see sum_stored
   candidate,  ///< version: the registry's number
   gate,
-  passed,  ///< reason: the gate's words
+  passed,  ///< reason: the gate's words; digest: of the verdict's blob
   canary,
   canary_passed,  ///< reason
   serving,        ///< version
-  rejected,       ///< reason; undecided
+  rejected,       ///< reason; undecided; digest: as in `passed`
   resumed         ///< the head was away until now: the deadline moves by that time
 };
 std::string_view to_string(record_kind k);
@@ -68,6 +69,7 @@ struct round_record {
   std::int64_t tokens = 0;
   std::uint32_t staleness = 0;
   double norm = 0;
+  std::vector<std::uint32_t> ranks = {};  ///< of the client's pairs, where they are its own
   std::uint32_t version = 0;
   bool undecided = false;
   std::string reason = {};

@@ -31,7 +31,7 @@ bool follows(kind k, state s) {
     case kind::closed:
       return collects(s);
     case kind::voided:
-      return collects(s) || s == state::closed;
+      return collects(s) || s == state::closed || s == state::summed;
     case kind::summed:
       return s == state::closed;
     case kind::candidate:
@@ -139,7 +139,7 @@ result<training_round> training_round::replay(std::span<const round_record> reco
   training_round r;
   const auto& first = records.front();
   r.setup_ = first.setup;
-  r.last_at_ms_ = first.at_ms;
+  r.opened_at_ms_ = r.last_at_ms_ = first.at_ms;
   r.deadline_at_ms_ = first.at_ms + first.setup.deadline_ms;
   for (const auto& p : first.setup.participants)
     r.participants_[p.client] = participant_state::offered;
@@ -158,9 +158,11 @@ result<void> training_round::apply(const round_record& r) {
     if (r.kind == kind::accepted) {
       if (find(r.client, r.task_round)) return damaged(r, "counts twice: " + r.client);
       accepted_.push_back(
-          {r.client, r.task_round, r.attempt, r.digest, r.tokens, r.staleness, r.norm});
+          {r.client, r.task_round, r.attempt, r.digest, r.tokens, r.staleness, r.norm, r.ranks});
     }
     if (!late) at->second = *s;
+    client_reasons_.erase(r.client);
+    if (!r.reason.empty()) client_reasons_[r.client] = r.reason;
   }
   apply_to_round(r);
   return {};
@@ -169,7 +171,12 @@ result<void> training_round::apply(const round_record& r) {
 void training_round::apply_to_round(const round_record& r) {
   if (r.kind == kind::resumed) deadline_at_ms_ += std::max(0.0, r.at_ms - last_at_ms_);
   last_at_ms_ = std::max(last_at_ms_, r.at_ms);
-  if (r.kind == kind::summed) sum_digest_ = r.digest;
+  if (r.kind == kind::summed) {
+    sum_digest_ = r.digest;
+    error_ = r.norm;
+  }
+  const bool judged = r.kind == kind::passed || r.kind == kind::rejected;
+  if (judged && !r.digest.empty()) verdict_digest_ = r.digest;
   if (r.kind == kind::candidate) version_ = r.version;
   if (r.kind == kind::passed) passed_ = true;
   if (r.kind == kind::canary_passed) canary_passed_ = true;
@@ -183,6 +190,11 @@ const accepted_update* training_round::find(const std::string& client,
   for (const auto& u : accepted_)
     if (u.client == client && u.task_round == task_round) return &u;
   return nullptr;
+}
+
+std::string training_round::reason_of(const std::string& client) const {
+  const auto at = client_reasons_.find(client);
+  return at == client_reasons_.end() ? "" : at->second;
 }
 
 std::uint32_t training_round::updates_with_tokens() const {

@@ -63,6 +63,7 @@ struct update_arrived {
   std::int64_t tokens = 0;
   std::uint32_t staleness = 0;
   double norm = 0;
+  std::vector<std::uint32_t> ranks = {};  ///< its own, see update_header
 };
 struct update_was_wrong {
   std::string client = {};
@@ -79,8 +80,9 @@ struct close_now {
 };
 struct sum_stored {
   std::string digest;
+  double error = -1;  ///< aggregation error of the mode; -1: not measured
 };
-/// The sum cannot be made: a blob is damaged, or no update weighs anything.
+/// The sum cannot be made (a blob is damaged, no update weighs anything), or is no new version.
 struct sum_failed {
   std::string reason;
 };
@@ -92,6 +94,7 @@ enum class gate_outcome : std::uint8_t { promote, reject, undecided };
 struct gate_judged {
   gate_outcome outcome = gate_outcome::reject;
   std::string reason = {};
+  std::string digest = {};  ///< of the blob that holds the verdict; empty: none
 };
 struct canary_began {};
 struct canary_ended {
@@ -99,13 +102,17 @@ struct canary_ended {
   std::string reason = {};
 };
 struct version_promoted {};
+/// The registry did not take it: another version serves than the one that it was judged against.
+struct promotion_refused {
+  std::string reason;
+};
 struct head_returned {};
 
 using round_event =
     std::variant<tasks_sent, client_began, upload_began, update_arrived, update_was_wrong,
                  client_declined, time_passed, close_now, sum_stored, sum_failed,
                  version_registered, gate_began, gate_judged, canary_began, canary_ended,
-                 version_promoted, head_returned>;
+                 version_promoted, promotion_refused, head_returned>;
 
 struct round_decision {
   std::vector<round_record> records = {};  ///< to journal, then to apply; empty: nothing changes
@@ -141,6 +148,7 @@ struct accepted_update {
   std::int64_t tokens = 0;
   std::uint32_t staleness = 0;
   double norm = 0;
+  std::vector<std::uint32_t> ranks = {};
   friend bool operator==(const accepted_update&, const accepted_update&) = default;
 };
 
@@ -176,10 +184,16 @@ class training_round {
   const std::vector<accepted_update>& accepted() const { return accepted_; }
   const std::map<std::string, participant_state>& participants() const { return participants_; }
   double deadline_at_ms() const { return deadline_at_ms_; }  ///< on the aggregator's clock
+  double opened_at_ms() const { return opened_at_ms_; }
+  double last_at_ms() const { return last_at_ms_; }  ///< of the newest record
   const std::string& sum_digest() const { return sum_digest_; }
   std::uint32_t version() const { return version_; }  ///< from `candidate` on
   bool undecided() const { return undecided_; }
   const std::string& reason() const { return reason_; }  ///< why it is where it is
+  /// Why a client declined or was refused; empty: it did not, or came again.
+  std::string reason_of(const std::string& client) const;
+  const std::string& verdict_digest() const { return verdict_digest_; }  ///< of the gate's, if any
+  double aggregation_error() const { return error_; }                    ///< -1: not measured
   std::uint32_t updates_with_tokens() const;
   /// Of the accepted ones; for the next round's norm check.
   double median_norm() const;
@@ -198,8 +212,9 @@ class training_round {
   std::map<std::string, participant_state> participants_;
   std::vector<accepted_update> accepted_;  ///< in the order of arrival
   std::vector<std::pair<std::string, std::uint32_t>> counted_;
-  double deadline_at_ms_ = 0, last_at_ms_ = 0;
-  std::string sum_digest_, reason_;
+  std::map<std::string, std::string> client_reasons_;
+  double deadline_at_ms_ = 0, opened_at_ms_ = 0, last_at_ms_ = 0, error_ = -1;
+  std::string sum_digest_, reason_, verdict_digest_;
   std::uint32_t version_ = 0;
   bool passed_ = false, canary_passed_ = false, undecided_ = false;
 };

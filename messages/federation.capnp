@@ -74,7 +74,7 @@ struct Replay {
   original @4 :Text;            # of those that the round made
   updates @5 :UInt32;           # that were summed
   relativeChange @6 :Float64;   # ||new - original|| / ||original||, all factors
-  builtOn @7 :List(UInt32);     # later rounds that started from the original
+  builtOn @7 :List(UInt32);     # later rounds that started from the original, or from what did
 }
 
 enum JobState { queued @0; running @1; succeeded @2; failed @3; cancelled @4; }

@@ -24,7 +24,7 @@ struct VersionRecord {
   state @4 :VersionState;
   rank @5 :UInt32;
   bytes @6 :UInt64;
-  source @7 :Text;              # "initial", "peft:<folder name>", later "round:<n>"
+  source @7 :Text;              # "initial", "peft:<folder name>", "round:<n>"
   ageMs @8 :UInt64;             # since it was registered
   folder @9 :Text;
   # PEFT folder, absolute, where a node that lacks the version reads it; empty: made from the
@@ -44,6 +44,8 @@ struct Register {
   atStart @9 :Bool;
   # what a node starts with: a version that is known already keeps its state, for a restart must
   # neither push a later one aside nor bring a retired one back
+  candidate @10 :Bool;
+  # made by a round: stays a candidate until the gate has spoken; of the head alone
 }
 
 struct VersionList { versions @0 :List(VersionRecord); }

@@ -181,6 +181,16 @@ result<std::uint64_t> blob_store::append(const std::string& digest, std::uint64_
   return here + fresh.size();
 }
 
+result<void> blob_store::drop_incoming(const std::string& digest) {
+  if (!is_digest(digest)) return no_digest(digest);
+  const auto bytes = size_of(incoming_of(digest));
+  if (bytes > 0)
+    if (auto gone = remove_file(incoming_of(digest)); !gone) return gone;
+  coming_ -= bytes;
+  expected_.erase(digest);
+  return {};
+}
+
 result<void> blob_store::finish(const std::string& digest) {
   if (!is_digest(digest)) return no_digest(digest);
   if (has(digest)) return {};

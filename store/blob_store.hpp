@@ -61,6 +61,9 @@ class blob_store {
   /// Checks the digest and makes the blob visible. corrupt: the bytes are others; they are dropped.
   result<void> finish(const std::string& digest);
 
+  /// Forgets what came of a blob that is not complete; of a complete one: nothing.
+  result<void> drop_incoming(const std::string& digest);
+
   std::uint64_t bytes_used() const { return used_ + coming_; }
 
  private:

@@ -1,0 +1,313 @@
+// The head's training actors on virtual time over real stores in a folder, with modelled shadows:
+// the head can be killed and started again, its disk can fail at any call.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "actors/aggregator.hpp"
+#include "actors/coordinator.hpp"
+#include "actors/registry.hpp"
+#include "actors/telemetry.hpp"
+#include "tests/support/federated_cohort.hpp"
+#include "tests/support/modelled_shadow.hpp"
+#include "tests/support/store_folder.hpp"
+#include "tests/support/virtual_system.hpp"
+
+namespace collm::testing_support {
+
+/// Counts durable calls of all kinds; from the n-th on nothing is written any more.
+struct power {
+  int left = 1 << 30;
+  bool gone = false;
+  bool fails() { return gone = gone || left-- <= 0; }
+  int calls() const { return (1 << 30) - left; }
+};
+inline const error power_cut{errc::io, "no space left on the device"};
+
+class powered_journal final : public store::round_journal {
+ public:
+  powered_journal(std::unique_ptr<store::round_journal> on, power& p) : on_(std::move(on)), p_(p) {}
+  result<void> append(const std::string& adapter, std::uint32_t round,
+                      const std::vector<std::string>& records) override {
+    if (p_.fails()) return power_cut;
+    return on_->append(adapter, round, records);
+  }
+  result<std::vector<std::string>> read(const std::string& adapter, std::uint32_t round) override {
+    return on_->read(adapter, round);
+  }
+  result<std::vector<std::uint32_t>> rounds(const std::string& adapter) override {
+    return on_->rounds(adapter);
+  }
+
+ private:
+  std::unique_ptr<store::round_journal> on_;
+  power& p_;
+};
+
+class powered_disk final : public store::disk {
+ public:
+  explicit powered_disk(power& p) : p_(p) {}
+  result<void> write(const store::open_file& to, const std::filesystem::path& file,
+                     std::span<const std::byte> bytes) override {
+    if (!p_.fails()) return disk::write(to, file, bytes);
+    if (auto half = disk::write(to, file, bytes.first(bytes.size() / 2)); !half) return half;
+    return power_cut;
+  }
+  result<void> rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
+    if (p_.fails()) return power_cut;
+    return disk::rename(from, to);
+  }
+
+ private:
+  power& p_;
+};
+
+/// The registry's store, whose transactions need power too.
+class powered_versions final : public store::version_store {
+ public:
+  powered_versions(std::unique_ptr<store::version_store> on, power& p)
+      : on_(std::move(on)), p_(p) {}
+  result<store::version_row> add(const store::version_row& row) override {
+    if (p_.fails()) return power_cut;
+    return on_->add(row);
+  }
+  result<std::vector<store::version_row>> list() override { return on_->list(); }
+  result<std::optional<store::version_row>> find(const version_id& id) override {
+    return on_->find(id);
+  }
+  result<store::version_row> promote(const version_id& id, const std::string& verdict) override {
+    if (p_.fails()) return power_cut;
+    return on_->promote(id, verdict);
+  }
+  result<store::version_row> move(const version_id& id, store::version_state to,
+                                  const std::string& verdict) override {
+    if (p_.fails()) return power_cut;
+    return on_->move(id, to, verdict);
+  }
+  result<store::version_row> rollback(const std::string& name) override {
+    if (p_.fails()) return power_cut;
+    return on_->rollback(name);
+  }
+  result<store::version_row> retire(const version_id& id) override { return on_->retire(id); }
+  result<void> set_lineage(const version_id& id, const store::version_lineage& l) override {
+    if (p_.fails()) return power_cut;
+    return on_->set_lineage(id, l);
+  }
+  result<std::optional<store::version_lineage>> lineage(const version_id& id) override {
+    return on_->lineage(id);
+  }
+  result<std::string> verdict(const version_id& id) override { return on_->verdict(id); }
+
+ private:
+  std::unique_ptr<store::version_store> on_;
+  power& p_;
+};
+
+struct learning_options {
+  federation::strategy how;
+  std::uint32_t quorum = 2, steps = 6, rounds_kept = 16, guard_pool = 0;
+  double deadline_ms = 60000, operator_ms = 600000;
+  std::uint64_t blob_bytes_max = 1 << 20;
+  bool standing = true;
+  std::function<void(actors::aggregator_deps&)> change = {};
+};
+
+class learning_rig {
+ public:
+  learning_rig(std::filesystem::path folder, learning_options o = {})
+      : options_(std::move(o)), folder_(std::move(folder)) {
+    telemetry = system.keep(
+        system.get().spawn(actors::telemetry_behavior,
+                           actors::telemetry_deps{.node = "head",
+                                                  .site = "",
+                                                  .model = "tiny",
+                                                  .kernel_path = "",
+                                                  .http_address = "",
+                                                  .board = board,
+                                                  .ledger = {},
+                                                  .beats = {},
+                                                  .requests_in_flight = [] { return 0u; },
+                                                  .draining = [] { return false; },
+                                                  .on_event = {},
+                                                  .events_max = 100000,
+                                                  .counts = board->make("telemetry", "")}));
+  }
+  ~learning_rig() {
+    stop_head();
+    for (const auto& m : board->all()) {
+      EXPECT_EQ(m->failures(), 0u) << m->name();
+      EXPECT_EQ(m->unexpected(), 0u) << m->name();
+    }
+  }
+
+  /// A new life of the head over what its folder holds.
+  void start_head(power& p) {
+    using namespace actors;
+    disk_ = std::make_unique<powered_disk>(p);
+    std::shared_ptr<store::version_store> versions = std::make_shared<powered_versions>(
+        std::move(*store::open_version_store(folder_ / "registry.db")), p);
+    registry = system.get().spawn(
+        registry_behavior,
+        registry_deps{versions, "base", telemetry, "head", board->make("registry", "")});
+    coordinator::round_policy_options policy{
+        .policy = coordinator::training_policy::coserve_fill,
+        .terms = {.steps = options_.steps,
+                  .deadline_ms = options_.deadline_ms,
+                  .quorum = options_.quorum},
+        .replicas = static_cast<std::uint32_t>(shadows.size())};
+    coordinator = system.get().spawn(
+        coordinator_behavior,
+        coordinator_deps{.adapters = {{"assistant", policy, options_.standing}},
+                         .jobs = std::move(*store::open_job_store(folder_ / "jobs.db")),
+                         .unix_time = [] { return std::int64_t{1700000000}; },
+                         .telemetry = telemetry,
+                         .counts = board->make("coordinator", "")});
+    aggregator_deps deps{
+        .adapter = "assistant",
+        .shape = federation::small_shape(),
+        .how = options_.how,
+        .gate = {},
+        .patience = {},
+        .guard_pool = options_.guard_pool,
+        .canary = {},
+        .deadline_ms = options_.deadline_ms,
+        .operator_ms = options_.operator_ms,
+        .quorum = options_.quorum,
+        .rounds_kept = options_.rounds_kept,
+        .base_digest = "base",
+        .factors_of = [](const msg<schema::VersionRecord>&) -> result<std::vector<float>> {
+          return std::vector<float>(federation::small_shape().count(), 0.25f);
+        },
+        .version_digest = [](const std::vector<float>& f) -> result<std::string> {
+          return "digest " + store::digest_of(std::as_bytes(std::span(f))).substr(0, 16);
+        },
+        .journal = std::make_shared<powered_journal>(
+            std::move(*store::open_round_journal(folder_ / "rounds.db")), p),
+        .blobs =
+            std::move(*store::blob_store::open(folder_ / "blobs", options_.blob_bytes_max, *disk_)),
+        .registry = registry,
+        .coordinator = coordinator,
+        .telemetry = telemetry,
+        .counts = board->make("aggregator", "assistant")};
+    if (options_.change) options_.change(deps);
+    aggregator = system.get().spawn(aggregator_behavior, std::move(deps));
+    *current_ = aggregator;
+    register_initial();
+  }
+  void start_head() { start_head(steady_); }
+
+  void stop_head() {
+    *current_ = nullptr;
+    for (const caf::actor& a :
+         {caf::actor_cast<caf::actor>(aggregator), caf::actor_cast<caf::actor>(coordinator),
+          caf::actor_cast<caf::actor>(registry)})
+      if (a) caf::anon_send_exit(a, caf::exit_reason::kill);
+    aggregator = nullptr;
+    coordinator = nullptr;
+    registry = nullptr;
+    system.settle();
+  }
+
+  shadow_model_ptr add_shadow(const std::string& replica, const std::string& site) {
+    auto model = std::make_shared<shadow_model>();
+    model->replica = replica;
+    model->site = site;
+    shadows.push_back(model);
+    system.keep(
+        system.get().spawn(modelled_shadow_behavior,
+                           modelled_shadow_deps{model, "assistant", "base",
+                                                [](schema::TrainedFactors t) {
+                                                  return federation::small_shape().count(
+                                                      static_cast<federation::trained_factors>(t));
+                                                },
+                                                current_}));
+    return model;
+  }
+  void three_sites() {
+    add_shadow("edge-a/0", "kitchen");
+    add_shadow("edge-b/0", "workshop");
+    add_shadow("edge-c/0", "office");
+  }
+
+  /// Passes time until the round is in that state; false: not within `most`.
+  bool wait_for(std::uint32_t round, schema::RoundState state,
+                std::chrono::seconds most = std::chrono::seconds(120)) {
+    for (std::chrono::milliseconds t{0}; t < most; t += step) {
+      if (state_of(round) == state) return true;
+      system.pass(step);
+    }
+    return state_of(round) == state;
+  }
+  std::optional<schema::RoundState> state_of(std::uint32_t round) {
+    for (const auto& r : rounds())
+      if (r.read()->getNumber() == round) return r.read()->getState();
+    return std::nullopt;
+  }
+  std::vector<msg<schema::Round>> rounds() {
+    using answer = actors::reply<msg<schema::RoundList>>;
+    const auto list = system.ask<answer>(aggregator, actors::list_atom::value);
+    std::vector<msg<schema::Round>> out;
+    if (!*list) return out;
+    const auto read = (**list).read();
+    for (const auto r : read->getRounds()) out.push_back(msg<schema::Round>::copy_of(r));
+    return out;
+  }
+  msg<schema::Round> round(std::uint32_t number) {
+    for (auto& r : rounds())
+      if (r.read()->getNumber() == number) return r;
+    ADD_FAILURE() << "no round " << number;
+    return msg<schema::Round>::build([](schema::Round::Builder) {});
+  }
+  std::map<std::uint32_t, schema::VersionState> versions() {
+    std::map<std::uint32_t, schema::VersionState> out;
+    const auto list =
+        system.ask<actors::reply<msg<schema::VersionList>>>(registry, actors::list_atom::value);
+    const auto read = (**list).read();
+    for (const auto v : read->getVersions()) out[v.getNumber()] = v.getState();
+    return out;
+  }
+  std::vector<std::string> events(const std::string& kind) {
+    std::vector<std::string> out;
+    for (const auto& e : system.ask<std::vector<msg<schema::Event>>>(
+             telemetry, actors::events_atom::value, std::uint32_t{0}))
+      if (kind == e.read()->getKind().cStr()) out.emplace_back(e.read()->getMessage().cStr());
+    return out;
+  }
+  template <class T, class... Question>
+  actors::reply<T> ask(Question... question) {
+    return system.ask<actors::reply<T>>(aggregator, question...);
+  }
+
+  std::chrono::milliseconds step{500};
+  virtual_system system;
+  actors::meter_board_ptr board = std::make_shared<actors::meter_board>();
+  actors::telemetry_actor telemetry;
+  actors::head_registry_actor registry;
+  actors::head_coordinator_actor coordinator;
+  actors::head_aggregator_actor aggregator;
+  std::vector<shadow_model_ptr> shadows;
+
+ private:
+  /// As a node does at its start.
+  void register_initial() {
+    caf::anon_send(registry, msg<schema::Register>::build([](schema::Register::Builder b) {
+                     b.setAdapter("assistant");
+                     b.setDigest("initial");
+                     b.setSource("initial");
+                     b.setBaseDigest("base");
+                     b.setAtStart(true);
+                   }));
+    system.settle();
+  }
+
+  learning_options options_;
+  std::filesystem::path folder_;
+  power steady_;
+  std::unique_ptr<powered_disk> disk_;
+  std::shared_ptr<actors::aggregator_actor> current_ = std::make_shared<actors::aggregator_actor>();
+};
+
+}  // namespace collm::testing_support
