@@ -92,13 +92,14 @@ void gate_course::time_passed(double now_ms) {
   const bool anybody = std::any_of(sites_.begin(), sites_.end(), [&](const auto& s) {
     return now_ms - s.second.heard_ms <= patience_.silent_ms;
   });
-  if (!anybody) return;  // cut off from all of them: that is no site's fault
+  if (!anybody) cut_off_ms_ = now_ms;  // from all of them: that is no site's fault
   for (auto at = sites_.begin(); at != sites_.end();) {
     auto& s = at->second;
     const bool asked = task_for(s.evaluator).has_value();
     if (!asked) s.progress_ms = now_ms;
-    const bool given_up = asked && (now_ms - s.heard_ms > patience_.silent_ms ||
-                                    now_ms - s.progress_ms > patience_.answer_ms);
+    const bool given_up =
+        asked && (now_ms - std::max(s.heard_ms, cut_off_ms_) > patience_.silent_ms ||
+                  now_ms - std::max(s.progress_ms, cut_off_ms_) > patience_.answer_ms);
     if (given_up) gate_.give_up(at->first);
     at = given_up ? sites_.erase(at) : std::next(at);
   }

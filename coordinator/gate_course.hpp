@@ -73,6 +73,7 @@ class gate_course {
   std::map<std::string, site_state> sites_;  ///< that are waited for
   std::uint32_t guard_have_ = 0;
   gate_patience patience_;
+  double cut_off_ms_ = 0;  ///< when last nobody was heard
 };
 
 }  // namespace collm::coordinator

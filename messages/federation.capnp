@@ -10,7 +10,9 @@ enum RoundState {
   candidate @7; gate @8; canary @9; serving @10; rejected @11;
 }
 
-enum ParticipantState { offered @0; training @1; uploading @2; accepted @3; declined @4; refused @5; }
+enum ParticipantState {
+  offered @0; training @1; uploading @2; accepted @3; declined @4; refused @5;
+}
 
 struct Participant {
   client @0 :Text;
@@ -74,7 +76,7 @@ struct Replay {
   original @4 :Text;            # of those that the round made
   updates @5 :UInt32;           # that were summed
   relativeChange @6 :Float64;   # ||new - original|| / ||original||, all factors
-  builtOn @7 :List(UInt32);     # later rounds that started from the original, or from what did
+  builtOn @7 :List(UInt32);     # later rounds that started from the original or its successors
 }
 
 enum JobState { queued @0; running @1; succeeded @2; failed @3; cancelled @4; }

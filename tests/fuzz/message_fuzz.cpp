@@ -3,8 +3,10 @@
 // number of mutations.
 #include "tests/fuzz/message_fuzz.hpp"
 
+#include "messages/adaptation.capnp.h"
 #include "messages/cluster.capnp.h"
 #include "messages/events.capnp.h"
+#include "messages/federation.capnp.h"
 #include "messages/inference.capnp.h"
 #include "messages/link.capnp.h"
 #include "messages/registry.capnp.h"
@@ -18,8 +20,11 @@ class filler {
 
   void fill(capnp::DynamicStruct::Builder to) {
     for (auto field : to.getSchema().getNonUnionFields()) set(to, field);
-    const auto members = to.getSchema().getUnionFields();
-    if (members.size() > 0) set(to, members[variant_ % members.size()]);
+    // A member without a value says nothing; the others are taken in turn.
+    std::vector<capnp::StructSchema::Field> members;
+    for (auto field : to.getSchema().getUnionFields())
+      if (field.getProto().isGroup() || !field.getType().isVoid()) members.push_back(field);
+    if (!members.empty()) set(to, members[variant_ % members.size()]);
   }
 
  private:
@@ -52,6 +57,10 @@ class filler {
     if (type.isText()) {
       text_ = "text " + std::to_string(count_);
       return capnp::Text::Reader(text_.c_str(), text_.size());
+    }
+    if (type.isData()) {
+      text_ = "data " + std::to_string(count_);
+      return capnp::Data::Reader(reinterpret_cast<const kj::byte*>(text_.data()), text_.size());
     }
     if (type.isBool()) return true;
     if (type.isFloat32() || type.isFloat64()) return count_ + 0.5;
@@ -135,6 +144,18 @@ const std::vector<kind>& kinds() {
       make_kind<ModelInfo>("ModelInfo"),
       make_kind<GenerateResult>("GenerateResult"),
       make_kind<LoadResult>("LoadResult"),
+      make_kind<ShadowState>("ShadowState"),
+      make_kind<Work>("Work"),
+      make_kind<UpdateChunk>("UpdateChunk"),
+      make_kind<UploadPlace>("UploadPlace"),
+      make_kind<Scores>("Scores"),
+      make_kind<FactorsWanted>("FactorsWanted"),
+      make_kind<FactorsChunk>("FactorsChunk"),
+      make_kind<RoundList>("RoundList"),
+      make_kind<Explanation>("Explanation"),
+      make_kind<Replay>("Replay"),
+      make_kind<JobRequest>("JobRequest"),
+      make_kind<JobList>("JobList"),
   };
   return all;
 }

@@ -107,7 +107,7 @@ class powered_versions final : public store::version_store {
 };
 
 struct learning_options {
-  federation::strategy how;
+  federation::strategy how = {};
   std::uint32_t quorum = 2, steps = 6, rounds_kept = 16, guard_pool = 0;
   double deadline_ms = 60000, operator_ms = 600000;
   std::uint64_t blob_bytes_max = 1 << 20;
@@ -165,33 +165,30 @@ class learning_rig {
                          .unix_time = [] { return std::int64_t{1700000000}; },
                          .telemetry = telemetry,
                          .counts = board->make("coordinator", "")});
-    aggregator_deps deps{
-        .adapter = "assistant",
-        .shape = federation::small_shape(),
-        .how = options_.how,
-        .gate = {},
-        .patience = {},
-        .guard_pool = options_.guard_pool,
-        .canary = {},
-        .deadline_ms = options_.deadline_ms,
-        .operator_ms = options_.operator_ms,
-        .quorum = options_.quorum,
-        .rounds_kept = options_.rounds_kept,
-        .base_digest = "base",
-        .factors_of = [](const msg<schema::VersionRecord>&) -> result<std::vector<float>> {
-          return std::vector<float>(federation::small_shape().count(), 0.25f);
-        },
-        .version_digest = [](const std::vector<float>& f) -> result<std::string> {
-          return "digest " + store::digest_of(std::as_bytes(std::span(f))).substr(0, 16);
-        },
-        .journal = std::make_shared<powered_journal>(
-            std::move(*store::open_round_journal(folder_ / "rounds.db")), p),
-        .blobs =
-            std::move(*store::blob_store::open(folder_ / "blobs", options_.blob_bytes_max, *disk_)),
-        .registry = registry,
-        .coordinator = coordinator,
-        .telemetry = telemetry,
-        .counts = board->make("aggregator", "assistant")};
+    aggregator_deps deps;
+    deps.adapter = "assistant";
+    deps.shape = federation::small_shape();
+    deps.how = options_.how;
+    deps.guard_pool = options_.guard_pool;
+    deps.deadline_ms = options_.deadline_ms;
+    deps.operator_ms = options_.operator_ms;
+    deps.quorum = options_.quorum;
+    deps.rounds_kept = options_.rounds_kept;
+    deps.base_digest = "base";
+    deps.factors_of = [](const msg<schema::VersionRecord>&) -> result<std::vector<float>> {
+      return std::vector<float>(federation::small_shape().count(), 0.25f);
+    };
+    deps.version_digest = [](const std::vector<float>& f) -> result<std::string> {
+      return "digest " + store::digest_of(std::as_bytes(std::span(f))).substr(0, 16);
+    };
+    deps.journal = std::make_shared<powered_journal>(
+        std::move(*store::open_round_journal(folder_ / "rounds.db")), p);
+    deps.blobs =
+        std::move(*store::blob_store::open(folder_ / "blobs", options_.blob_bytes_max, *disk_));
+    deps.registry = registry;
+    deps.coordinator = coordinator;
+    deps.telemetry = telemetry;
+    deps.counts = board->make("aggregator", "assistant");
     if (options_.change) options_.change(deps);
     aggregator = system.get().spawn(aggregator_behavior, std::move(deps));
     *current_ = aggregator;

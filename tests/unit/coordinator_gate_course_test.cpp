@@ -1,0 +1,131 @@
+#include "coordinator/gate_course.hpp"
+
+#include <gtest/gtest.h>
+
+namespace collm::coordinator {
+namespace {
+
+const std::vector<gate_replica> two_sites = {{"a/0", "kitchen", 40}, {"b/0", "workshop", 40}};
+
+gate_course course(const std::vector<gate_replica>& replicas = two_sites, std::uint32_t guard = 0) {
+  auto c = gate_course::open({}, replicas, guard, {}, 0);
+  EXPECT_TRUE(c) << (c ? "" : c.failure().message);
+  return std::move(*c);
+}
+
+gate_answer answer(const std::string& replica, const std::string& site, std::uint32_t from,
+                   std::uint32_t count, double d = 0.05) {
+  gate_answer a{.replica = replica, .site = site, .from = from};
+  for (std::uint32_t i = 0; i < count; ++i) a.differences.push_back(d + 0.001 * (i % 5));
+  return a;
+}
+
+TEST(gate_course, asks_one_replica_of_each_site_the_one_with_the_most_data) {
+  const auto c = course({{"a/1", "kitchen", 8},
+                         {"a/0", "kitchen", 8},
+                         {"a/2", "kitchen", 30},
+                         {"b/0", "workshop", 30},
+                         {"b/1", "workshop", 30},
+                         {"c/0", "office", 0}});
+  EXPECT_FALSE(c.task_for("a/0"));
+  EXPECT_EQ(c.task_for("a/2"), (gate_request{.count = 8}));  // half of the first look, 16
+  EXPECT_EQ(c.task_for("b/0"), (gate_request{.count = 8}));
+  EXPECT_FALSE(c.task_for("b/1"));
+  EXPECT_FALSE(c.task_for("c/0"));
+}
+
+TEST(gate_course, takes_answers_in_parts_and_passes_over_what_it_knows) {
+  auto c = course();
+  ASSERT_TRUE(c.take(answer("a/0", "kitchen", 0, 5), 1));
+  EXPECT_EQ(c.task_for("a/0"), (gate_request{.from = 5, .count = 3}));
+  ASSERT_TRUE(c.take(answer("a/0", "kitchen", 0, 5), 2));  // sent twice
+  ASSERT_TRUE(c.take(answer("a/0", "kitchen", 3, 5), 3));  // half of it new
+  EXPECT_FALSE(c.task_for("a/0"));
+  EXPECT_EQ(c.take(answer("a/0", "kitchen", 9, 1), 4).failure().code, errc::conflict);
+  EXPECT_EQ(c.take(answer("x/0", "cellar", 0, 1), 4).failure().code, errc::not_found);
+  EXPECT_EQ(c.judge().decision, gate_decision::waiting);
+  ASSERT_TRUE(c.take(answer("b/0", "workshop", 0, 8), 5));
+  EXPECT_EQ(c.judge().decision, gate_decision::promote);
+}
+
+TEST(gate_course, has_the_guard_set_judged_by_one_site) {
+  auto c = course(two_sites, 100);
+  EXPECT_EQ(c.task_for("a/0"), (gate_request{.count = 8, .guard_count = 16}));
+  EXPECT_EQ(c.task_for("b/0"), (gate_request{.count = 8}));
+  auto a = answer("a/0", "kitchen", 0, 8);
+  a.guard.assign(16, 0.0);
+  ASSERT_TRUE(c.take(a, 1));
+  EXPECT_EQ(c.judge().decision, gate_decision::waiting);
+  ASSERT_TRUE(c.take(answer("b/0", "workshop", 0, 8), 2));
+  EXPECT_EQ(c.judge().decision, gate_decision::promote);
+}
+
+TEST(gate_course, gives_up_a_site_that_is_silent_and_names_it) {
+  auto c = course();
+  ASSERT_TRUE(c.take(answer("a/0", "kitchen", 0, 8), 1));
+  for (double t = 1000; t <= 10000; t += 1000) {
+    c.heard(two_sites[0], t);
+    c.time_passed(t);
+  }
+  EXPECT_EQ(c.judge().decision, gate_decision::waiting);
+  c.heard(two_sites[0], 11000);
+  c.time_passed(11000);
+  ASSERT_TRUE(c.task_for("a/0")) << "the looks are the remaining site's now";
+  ASSERT_TRUE(c.take(answer("a/0", "kitchen", 8, 8), 11500));
+  const auto v = c.judge();
+  EXPECT_EQ(v.decision, gate_decision::promote);
+  EXPECT_EQ(v.silent, std::vector<std::string>{"workshop"});
+}
+
+TEST(gate_course, waits_while_nobody_is_heard_at_all) {
+  auto c = course();
+  c.time_passed(600000);
+  EXPECT_TRUE(c.judge().silent.empty());
+  c.heard(two_sites[0], 601000);
+  c.time_passed(601000);
+  EXPECT_TRUE(c.judge().silent.empty()) << "the other one has its own time to come back";
+  c.heard(two_sites[1], 602000);
+  c.time_passed(602000);
+  EXPECT_TRUE(c.judge().silent.empty());
+  EXPECT_TRUE(c.task_for("b/0"));
+}
+
+TEST(gate_course, gives_up_a_site_that_is_heard_but_never_answers) {
+  auto c = course();
+  ASSERT_TRUE(c.take(answer("a/0", "kitchen", 0, 8), 1));
+  for (double t = 1000; t <= 122000; t += 1000) {
+    for (const auto& r : two_sites) c.heard(r, t);
+    c.time_passed(t);
+  }
+  EXPECT_EQ(c.judge().silent, std::vector<std::string>{"workshop"});
+}
+
+TEST(gate_course, lets_another_replica_of_the_site_take_over) {
+  auto c = course({{"a/0", "kitchen", 40}, {"a/1", "kitchen", 40}, {"b/0", "workshop", 40}});
+  ASSERT_TRUE(c.take(answer("a/0", "kitchen", 0, 3), 1));
+  for (double t = 1000; t <= 6000; t += 1000) {
+    c.heard({"a/1", "kitchen", 40}, t);
+    c.heard({"b/0", "workshop", 40}, t);
+    c.time_passed(t);
+  }
+  EXPECT_FALSE(c.task_for("a/0"));
+  EXPECT_EQ(c.task_for("a/1"), (gate_request{.from = 3, .count = 5}));
+}
+
+TEST(gate_course, ends_where_the_candidate_fails_at_a_site) {
+  auto c = course();
+  auto a = answer("b/0", "workshop", 0, 0);
+  a.failure = "rank 9 is larger than 8";
+  ASSERT_TRUE(c.take(a, 1));
+  const auto v = c.judge();
+  EXPECT_EQ(v.decision, gate_decision::reject);
+  EXPECT_EQ(v.reason, "workshop: rank 9 is larger than 8");
+}
+
+TEST(gate_course, without_any_data_does_not_open) {
+  EXPECT_FALSE(gate_course::open({}, {{"a/0", "kitchen", 0}}, 0, {}, 0));
+  EXPECT_FALSE(gate_course::open({}, {}, 0, {}, 0));
+}
+
+}  // namespace
+}  // namespace collm::coordinator
