@@ -122,6 +122,7 @@ struct replica_report {
     double unit_ms = 0;               ///< of the slot, what jobs take to begin included
     double tokens_per_s = 0;          ///< that reached an optimizer step, over ten slots
     double longest_bound_ms = 0;      ///< of the slot's units
+    double unit_ms_total = 0;                                         ///< since start
     std::uint64_t units_total = 0, tokens = 0, failed_jobs = 0;       ///< since start
     std::uint64_t turns = 0, no_time = 0, no_credit = 0, yields = 0;  ///< since start
     std::uint64_t long_units = 0;  ///< since start: units whose bound was above maxUnit

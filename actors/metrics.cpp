@@ -150,6 +150,7 @@ void metrics::observe(const replica_report& r) {
         static_cast<double>(r.prefix_queries));
   raise("collm_prefix_cache_hits_total", "Prompt tokens found.",
         static_cast<double>(r.prefix_hits));
+  observe_training(r);
   auto& rows =
       m.histogram("collm_iteration_tokens_total", "Rows of a serving step.", l, iteration_bounds);
   for (auto n : r.iteration_tokens) rows.Observe(n);
@@ -168,6 +169,48 @@ void metrics::observe(const replica_report& r) {
   for (const auto& gone : std::exchange(m.resident[r.replica], here)) {
     if (!here.contains(gone)) resident.Remove(&series(gone));
   }
+}
+
+void metrics::observe_training(const replica_report& r) {
+  auto& m = *impl_;
+  const auto& t = r.training;
+  if (t.turns == 0 && t.share <= 0) return;  // an engine that never trained has no series
+  const auto l = m.labels({{"engine", r.replica}});
+  const auto set = [&](const char* name, const char* help, double value) {
+    m.gauge(name, help, l).Set(value);
+  };
+  const auto raise = [&](const char* name, const char* help, double now, const Labels& with) {
+    const auto key = r.replica + name + (with.contains("why") ? with.at("why") : "");
+    m.counter(name, help, with).Increment(m.since_start[key].rise(now));
+  };
+  set("collm_training_share", "Share of time that training may take, 0 to 1.", t.share);
+  set("collm_training_slack_share", "Part of a step's slack that units may fill.", t.budget_share);
+  set("collm_training_credit_seconds", "Unit time saved; below 0: overdrawn.", t.credit_ms / 1000);
+  set("collm_training_felt", "How much of a second of training a request feels.", t.felt);
+  set("collm_training_jobs", "Training jobs that wait or run.", t.jobs);
+  set("collm_training_tokens_per_second", "Over the last ten slots.", t.tokens_per_s);
+  set("collm_training_unit_bound_seconds", "Longest bound of the slot's units.",
+      t.longest_bound_ms / 1000);
+  set("collm_training_window_tokens", "Rows of a layer's unit that fit maxUnit.", t.window_tokens);
+  set("collm_training_head_tokens", "Rows of a loss head's unit that fit maxUnit.", t.head_tokens);
+  const auto count = [](std::uint64_t n) { return static_cast<double>(n); };
+  raise("collm_training_units_total", "Training units that ran.", count(t.units_total), l);
+  raise("collm_training_unit_seconds_total", "Time spent in them.", t.unit_ms_total / 1000, l);
+  raise("collm_training_tokens_total", "Tokens that reached an optimizer step.", count(t.tokens),
+        l);
+  raise("collm_training_failed_jobs_total", "Jobs that ended with an error.", count(t.failed_jobs),
+        l);
+  raise("collm_training_long_units_total", "Units whose bound was above maxUnit.",
+        count(t.long_units), l);
+  raise("collm_training_turns_total", "Turns in which a job waited.", count(t.turns), l);
+  const auto stopped = [&](const char* why, std::uint64_t n) {
+    auto with = l;
+    with["why"] = why;
+    raise("collm_training_stopped_total", "Turns that ended before the job did.", count(n), with);
+  };
+  stopped("time", t.no_time);
+  stopped("credit", t.no_credit);
+  stopped("request", t.yields);
 }
 
 void metrics::observe(const std::vector<meter_ptr>& meters) {

@@ -22,6 +22,7 @@ class metrics {
   std::string text() const;  ///< exposition format 0.0.4
 
  private:
+  void observe_training(const replica_report& r);
   struct impl;
   std::unique_ptr<impl> impl_;
 };

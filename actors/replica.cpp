@@ -1,6 +1,7 @@
 #include "actors/replica.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "actors/replies.hpp"
@@ -89,6 +90,7 @@ class desk {
     }
     state_.admitted_slot = 0;
     state_.last_report_ms = now;
+    tell_long_units(*r);
     state_.last = r;
     auto whole = std::make_shared<replica_report>(*r);
     whole->queued = static_cast<std::uint32_t>(state_.waiting.size());
@@ -235,6 +237,16 @@ class desk {
 
   void refuse(const schema::Request::Reader& r, const sink_actor& sink, const error& why) {
     self_->send(sink, reject_message(r.getId(), why));
+  }
+
+  /// Once an engine: the metric counts the others.
+  void tell_long_units(const replica_report& r) {
+    if (r.training.long_units == 0 || (state_.last && state_.last->training.long_units > 0)) return;
+    const auto text = "a training unit at " + deps_.name + " is predicted to take up to " +
+                      std::to_string(std::lround(r.training.longest_bound_ms)) +
+                      " ms, which is above maxUnit: smaller units or more threads would be right";
+    self_->send(deps_.telemetry,
+                event_message(schema::EventLevel::WARNING, deps_.name, "unit_too_long", text));
   }
 
   std::string told(const coordinator::admission_decision& d) const {

@@ -175,6 +175,9 @@ class recorder {
       o.setPrefixHitShare(static_cast<float>(static_cast<double>(r->prefix_hits) / asked));
       o.setStepMs(static_cast<float>(r->step_ms_mean));
       o.setPreemptions(r->preemptions);
+      o.setTrainingShare(static_cast<float>(r->training.share));
+      o.setTrainingTokensPerSecond(static_cast<float>(r->training.tokens_per_s));
+      o.setUnitMs(static_cast<float>(r->training.unit_ms));
       if (auto beat = deps_.beats.find(name); beat != deps_.beats.end()) {
         o.setHeartbeatAgeMs(static_cast<std::uint32_t>(
             std::max<std::int64_t>(0, now - beat->second->load()) / 1000000));

@@ -120,7 +120,7 @@ training_turn::ended training_turn::note(unit_verdict v, const candidate& c) {
 
 void training_turn::pay(double ms) {
   credit_.pay(ms);
-  units_ms_ += ms;
+  figures_.unit_ms_total += ms;
   figures_.unit_ms += ms;
 }
 

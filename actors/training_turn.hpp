@@ -71,7 +71,7 @@ class training_turn {
 
   /// Runs what may run now. Says why it stopped.
   ended run(const training_moment& m);
-  double units_ms() const { return units_ms_; }  ///< spent since start
+  double units_ms() const { return figures_.unit_ms_total; }  ///< spent since start
 
   // -- once a slot
   void arrived() { ++arrivals_; }
@@ -113,7 +113,7 @@ class training_turn {
   replica_report::training_figures figures_;
   bool in_round_ = false, unknown_held_ = false;
   double unknown_ms_, begin_ms_ = 1;
-  double granted_ms_ = 0, advanced_ms_ = 0, slot_ms_ = 0, units_ms_ = 0;
+  double granted_ms_ = 0, advanced_ms_ = 0, slot_ms_ = 0;
   std::uint32_t late_ = 0, done_ = 0, arrivals_ = 0;
   std::deque<std::pair<double, std::uint64_t>> trained_;  ///< tokens since start, by slot
 };

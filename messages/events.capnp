@@ -35,6 +35,9 @@ struct ReplicaStatus {
   stepMs @8 :Float32;           # mean of the last slot
   heartbeatAgeMs @9 :UInt32;    # age of the engine loop's last turn
   preemptions @10 :UInt32;
+  trainingShare @11 :Float32;   # of its time that training may take, 0 to 1
+  trainingTokensPerSecond @12 :Float32;   # that reached an optimizer step, last ten slots
+  unitMs @13 :Float32;          # of the last slot, spent in training units
 }
 
 struct ResidentVersion {

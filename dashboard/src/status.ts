@@ -26,6 +26,9 @@ const replica = struct({
   stepMs: number,
   heartbeatAgeMs: number,
   preemptions: number,
+  trainingShare: number,
+  trainingTokensPerSecond: number,
+  unitMs: number,
 });
 
 const versionState = oneOf([

@@ -50,6 +50,9 @@ void fill_replica(schema::ReplicaStatus::Builder b, const std::string& name) {
   b.setStepMs(71.5F);
   b.setHeartbeatAgeMs(12);
   b.setPreemptions(2);
+  b.setTrainingShare(0.75F);
+  b.setTrainingTokensPerSecond(318.5F);
+  b.setUnitMs(412.5F);
 }
 
 void fill_resident(schema::ResidentVersion::Builder b, std::uint32_t number, std::uint32_t pins,

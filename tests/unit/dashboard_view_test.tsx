@@ -40,7 +40,7 @@ test("the header says who serves what, on what", () => {
 test("sites hold nodes, nodes hold replicas and actors", () => {
   shows(live, "Site kitchen 1 node · 11 in flight · 143 tokens/s · SLO met 99.8 %");
   shows(live, "Site workshop 2 nodes", "edge-b draining heard 0 s ago");
-  shows(live, "edge-a/0 3 11 844 of 2,048 143 613 62.5 % 71.5 ms 2 12 ms");
+  shows(live, "edge-a/0 3 11 844 of 2,048 143 613 62.5 % 71.5 ms 2 319 · 413 ms 12 ms");
   shows(live, "engine edge-a/0 4 96.9 % 1.23 M 78.5 ms 2 0 1");
   shows(live, "Head", "supervisor", "registry");
 });

@@ -50,6 +50,14 @@ const replicaColumns: readonly Column<ReplicaStatus>[] = [
     cell: (r) => count(r.preemptions),
   },
   {
+    title: "Training",
+    hint: "Tokens/s that reached an optimizer step, and time spent in units in the last second",
+    cell: (r) =>
+      r.trainingShare === 0 && r.unitMs === 0
+        ? "–"
+        : `${rate(r.trainingTokensPerSecond)} · ${latency(r.unitMs)}`,
+  },
+  {
     title: "Last turn",
     hint: "Age of the engine loop's last turn",
     cell: (r) => `${count(r.heartbeatAgeMs)} ms`,
