@@ -56,4 +56,8 @@ inline constexpr std::uint32_t examples_max = 20000;  ///< of one call
 result<std::vector<example>> generate(site where, split part, std::uint32_t count,
                                       std::uint64_t seed);
 
+/// One chat with its answer a line, as a site's store reads it; with `traits` for those who want to
+/// tell phenomena apart.
+std::string jsonl(const std::vector<example>& examples);
+
 }  // namespace collm::demo

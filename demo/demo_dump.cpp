@@ -1,27 +1,13 @@
-// demo_dump SITE SPLIT COUNT SEED: the demo's examples as JSONL on standard output, one chat with
-// its answer a line; with `traits` for those who want to tell phenomena apart.
+// demo_dump SITE SPLIT COUNT SEED: the demo's examples as JSONL on standard output.
 // bench/demo_learning.py trains on it.
 #include <charconv>
 #include <iostream>
-#include <nlohmann/json.hpp>
 
 #include "demo/demo.hpp"
 
 namespace {
 
 using namespace collm::demo;
-using json = nlohmann::ordered_json;
-
-json line_of(const example& e) {
-  json line;
-  for (const message& m : e.messages)
-    line["messages"].push_back({{"role", m.role}, {"content", m.content}});
-  line["messages"].push_back({{"role", "assistant"}, {"content", e.reference}});
-  line["traits"] = json::array();
-  for (std::uint32_t bit = 1; bit < traits_end; bit <<= 1)
-    if (e.traits & bit) line["traits"].push_back(to_string(static_cast<trait>(bit)));
-  return line;
-}
 
 std::optional<std::uint64_t> number(std::string_view text) {
   std::uint64_t value = 0;
@@ -49,6 +35,6 @@ int main(int argc, char** argv) {
     std::cerr << "demo_dump: " << examples.failure().message << "\n";
     return 1;
   }
-  for (const example& e : *examples) std::cout << line_of(e).dump() << "\n";
+  std::cout << jsonl(*examples);
   return std::cout.flush() ? 0 : 1;
 }

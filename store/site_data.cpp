@@ -130,8 +130,7 @@ result<void> site_data::check_shares() {
   return {};
 }
 
-result<void> site_data::add_row(const site_row& row, import_report& report) {
-  const auto set = set_of(row, shares_);
+result<void> site_data::add_row(const site_row& row, data_set set, import_report& report) {
   statement insert(db_.get(),
                    "INSERT OR IGNORE INTO rows (id, part, messages, prompt, completion) "
                    "VALUES (?1, ?2, ?3, ?4, ?5)");
@@ -148,7 +147,8 @@ result<void> site_data::add_row(const site_row& row, import_report& report) {
 }
 
 result<void> site_data::import_lines(const std::string& name, std::string_view text,
-                                     std::uint64_t first, import_report& report) {
+                                     std::uint64_t first, std::optional<data_set> set,
+                                     import_report& report) {
   statement count(db_.get(), "SELECT count(*) FROM rows");
   if (auto done = count.step(); !done) return done.failure();
   const auto before = static_cast<std::uint64_t>(count.integer(0)) - report.added;
@@ -175,16 +175,18 @@ result<void> site_data::import_lines(const std::string& name, std::string_view t
       return error{errc::overloaded, "the site's store holds its most rows, " +
                                          std::to_string(bounds_.rows_max) + "; nothing of " + name +
                                          " was taken in"};
-    if (auto added = add_row(*row, report); !added) return added;
+    if (auto added = add_row(*row, set.value_or(set_of(*row, shares_)), report); !added)
+      return added;
   }
   return {};
 }
 
-result<import_report> site_data::import_text(const std::string& name, std::string_view text) {
+result<import_report> site_data::import_text(const std::string& name, std::string_view text,
+                                             std::optional<data_set> set) {
   import_report report;
   transaction t(db_.get());
   if (!t.begun()) return t.begun().failure();
-  if (auto done = import_lines(name, text, 1, report); !done) return done.failure();
+  if (auto done = import_lines(name, text, 1, set, report); !done) return done.failure();
   if (auto done = t.commit(); !done) return done.failure();
   return report;
 }
@@ -234,7 +236,8 @@ result<void> site_data::import_new_part(const fs::path& file, import_report& rep
     if (!head) return head.failure();
     transaction t(db_.get());
     if (!t.begun()) return t.begun().failure();
-    if (auto done = import_lines(file.filename().string(), part->text, lines + 1, report); !done)
+    if (auto done = import_lines(file.filename().string(), part->text, lines + 1, {}, report);
+        !done)
       return done;
     lines += static_cast<std::uint64_t>(std::count(part->text.begin(), part->text.end(), '\n'));
     from = part->end;
@@ -267,8 +270,9 @@ result<data_set> site_data::add_feedback(const std::string& request, const std::
   const auto row = row_of_answer({find.text(0), find.text(1)}, answer);
   if (!row) return row.failure();
   import_report report;
-  if (auto added = add_row(*row, report); !added) return added.failure();
-  return set_of(*row, shares_);
+  const auto set = set_of(*row, shares_);
+  if (auto added = add_row(*row, set, report); !added) return added.failure();
+  return set;
 }
 
 result<std::array<std::uint64_t, data_sets_count>> site_data::counts() {

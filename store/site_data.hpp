@@ -9,8 +9,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "messages/result.hpp"
@@ -69,8 +71,10 @@ class site_data {
                                                  const site_limits& bounds = {});
 
   /// Takes every line of `text` in, one transaction. `name` is for the report. A bad line is
-  /// counted and named, and hinders no other. overloaded: rows_max.
-  result<import_report> import_text(const std::string& name, std::string_view text);
+  /// counted and named, and hinders no other. overloaded: rows_max. `set`: all lines belong to it,
+  /// for data that came divided.
+  result<import_report> import_text(const std::string& name, std::string_view text,
+                                    std::optional<data_set> set = {});
   result<import_report> import_file(const std::filesystem::path& file);
   /// Files *.jsonl of a folder that grows: what came since the last time, whole lines only. A file
   /// that shrank or whose read part changed is read anew.
@@ -95,14 +99,17 @@ class site_data {
       : db_(std::move(db)), shares_(shares), bounds_(bounds) {}
   result<void> check_shares();
   result<void> import_lines(const std::string& name, std::string_view text, std::uint64_t first,
-                            import_report& report);
-  result<void> add_row(const site_row& row, import_report& report);
+                            std::optional<data_set> set, import_report& report);
+  result<void> add_row(const site_row& row, data_set set, import_report& report);
   result<void> import_new_part(const std::filesystem::path& file, import_report& report);
 
   database db_;
   split_shares shares_;
   site_limits bounds_;
 };
+
+/// A row's question as turns of a chat (role, content); empty: it is plain text.
+result<std::vector<std::pair<std::string, std::string>>> turns_of(const site_row& row);
 
 /// One line as a row. bad_request: what is wrong with it, and what would be right.
 result<site_row> row_of_line(std::string_view line);

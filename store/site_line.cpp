@@ -56,6 +56,21 @@ result<site_row> row_of_prompt(const json& line) {
 
 }  // namespace
 
+result<std::vector<std::pair<std::string, std::string>>> turns_of(const site_row& row) {
+  std::vector<std::pair<std::string, std::string>> out;
+  if (row.messages.empty()) return out;
+  const auto messages = parse_json<json>(row.messages);
+  if (!messages.is_array())
+    return error{errc::corrupt, "row " + std::to_string(row.number) + " holds no messages"};
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    if (const auto fault = fault_of_message(messages[i], i); !fault.empty())
+      return error{errc::corrupt, "row " + std::to_string(row.number) + ": " + fault};
+    out.emplace_back(messages[i]["role"].get<std::string>(),
+                     messages[i]["content"].get<std::string>());
+  }
+  return out;
+}
+
 result<site_row> row_of_line(std::string_view line) {
   const auto parsed = parse_json<json>(line);
   if (parsed.is_discarded()) return wrong("no JSON, or nested too deep");
