@@ -75,6 +75,9 @@ local_node_actor::behavior_type node_behavior(self_ptr self, node_deps deps,
         return versions->load(name, folder);
       }),
       m([versions](unload_atom, const std::string& name) { return versions->unload(name); }),
+      m([versions](fetch_atom, const version_id& id, const std::string& digest) {
+        return versions->fetch(id, digest);
+      }),
       m([versions](unload_atom, const version_id& id) {
         versions->withdraw(id);
         return make_reply<void>(result<void>());

@@ -23,6 +23,11 @@ struct node_deps {
   std::vector<replica_actor> replicas;
   router_actor router;
   registry_actor registry;
+  aggregator_actor aggregator = {};  ///< factors of versions that rounds made; null: no federation
+  /// The version of an adapter of the manifest with these factors. deploy/ binds the engine.
+  std::function<result<engine::adapter_ptr>(const std::string& adapter,
+                                            const std::vector<float>& factors)>
+      with_factors = {};
   telemetry_actor telemetry;
   std::vector<heartbeat> beats;                   ///< one an engine
   std::chrono::milliseconds wedged_after{10000};  ///< a loop silent for so long is wedged
@@ -75,9 +80,11 @@ struct node_state {
   std::size_t unanswered = 0;                   ///< questions to the registry
 };
 
-/// node_actor and what its own gateway asks.
+/// node_actor and what its own gateway and shadows ask.
 using local_node_actor = node_actor::extend<
-    replies_to<unload_atom, std::string>::with<reply<msg<schema::VersionRecord>>>>;
+    replies_to<unload_atom, std::string>::with<reply<msg<schema::VersionRecord>>>,
+    replies_to<fetch_atom, version_id, std::string>::with<
+        reply<engine::adapter_ptr>>>;  // factors of a version with this digest, served or not
 
 local_node_actor::behavior_type node_behavior(local_node_actor::stateful_pointer<node_state> self,
                                               node_deps deps, std::vector<initial_version> initial);

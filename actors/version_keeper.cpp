@@ -12,7 +12,7 @@ namespace collm::actors {
 namespace {
 
 using record = msg<schema::VersionRecord>;
-constexpr std::string_view peft_prefix = "peft:";
+constexpr std::string_view peft_prefix = "peft:", round_prefix = "round:";
 
 record with_state(const record& r, schema::VersionState state) {
   return record::build([&](schema::VersionRecord::Builder b) {
@@ -53,7 +53,7 @@ reply<record> no_registry() {
 }  // namespace
 
 version_keeper::version_keeper(self_ptr self, node_deps deps, std::vector<initial_version> initial)
-    : self_(self), s_(self->state), deps_(std::move(deps)) {
+    : self_(self), s_(self->state), deps_(std::move(deps)), fetch_(self, deps_) {
   for (const auto& v : initial) install({v.name, 0}, v.weights, v.source, nobody_waits);
   for (const auto& v : initial)
     if (v.make) s_.makers[v.weights->digest] = v.make;
@@ -90,6 +90,20 @@ caf::result<reply<version_keeper::record>> version_keeper::unload(const std::str
             promise.deliver(r);
           },
           [promise](const caf::error&) mutable { promise.deliver(no_registry()); });
+  return promise;
+}
+
+caf::result<reply<engine::adapter_ptr>> version_keeper::fetch(const version_id& id,
+                                                              const std::string& digest) {
+  const auto here = std::find_if(s_.versions.begin(), s_.versions.end(),
+                                 [&](const auto& v) { return v.second.weights->digest == digest; });
+  if (here != s_.versions.end()) return make_reply<engine::adapter_ptr>(here->second.weights);
+  if (const auto at = s_.makers.find(digest); at != s_.makers.end())
+    return make_reply<engine::adapter_ptr>(at->second());
+  auto promise = self_->make_response_promise<reply<engine::adapter_ptr>>();
+  fetch_.get(id, digest, [promise](const result<engine::adapter_ptr>& r) mutable {
+    promise.deliver(make_reply<engine::adapter_ptr>(r));
+  });
   return promise;
 }
 
@@ -276,6 +290,16 @@ void version_keeper::bring(const version_id& id, const schema::VersionRecord::Re
   const bool waits = before != s_.failed.end() && now_ms(self_) < before->second.retry_at_ms;
   if (waits || s_.installing.contains(id)) return;
   const bool room = !full(id.name);
+  const std::string source = wanted.getSource().cStr(), digest = wanted.getDigest().cStr();
+  if (room && source.starts_with(round_prefix)) {
+    s_.installing[id];  // a second list meanwhile must not ask again
+    return fetch_.get(id, digest, [this, id, source](const result<engine::adapter_ptr>& r) {
+      s_.installing.erase(id);
+      if (r) return install(id, *r, source, nobody_waits);
+      fail(id, "version_missing", "serves by the registry and not here: " + r.failure().message,
+           deps_.retry);
+    });
+  }
   const auto weights = room ? factors_of(wanted) : too_many(id.name);
   if (weights) return install(id, *weights, wanted.getSource().cStr(), nobody_waits);
   fail(id, "version_missing", "serves by the registry and not here: " + weights.failure().message,

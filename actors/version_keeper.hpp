@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/factors_fetch.hpp"
 #include "actors/node.hpp"
 
 namespace collm::actors {
@@ -21,6 +22,8 @@ class version_keeper {
   caf::result<reply<record>> unload(const std::string& name);
   /// Retired by the registry: it drains, if it serves here.
   void withdraw(const version_id& id);
+  /// Factors of a version with this digest, served here or not.
+  caf::result<reply<engine::adapter_ptr>> fetch(const version_id& id, const std::string& digest);
   /// Each slot.
   void follow_registry();
 
@@ -50,6 +53,7 @@ class version_keeper {
   self_ptr self_;
   node_state& s_;
   const node_deps deps_;
+  factors_fetch fetch_;
 };
 
 }  // namespace collm::actors

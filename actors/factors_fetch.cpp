@@ -1,0 +1,88 @@
+#include "actors/factors_fetch.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/adapter/adapter.hpp"
+#include "store/digest.hpp"
+
+namespace collm::actors {
+
+namespace {
+
+constexpr std::uint32_t chunk_bytes = 1 << 20;
+constexpr std::uint64_t factors_bytes_max = 1ull << 30;
+constexpr std::size_t kept_max = 3;  // serving, candidate, and the one before
+constexpr auto answer_within = std::chrono::seconds(10);
+
+}  // namespace
+
+void factors_fetch::get(const version_id& id, const std::string& digest, taker then) {
+  const auto kept =
+      std::find_if(kept_.begin(), kept_.end(), [&](const auto& a) { return a->digest == digest; });
+  if (kept != kept_.end()) return then(*kept);
+  if (!from_) return then(error{errc::not_found, "no round made it that this node could ask for"});
+  auto& t = coming_[digest];
+  t.waiting.push_back(std::move(then));
+  if (t.waiting.size() > 1) return;
+  t.id = id;
+  next_chunk(digest);
+}
+
+void factors_fetch::next_chunk(const std::string& digest) {
+  const auto& t = coming_.at(digest);
+  const auto wanted = msg<schema::FactorsWanted>::build([&](schema::FactorsWanted::Builder b) {
+    b.setAdapter(t.id.name);
+    b.setNumber(t.id.number);
+    b.setAt(t.bytes.size());
+    b.setCount(chunk_bytes);
+  });
+  self_->request(from_, answer_within, wanted)
+      .then(
+          [this, digest](const reply<msg<schema::FactorsChunk>>& r) {
+            if (!*r) return end(digest, (*r).failure());
+            take(digest, **r);
+          },
+          [this, digest](const caf::error&) {
+            end(digest, error{errc::unavailable, "the head is away"});
+          });
+}
+
+void factors_fetch::take(const std::string& digest, const msg<schema::FactorsChunk>& chunk) {
+  auto& t = coming_.at(digest);
+  const auto c = chunk.read();
+  const auto data = c->getData();
+  const bool other = !t.bytes.empty() && t.bytes_digest != c->getDigest().cStr();
+  if (other || c->getTotal() > factors_bytes_max || data.size() == 0 ||
+      t.bytes.size() + data.size() > c->getTotal())
+    return end(digest, error{errc::corrupt, "the head sent chunks that make no whole"});
+  t.bytes_digest = c->getDigest().cStr();
+  const auto* from = reinterpret_cast<const std::byte*>(data.begin());
+  t.bytes.insert(t.bytes.end(), from, from + data.size());
+  if (t.bytes.size() < c->getTotal()) return next_chunk(digest);
+  end(digest, made_of(t, digest));
+}
+
+result<engine::adapter_ptr> factors_fetch::made_of(const transfer& t,
+                                                   const std::string& digest) const {
+  if (store::digest_of(t.bytes) != t.bytes_digest || t.bytes.size() % sizeof(float) != 0)
+    return error{errc::corrupt, "its bytes arrived damaged"};
+  std::vector<float> values(t.bytes.size() / sizeof(float));
+  std::memcpy(values.data(), t.bytes.data(), t.bytes.size());
+  auto made = with_factors_(t.id.name, values);
+  if (made && (*made)->digest != digest)
+    return error{errc::conflict, "its factors have digest " + (*made)->digest.substr(0, 12) +
+                                     ", registered is " + digest.substr(0, 12)};
+  return made;
+}
+
+void factors_fetch::end(const std::string& digest, const result<engine::adapter_ptr>& outcome) {
+  auto done = coming_.extract(digest);
+  if (outcome) {
+    if (kept_.size() == kept_max) kept_.erase(kept_.begin());
+    kept_.push_back(*outcome);
+  }
+  for (const auto& then : done.mapped().waiting) then(outcome);
+}
+
+}  // namespace collm::actors

@@ -1,0 +1,1 @@
+collm_test(actors_test unit/actors_shadow_parts_test.cpp LINK actors)
