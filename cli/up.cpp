@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "cli/cluster_client.hpp"
+#include "cli/learning_demo.hpp"
 #include "cli/manifest_source.hpp"
 #include "cli/plan_view.hpp"
 #include "cli/play.hpp"
@@ -24,9 +25,12 @@ constexpr std::chrono::seconds settle_max{10};
 constexpr std::chrono::seconds stop_max{30};
 constexpr std::chrono::milliseconds look_again{100};
 
-/// A demo that leaves time for the report within 90 s of the start, at a rate that two slow cores
-/// can serve.
+/// A demo of serving alone: the report comes within 90 s of the start, at a rate that two slow
+/// cores can serve.
 constexpr double demo_seconds = 30, demo_rate = 1.5;
+/// One that learns ends within seven minutes on two cores.
+constexpr double learning_seconds = 310, learning_rate = 0.4;
+constexpr std::uint32_t learning_questions = 50;
 
 struct up_options {
   std::string file, log_level = "warning", report;
@@ -125,7 +129,20 @@ result<json> announce(console& io, const deploy::spawn_plan& plan) {
   return status;
 }
 
-result<void> play_demo(console& io, const json& status, const up_options& o) {
+result<void> show_learning(console& io, const json& status, const deploy::spawn_plan& plan,
+                           const up_options& o) {
+  const auto head = cluster_client::connect({"http://" + to_string(plan.head.http), ""});
+  if (!head) return head.failure();
+  const auto& f = plan.federation.front();
+  const auto done = play_learning(
+      io, *head, status, {f.adapter, f.alone, learning_seconds, learning_rate, learning_questions});
+  if (!done) return done.failure();
+  return show_report(io, *done, o.report);
+}
+
+result<void> play_demo(console& io, const json& status, const deploy::spawn_plan& plan,
+                       const up_options& o) {
+  if (plan.learns()) return show_learning(io, status, plan, o);
   const auto what = demo_workload(demo_seconds, demo_rate);
   if (!what) return what.failure();
   if (!io.wants_json()) {
@@ -152,7 +169,8 @@ int serve(console& io, const up_options& o, const deploy::spawn_plan& plan,
   if (!status) return io.fail(status.failure());
   int outcome = success;
   if (o.demo) {
-    if (const auto played = play_demo(io, *status, o); !played) outcome = io.fail(played.failure());
+    if (const auto played = play_demo(io, *status, plan, o); !played)
+      outcome = io.fail(played.failure());
   }
   if (!o.once) wait_for_end(io, running);
   return outcome;

@@ -15,6 +15,7 @@
 #include "dashboard/assets.hpp"
 #include "deploy/actor_system.hpp"
 #include "deploy/child_processes.hpp"
+#include "deploy/head_training.hpp"
 #include "deploy/serving.hpp"
 #include "store/version_store.hpp"
 
@@ -87,7 +88,8 @@ struct cluster::impl {
   std::shared_ptr<exit_box> exits = std::make_shared<exit_box>();
   std::shared_ptr<child_processes> children;  ///< the supervisor holds it, too
   telemetry_actor telemetry;
-  registry_actor registry;
+  head_registry_actor registry;
+  std::unique_ptr<head_training> training;  ///< null: nothing learns
   site_router_actor ingress;
   head_supervisor_actor supervisor;
   std::unique_ptr<link::link_server> link;
@@ -101,12 +103,13 @@ struct cluster::impl {
   result<void> start_link();
   result<void> start_threads();
   result<void> start_gateways();
+  aggregator_actor one_aggregator() const;
   supervisor_deps supervision();
   void stop(std::chrono::milliseconds at_most);
 };
 
 result<void> cluster::impl::start() {
-  bool engines_here = false;
+  bool engines_here = plan.learns();  // the aggregators need the base's shape and digests
   for (const auto& n : plan.nodes) engines_here |= n.where == placement::thread;
   auto opened = open_model(plan, options.cache_dir, engines_here);
   if (!opened) return opened.failure();
@@ -173,6 +176,11 @@ result<void> cluster::impl::start_actors() {
   registry =
       sys.spawn(registry_behavior, registry_deps{std::move(*versions), model.base_digest, telemetry,
                                                  "head", board->make("registry", "")});
+  if (plan.learns()) {
+    auto started = head_training::start(sys, plan, model, {registry, telemetry, board});
+    if (!started) return started.failure();
+    training = std::move(*started);
+  }
   ingress = sys.spawn(site_router_behavior, sites_of(plan), board->make("site_router", ""));
   children = std::make_shared<child_processes>(
       options.executable, plan.head.state_dir / "logs",
@@ -205,18 +213,29 @@ result<void> cluster::impl::start_link() {
   // the listener could be refused.
   supervisor = system->get().spawn(supervisor_behavior, supervision());
   exits->deliver_to(supervisor);
-  auto started = link::link_server::start(*loop, system->get(), std::move(server),
-                                          {supervisor, registry, telemetry});
+  link::server_actors to{supervisor, registry, telemetry};
+  if (training) {
+    for (const auto& [name, aggregator] : training->aggregators())
+      to.aggregators[name] = aggregator;
+    to.coordinator = training->coordinator();
+  }
+  auto started = link::link_server::start(*loop, system->get(), std::move(server), std::move(to));
   if (!started) return started.failure();
   link = std::move(*started);
   return {};
+}
+
+/// For nodes in this process, which have no link that tells aggregators apart by adapter.
+aggregator_actor cluster::impl::one_aggregator() const {
+  if (!training || training->aggregators().size() != 1) return {};
+  return training->aggregators().begin()->second;
 }
 
 result<void> cluster::impl::start_threads() {
   for (const auto& n : plan.nodes) {
     if (n.where != placement::thread) continue;
     serving_node::outside to{
-        registry, [asked = stop_asked] { asked->store(true); },
+        registry, one_aggregator(), [asked = stop_asked] { asked->store(true); },
         [](const std::string& why) { spdlog::critical("{}; restart the cluster", why); },
         [hub = telemetry](const msg<schema::Event>& e) { caf::anon_send(hub, e); }};
     auto started = serving_node::start(system->get(), *loop, plan, n, model, std::move(to));
@@ -286,6 +305,7 @@ void cluster::impl::stop(std::chrono::milliseconds at_most) {
   exits->close();
   end_actor(supervisor);
   end_actor(ingress);
+  training.reset();
   end_actor(registry);
   end_actor(telemetry);
   supervisor = nullptr;

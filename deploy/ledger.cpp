@@ -67,6 +67,28 @@ std::uint64_t buffer_bytes(const ledger_input& in) {
          in.replicas.size() * (queued + unsent);
 }
 
+std::uint64_t shadow_bytes(const engine::model_shape& s, engine::precision p,
+                           const ledger_adapter& a, std::uint32_t batch_tokens) {
+  const std::uint64_t queries = std::uint64_t{s.heads} * s.head_dim;
+  const std::uint64_t keys = std::uint64_t{s.kv_heads} * s.head_dim;
+  const engine::training_options o;
+  const std::uint64_t rows = std::max(o.window_tokens, std::min(batch_tokens, o.sample_tokens));
+  const std::uint64_t number = p == engine::precision::f32 ? 4 : 2;
+  // What a layer keeps of a row for the way back (engine/train/saved_activations.cpp).
+  const std::uint64_t kept =
+      2 * s.hidden * sizeof(float) + 7ull * a.rank * sizeof(float) +
+      (2 * queries + 2 * keys + 2ull * s.ffn + (s.head_norms ? queries + keys : 0) +
+       (s.post_norms ? 2ull * s.hidden : 0)) *
+          number;
+  const std::uint64_t widest = std::max<std::uint64_t>(2ull * s.ffn, queries + 2 * keys);
+  const std::uint64_t work = 8 * rows * (widest + s.hidden) * sizeof(float) +
+                             3ull * o.head_tokens * s.vocab * sizeof(float) +
+                             std::uint64_t{s.context} * s.head_dim * 2 * sizeof(float);
+  // Factors and their transposes, twice (the shadow, and a version under evaluation), gradients and
+  // both moments, the parent's numbers and the update.
+  return 9 * version_bytes(s, a) + rows * (s.layers * kept + s.hidden * sizeof(float)) + work;
+}
+
 std::vector<ledger_row> make_ledger(const ledger_input& in) {
   std::uint64_t kv = 0, versions = 0, activations = 0;
   for (const ledger_replica& r : in.replicas) {
@@ -76,11 +98,16 @@ std::vector<ledger_row> make_ledger(const ledger_input& in) {
   }
   for (const ledger_adapter& a : in.adapters) versions += version_bytes(in.shape, a);
   versions *= std::uint64_t{resident_versions_max} * in.engine_processes;
-  return {{"base", base_bytes(in.shape, in.precision), 0, true},
-          {"kv", kv, kv, false},
-          {"versions", versions, 0, false},
-          {"activations", activations, 0, false},
-          {"buffers", buffer_bytes(in), 0, false}};
+  std::vector<ledger_row> rows = {{"base", base_bytes(in.shape, in.precision), 0, true},
+                                  {"kv", kv, kv, false},
+                                  {"versions", versions, 0, false},
+                                  {"activations", activations, 0, false},
+                                  {"buffers", buffer_bytes(in), 0, false}};
+  std::uint64_t training = 0;
+  for (const ledger_adapter& a : in.learning)
+    training += in.replicas.size() * shadow_bytes(in.shape, in.precision, a, in.batch_tokens);
+  if (training > 0) rows.push_back({"training", training, 0, false});
+  return rows;
 }
 
 std::uint64_t sum(const std::vector<ledger_row>& rows) {

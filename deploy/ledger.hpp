@@ -12,7 +12,7 @@
 namespace collm::deploy {
 
 struct ledger_row {
-  std::string name;  ///< "base", "kv", "versions", "activations", "buffers"
+  std::string name;  ///< "base", "kv", "versions", "activations", "buffers", "training"
   std::uint64_t bytes = 0;
   std::uint64_t budget = 0;  ///< 0: not bounded apart
   bool shared = false;       ///< one copy a machine
@@ -41,6 +41,8 @@ struct ledger_input {
   std::uint32_t gateways = 1;
   std::uint32_t step_tokens_max = 512;
   limits bounds;
+  std::vector<ledger_adapter> learning;  ///< a shadow in every replica; of two that learn, two
+  std::uint32_t batch_tokens = 1024;     ///< of their batches
 };
 
 std::uint64_t base_bytes(const engine::model_shape& shape, engine::precision p);
@@ -49,12 +51,16 @@ std::uint64_t version_bytes(const engine::model_shape& shape, const ledger_adapt
 std::uint64_t activation_bytes(const engine::model_shape& shape, std::uint32_t rows,
                                std::uint32_t outputs, std::uint32_t threads);
 std::uint64_t buffer_bytes(const ledger_input& in);
+/// One shadow: factors, gradients and moments, a version that is evaluated beside it, activations.
+/// Not less than engine::plan_training() of the same.
+std::uint64_t shadow_bytes(const engine::model_shape& shape, engine::precision p,
+                           const ledger_adapter& a, std::uint32_t batch_tokens);
 
 /// Versions of one adapter that are resident at once: the one that serves, and the one being loaded
 /// in its place.
 inline constexpr std::uint32_t resident_versions_max = 2;
 
-/// All rows, always the same five, in this order.
+/// All rows, in this order; training only where an adapter learns.
 std::vector<ledger_row> make_ledger(const ledger_input& in);
 std::uint64_t sum(const std::vector<ledger_row>& rows);
 

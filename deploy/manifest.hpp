@@ -98,12 +98,13 @@ struct federation_spec {
   std::uint32_t deadline_ms = 60000, quorum = 2, steps = 6;
   std::vector<std::uint32_t> looks = {16, 32, 64};
   double margin = 0.005, worst_site = 0.02, guard = 0.02;
+  bool alone = false;  ///< control: alone; each site also trains a copy that never meets the others
   double canary_share = 0.5;
   std::uint32_t canary_completions = 20, canary_max_time_ms = 15000;
 };
 
 struct coordinator_spec {
-  std::string policy = "inference_only";
+  std::string policy = "coserve_fill";
   std::uint32_t slow_period_ms = 10000;
 };
 

@@ -145,17 +145,21 @@ void read_federation(section& item, federation_spec& out) {
   round.read("steps", out.steps, whole_between(1, 1000000));
   round.close();
   read_gate(item.child("gate"), out);
+  std::string control;
+  item.read("control", control, word_of("control", {"none", "alone"}));
+  out.alone = control == "alone";
 }
 
 value_parser<std::string> a_policy() {
   return [](const std::string& text) -> result<std::string> {
-    const std::vector<std::string> unbuilt = {"two_timescale", "coserve_fill", "static_share",
-                                              "static_split", "fixed_rr"};
-    if (text == "inference_only") return text;
+    const std::vector<std::string> unbuilt = {"two_timescale", "static_share", "static_split",
+                                              "fixed_rr"};
+    const std::vector<std::string> built = {"coserve_fill", "inference_only"};
+    if (std::find(built.begin(), built.end(), text) != built.end()) return text;
     const bool known = std::find(unbuilt.begin(), unbuilt.end(), text) != unbuilt.end();
     return error{errc::bad_request, "policy \"" + text + "\" is not " +
                                         (known ? "built yet" : "known") +
-                                        "; supported: inference_only"};
+                                        "; supported: " + joined(built)};
   };
 }
 

@@ -86,6 +86,7 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
 
   serving_node::outside to{
       .registry = (*head)->registry(),
+      .aggregator = (*head)->aggregator(),
       .request_stop = [stop_asked] { stop_asked->store(true); },
       .wedged =
           [](const std::string& why) {

@@ -137,13 +137,20 @@ ledger_input ledger_of(const manifest& m, const model_plan& model) {
   if (engines_in_head) ++in.engine_processes;
   in.gateways = static_cast<std::uint32_t>(1 + m.nodes.size());
   for (const adapter_spec& a : m.adapters) in.adapters.push_back({a.rank, a.targets});
+  if (m.coordinator.policy == "inference_only") return in;
+  in.batch_tokens = m.training.value_or(training_spec{}).batch_tokens;
+  for (const federation_spec& f : m.federation) {
+    for (const adapter_spec& a : m.adapters)
+      if (a.name == f.adapter)
+        in.learning.insert(in.learning.end(), f.alone ? 2 : 1, {a.rank, a.targets});
+  }
   return in;
 }
 
 std::vector<std::string> inactive_parts(const manifest& m) {
-  const std::string why =
-      ": validated, not active: adapters do not learn in this release (policy inference_only)";
   std::vector<std::string> parts;
+  if (m.coordinator.policy != "inference_only") return parts;
+  const std::string why = ": validated, not active: adapters do not learn (policy inference_only)";
   if (m.training) parts.push_back("training" + why);
   for (const federation_spec& f : m.federation) parts.push_back("federation of " + f.adapter + why);
   std::set<std::string> with_data;
@@ -193,8 +200,8 @@ void check_paths(const manifest& m, const fs::path& base_dir, std::vector<proble
     const std::string& data = m.nodes[i].data;
     if (data.empty() || data.starts_with("builtin:")) continue;
     const fs::path file = resolve(data, base_dir);
-    if (!fs::is_regular_file(file, ignored))
-      blame(node_field(i, "data"), "no file " + file.string());
+    if (!fs::is_regular_file(file, ignored) && !fs::is_directory(file, ignored))
+      blame(node_field(i, "data"), "no file or folder " + file.string());
   }
   const fs::path state = resolve(m.head.state_dir, base_dir);
   if (fs::exists(state, ignored) && !fs::is_directory(state, ignored)) {
@@ -210,6 +217,9 @@ spawn_plan plan_of(const manifest& m, const model_plan& model, std::vector<ledge
   p.head = {m.head.state_dir, m.head.http, m.head.capnp, m.head.link};
   p.nodes = m.nodes;
   p.slo = m.slo;
+  p.training = m.training.value_or(training_spec{});
+  p.federation = m.federation;
+  p.coordinator = m.coordinator;
   p.bounds = m.bounds;
   p.bounds.prompt_tokens_max = std::min(p.bounds.prompt_tokens_max, model.shape.context);
   p.tenants = m.tenants;

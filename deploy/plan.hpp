@@ -45,6 +45,9 @@ struct spawn_plan {
   head_plan head;
   std::vector<node_plan> nodes;
   slo_spec slo;
+  training_spec training;
+  std::vector<federation_spec> federation;
+  coordinator_spec coordinator;
   limits bounds;
   std::vector<tenant_spec> tenants;
   std::vector<std::string> inactive;  ///< parts that are validated and not active yet, with why
@@ -52,6 +55,8 @@ struct spawn_plan {
   std::vector<ledger_row> ledger;
   std::uint64_t budget_bytes = 0;
 
+  /// Adapters learn here: the policy is not inference_only and an adapter is federated.
+  bool learns() const { return coordinator.policy != "inference_only" && !federation.empty(); }
   std::uint64_t planned_bytes() const;  ///< sum of the ledger
   const node_plan* node(const std::string& name) const;
 };

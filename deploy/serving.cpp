@@ -11,6 +11,9 @@
 #include "actors/router.hpp"
 #include "actors/telemetry.hpp"
 #include "deploy/actor_system.hpp"
+#include "deploy/adapter_row.hpp"
+#include "deploy/initial_versions.hpp"
+#include "deploy/node_training.hpp"
 #include "engine/adapter/adapter.hpp"
 #include "engine/model/model_source.hpp"
 #include "engine/sha256.hpp"
@@ -21,7 +24,6 @@ namespace {
 
 using namespace actors;
 constexpr std::uint32_t step_tokens_max = 512;
-constexpr std::uint64_t initial_seed = 42;  // every node must make the same initial factors
 // A loop silent for so long is not healthy; for so long it is given up and its process replaced.
 constexpr auto silent_is_unhealthy = std::chrono::seconds(5);
 constexpr auto silent_is_wedged = std::chrono::seconds(30);
@@ -45,27 +47,6 @@ result<engine_actor> make_engine(caf::actor_system& system, const engine::base_p
   if (!executor) return executor.failure();
   deps.steps = std::move(*executor);
   return engine_actor(system.spawn<caf::detached>(engine_behavior, std::move(deps), owner));
-}
-
-result<std::vector<initial_version>> initial_versions(const spawn_plan& plan,
-                                                      const engine::base_ptr& base) {
-  std::vector<initial_version> out;
-  for (const auto& a : plan.adapters) {
-    const auto make = [base, a] {
-      return engine::initial_adapter(*base, a.rank, a.alpha, a.targets, initial_seed);
-    };
-    auto weights = a.path.empty() ? make() : engine::load_peft(*base, a.path);
-    if (!weights)
-      return error{weights.failure().code,
-                   "adapter '" + a.name + "': " + weights.failure().message};
-    if (a.path.empty()) {
-      out.push_back({a.name, *weights, "initial", "", make});
-    } else {
-      const auto folder = std::filesystem::absolute(a.path).lexically_normal().string();
-      out.push_back({a.name, *weights, actors::peft_source(folder), folder, {}});
-    }
-  }
-  return out;
 }
 
 /// This node's share of the cluster's ledger: the base is one copy a machine, the KV cache its own,
@@ -199,6 +180,7 @@ struct serving_node::impl {
   node_router_actor router;
   local_node_actor node;
   telemetry_actor telemetry;
+  std::unique_ptr<node_training> training;  ///< null: nothing learns here
   std::shared_ptr<actor_port> port;
   std::unique_ptr<gateway::http_server> http;
   std::unique_ptr<link::native_server> native;
@@ -212,6 +194,7 @@ struct serving_node::impl {
                           router_deps{node_plan_.name, plan.model.name, board->make("router", "")});
     for (const auto& [name, beat] : beats) start_replica(name, beat);
     start_node(std::move(*initial));
+    if (auto learns = start_training(); !learns) return learns;
     start_port();
     if (auto opened = open_http(); !opened) return opened;
     auto opened = open_native(loop, plan, node_plan_.capnp, model, port);
@@ -269,6 +252,20 @@ struct serving_node::impl {
     caf::anon_send(router, add_replica{name, replicas.back()});
   }
 
+  /// A version of one of the manifest's adapters with other numbers.
+  static std::function<result<engine::adapter_ptr>(const std::string&, const std::vector<float>&)>
+  factors_maker(const std::vector<initial_version>& initial) {
+    std::map<std::string, engine::adapter_ptr> like;
+    for (const auto& v : initial) like[v.name] = v.weights;
+    return [like](const std::string& adapter,
+                  const std::vector<float>& factors) -> result<engine::adapter_ptr> {
+      const auto at = like.find(adapter);
+      if (at == like.end())
+        return error{errc::not_found, "this node's manifest has no adapter '" + adapter + "'"};
+      return adapter_of_row(*at->second, factors);
+    };
+  }
+
   void start_node(std::vector<initial_version> initial) {
     node_deps deps{
         .node = node_plan_.name,
@@ -279,6 +276,8 @@ struct serving_node::impl {
         .replicas = replicas,
         .router = router,
         .registry = to.registry,
+        .aggregator = to.aggregator,
+        .with_factors = factors_maker(initial),
         .telemetry = telemetry,
         .beats = {},
         .wedged_after = silent_is_wedged,
@@ -288,6 +287,22 @@ struct serving_node::impl {
         .counts = board->make("node", "")};
     for (const auto& [name, beat] : beats) deps.beats.push_back(beat);
     node = system.spawn<caf::detached>(node_behavior, std::move(deps), std::move(initial));
+  }
+
+  result<void> start_training() {
+    if (!plan.learns() || !to.aggregator) return {};
+    training_neighbours with{.replicas = {},
+                             .router = router_actor(router),
+                             .node = node,
+                             .telemetry = telemetry,
+                             .aggregator = to.aggregator,
+                             .board = board};
+    std::size_t i = 0;
+    for (const auto& [name, beat] : beats) with.replicas.emplace_back(name, replicas[i++]);
+    auto started = node_training::start(system, plan, node_plan_, model, with);
+    if (!started) return started.failure();
+    training = std::move(*started);
+    return {};
   }
 
   void start_port() {
@@ -360,6 +375,7 @@ result<std::unique_ptr<serving_node>> serving_node::start(caf::actor_system& sys
                                                       .router = {},
                                                       .node = {},
                                                       .telemetry = {},
+                                                      .training = {},
                                                       .port = {},
                                                       .http = {},
                                                       .native = {},
@@ -374,6 +390,7 @@ void serving_node::stop() {
   s.http.reset();
   s.native.reset();
   if (s.port) s.port->close();
+  s.training.reset();
   end_actor(s.node);
   end_actor(s.router);
   for (const auto& r : s.replicas) end_actor(r);

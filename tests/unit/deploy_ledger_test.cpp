@@ -94,7 +94,19 @@ ledger_input two_nodes() {
   return in;
 }
 
-TEST(ledger, has_the_same_five_rows_always) {
+TEST(ledger, has_a_row_for_training_only_where_an_adapter_learns) {
+  ledger_input in = two_nodes();
+  in.learning = {in.adapters[0], in.adapters[0]};
+  const auto rows = make_ledger(in);
+  ASSERT_EQ(rows.size(), 6u);
+  EXPECT_EQ(rows[5].name, "training");
+  EXPECT_EQ(rows[5].bytes, 4 * shadow_bytes(in.shape, in.precision, in.adapters[0], 1024))
+      << "two shadows in each of two replicas";
+  EXPECT_GT(shadow_bytes(tiny(), engine::precision::f32, in.adapters[0], 1024),
+            shadow_bytes(tiny(), engine::precision::int8, in.adapters[0], 1024));
+}
+
+TEST(ledger, has_the_same_five_rows_where_none_learns) {
   const auto rows = make_ledger(two_nodes());
   ASSERT_EQ(rows.size(), 5u);
   const char* names[] = {"base", "kv", "versions", "activations", "buffers"};

@@ -49,10 +49,10 @@ TEST(manifest, reads_the_built_in_cluster) {
   ASSERT_TRUE(m.training);
   EXPECT_DOUBLE_EQ(m.training->learning_rate, 1e-3);
   ASSERT_EQ(m.federation.size(), 1u);
-  EXPECT_EQ(m.federation[0].strategy.aggregate, "rolora");
+  EXPECT_EQ(m.federation[0].strategy.aggregate, "fedavg");
   EXPECT_EQ(m.federation[0].looks, (std::vector<std::uint32_t>{16, 32, 64}));
   EXPECT_EQ(m.federation[0].canary_max_time_ms, 15000u);
-  EXPECT_EQ(m.coordinator.policy, "inference_only");
+  EXPECT_EQ(m.coordinator.policy, "coserve_fill");
   EXPECT_EQ(m.bounds.queued_requests_max, 256u);
 }
 
@@ -182,12 +182,12 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     cluster, manifest_mistake,
     testing::Values(
-        mistake{"policy_unbuilt", with("  coordinator: {policy: coserve_fill}\n"),
-                "c.yaml:8:25: spec.coordinator.policy: policy \"coserve_fill\" is not built yet; "
-                "supported: inference_only\n"},
+        mistake{"policy_unbuilt", with("  coordinator: {policy: two_timescale}\n"),
+                "c.yaml:8:25: spec.coordinator.policy: policy \"two_timescale\" is not built yet; "
+                "supported: coserve_fill, inference_only\n"},
         mistake{"policy_unknown", with("  coordinator: {policy: best}\n"),
                 "c.yaml:8:25: spec.coordinator.policy: policy \"best\" is not known; supported: "
-                "inference_only\n"},
+                "coserve_fill, inference_only\n"},
         mistake{"remote",
                 with("    - {name: edge-b, placement: remote, gateway: {http: 127.0.0.1:8082}}\n"),
                 "c.yaml:8:33: spec.nodes[1].placement: remote is not built yet; use process (its "

@@ -70,11 +70,23 @@ TEST(plan, fits_the_built_in_cluster_on_two_cores) {
   EXPECT_EQ(p.bounds.prompt_tokens_max, 4096u);
   EXPECT_LT(p.planned_bytes(), p.budget_bytes);
   EXPECT_TRUE(p.notes.empty());
-  const std::string why =
-      ": validated, not active: adapters do not learn in this release (policy inference_only)";
-  EXPECT_EQ(p.inactive, (std::vector<std::string>{"training" + why, "federation of assistant" + why,
-                                                  "data of edge-a, edge-b" + why,
-                                                  "coordinator.slowPeriod" + why}));
+  EXPECT_TRUE(p.learns());
+  EXPECT_TRUE(p.inactive.empty());
+}
+
+TEST(plan, says_what_inference_only_leaves_out) {
+  std::string text(builtin_manifest());
+  text.replace(text.find("coserve_fill"), std::string("coserve_fill").size(), "inference_only");
+  const manifest_check check = parse_manifest(text);
+  ASSERT_TRUE(check.value);
+  const plan_check fitted = fit_plan(*check.value, smollm_file(), two_cores());
+  ASSERT_TRUE(fitted.plan) << problems_of(fitted);
+  EXPECT_FALSE(fitted.plan->learns());
+  const std::string why = ": validated, not active: adapters do not learn (policy inference_only)";
+  EXPECT_EQ(
+      fitted.plan->inactive,
+      (std::vector<std::string>{"training" + why, "federation of assistant" + why,
+                                "data of edge-a, edge-b" + why, "coordinator.slowPeriod" + why}));
 }
 
 TEST(plan, refuses_more_engine_threads_than_cores) {
@@ -234,9 +246,9 @@ TEST_F(plan_files, looks_for_adapters_data_and_state) {
       make(yaml("gone.gguf",
                 "    - {name: edge-b, data: day.jsonl, gateway: {http: 127.0.0.1:8082}}\n"
                 "  adapters: [{name: a, path: lora}]\n  head: {stateDir: file}\n")));
-  EXPECT_NE(
-      report.find("c.yaml:8:28: spec.nodes[1].data: no file " + (folder_ / "day.jsonl").string()),
-      std::string::npos)
+  EXPECT_NE(report.find("c.yaml:8:28: spec.nodes[1].data: no file or folder " +
+                        (folder_ / "day.jsonl").string()),
+            std::string::npos)
       << report;
   EXPECT_NE(report.find("c.yaml:9:30: spec.adapters[0].path: no PEFT adapter in " +
                         (folder_ / "lora").string()),
