@@ -21,16 +21,23 @@ struct block_scales {
         _mm512_shuffle_epi8(pairs, _mm512_broadcast_i32x4(_mm_setr_epi8(
                                        2, 3, 2, 3, 6, 7, 6, 7, 10, 11, 10, 11, 14, 15, 14, 15)));
   }
-  /// Weights of levels that stand in the low halves of the bytes; the high halves are left out.
-  [[gnu::always_inline]] __m512i weights(__m512i levels) const {
-    const __m512i low = _mm512_set1_epi16(15);
-    const __m512i even = _mm512_and_si512(levels, low),
-                  odd = _mm512_and_si512(_mm512_srli_epi16(levels, 8), low);
-    return _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaaull, _mm512_srli_epi16(sum(even), 8), sum(odd));
+  /// Weights of the levels in the low halves of the bytes, and of those in the high halves.
+  [[gnu::always_inline]] __m512i low(__m512i two) const {
+    return weights(_mm512_and_si512(two, fifteen()),
+                   _mm512_and_si512(_mm512_srli_epi16(two, 8), fifteen()));
+  }
+  [[gnu::always_inline]] __m512i high(__m512i two) const {
+    return weights(_mm512_and_si512(_mm512_srli_epi16(two, 4), fifteen()),
+                   _mm512_srli_epi16(two, 12));
   }
   __m512i steps, least;
 
  private:
+  [[gnu::always_inline]] static __m512i fifteen() { return _mm512_set1_epi16(15); }
+  /// Of levels in 16 bits.
+  [[gnu::always_inline]] __m512i weights(__m512i even, __m512i odd) const {
+    return _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaaull, _mm512_srli_epi16(sum(even), 8), sum(odd));
+  }
   [[gnu::always_inline]] __m512i sum(__m512i levels) const {
     return _mm512_add_epi16(_mm512_mullo_epi16(levels, steps), least);
   }
@@ -40,7 +47,8 @@ struct block_scales {
 [[gnu::always_inline]] inline __m512i four_bit_group(const std::int8_t* blocks, std::uint32_t g) {
   const std::int8_t* block = blocks + std::size_t{g} / 8 * four_bit_block_bytes;
   const __m512i two = _mm512_loadu_si512(block + g % 4 * group_bytes);
-  return block_scales(block).weights(g % 8 < 4 ? two : _mm512_srli_epi16(two, 4));
+  const block_scales scales(block);
+  return g % 8 < 4 ? scales.low(two) : scales.high(two);
 }
 
 /// Writes `count` tiles from `index` on with all weights in bytes; asks for those that follow.
@@ -51,15 +59,18 @@ inline const std::int8_t* widen_tiles(const linear_s8& w, std::uint32_t index,
   std::int8_t* to = wide;
   for (std::uint32_t t = index; t < index + count; ++t) {
     const std::int8_t* from = w.tile(t);
-    std::memcpy(to, from, w.hi_bytes());
+    for (std::size_t at = 0; at < w.hi_bytes(); at += group_bytes) {
+      __builtin_prefetch(from + ahead + at, 0, 2);
+      _mm512_storeu_si512(to + at, _mm512_loadu_si512(from + at));
+    }
     from += w.hi_bytes(), to += w.hi_bytes();
     for (std::uint32_t k = 0; k < w.in; k += four_bit_inputs, from += four_bit_block_bytes) {
       const block_scales scales(from);
       for (std::uint32_t j = 0; j < 4; ++j, to += group_bytes) {
         __builtin_prefetch(from + ahead + j * group_bytes, 0, 2);
         const __m512i two = _mm512_loadu_si512(from + j * group_bytes);
-        _mm512_storeu_si512(to, scales.weights(two));
-        _mm512_storeu_si512(to + 4 * group_bytes, scales.weights(_mm512_srli_epi16(two, 4)));
+        _mm512_storeu_si512(to, scales.low(two));
+        _mm512_storeu_si512(to + 4 * group_bytes, scales.high(two));
       }
       __builtin_prefetch(from + ahead + four_bit_levels_bytes, 0, 2);
       to += 4 * group_bytes;

@@ -112,7 +112,7 @@ constexpr std::uint32_t whole_shift(std::uint32_t in) {
 }
 
 /// Quantised activations in panels: bytes biased by +128, because VNNI multiplies unsigned by
-/// signed.
+/// signed. The last panel has memory for all its rows, whatever lies in those that are none.
 struct quantised_rows {
   std::uint8_t* lo = nullptr;
   std::uint8_t* hi = nullptr;

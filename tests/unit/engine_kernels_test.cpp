@@ -203,7 +203,11 @@ INSTANTIATE_TEST_SUITE_P(
                     gemm_shape{151, 40, 29, 8}, gemm_shape{1, 40, 29, 40},
                     gemm_shape{9, 1538, 48, 1538}, gemm_shape{1, 64, 29, 16, true},
                     gemm_shape{1, 1536, 65, 1536, true}, gemm_shape{7, 96, 70, 0, true},
-                    gemm_shape{33, 576, 100, 48, true}, gemm_shape{9, 1536, 48, 1536, true}));
+                    gemm_shape{33, 576, 100, 48, true}, gemm_shape{9, 1536, 48, 1536, true},
+                    gemm_shape{3, 96, 33, 16, true}, gemm_shape{6, 576, 48, 48, true},
+                    gemm_shape{11, 64, 29, 0, true}, gemm_shape{16, 576, 20, 48, true},
+                    gemm_shape{17, 96, 70, 8, true}, gemm_shape{2, 96, 17, 96, true},
+                    gemm_shape{8, 1536, 33, 1536, true}));
 
 TEST(engine_kernels, a_row_of_four_bits_is_dequantised_as_its_bytes_say) {
   std::mt19937 random(15);
