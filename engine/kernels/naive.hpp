@@ -135,6 +135,28 @@ inline void gemm_row(const activations& x, const product& p, std::uint32_t row, 
   }
 }
 
+/// One row of dy, the gradient of the outputs, back through all weights: dx [in].
+inline void gemm_back_row(const float* dy, const product& p, double* dx) {
+  std::fill_n(dx, p.view.in, 0.0);
+  for (std::uint32_t o = 0; o < p.view.out; ++o) {
+    const double factor = static_cast<double>(dy[o]) * static_cast<double>(p.scale[o]);
+    for (std::uint32_t k = 0; k < p.view.in; ++k)
+      dx[k] += factor * p.w[std::size_t{o} * p.view.in + k];
+  }
+}
+
+/// Row i of a product of floats, as float_product says.
+template <class Product>
+void dense_row(const Product& p, std::uint32_t i) {
+  for (std::uint32_t j = 0; j < p.columns; ++j) {
+    double sum = 0;
+    for (std::uint32_t k = 0; k < p.depth; ++k)
+      sum += static_cast<double>(p.a[i * p.a_row + k * p.a_column]) *
+             static_cast<double>(p.b[k * p.b_row + j]);
+    p.c[i * p.c_row + j] = static_cast<float>(sum);
+  }
+}
+
 /// An ordinary row's scale and integers: with outliers 15 bits, without the bias, unpacked.
 inline float quantise(const float* x, const linear_s8& w, std::vector<std::int32_t>& q) {
   std::vector<bool> outlying(w.in, false);
