@@ -10,13 +10,17 @@ Perplexity stands beside speed: of the second half of each window, as llama.cpp 
 
 `ratio` is ours over the fastest llama.cpp type whose perplexity is within 1 % of F32's, each figure
 at its own best setting; `ratio_any_type` is over the fastest of all types; adapters_8 is ours with
-eight adapters in a batch over ours with one. Figures are written as they come.
+eight adapters in a batch over ours with one. Figures are written as they come. With --openvino,
+rows of OpenVINO GenAI on the same file stand beside them, outside the ratios.
+
+--shape measures speed and memory alone on random weights in the true shape of a larger model, all
+peers from one Q4_0 file or its Q8_0 source.
 
 Each measurement is kept in the cache as it is made: a run that was cut short, or that --budget
 ended, goes on when it is called again. What is kept of ours belongs to one build of the program.
 
 usage: ./dev bench peers [--text FILE] [--budget SECONDS] [--types Q8_0,Q4_0] [--rounds 3]
-                         [--out bench/results/peers]
+                         [--openvino] [--shape qwen2.5-0.5b] [--out bench/results/peers]
 """
 
 import argparse
@@ -29,7 +33,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
 
-from peer import llama_cpp, ours  # noqa: E402
+import random_model  # noqa: E402
+from peer import llama_cpp, openvino_rows, ours, shapes  # noqa: E402
 from peer.process import fail, say  # noqa: E402
 from peer.report import cpu_name, markdown, pictures, result  # noqa: E402
 from peer.runs import OutOfTime, Runs  # noqa: E402
@@ -62,12 +67,26 @@ def arguments():
     p.add_argument("--budget", type=float, help="seconds; what is left is for the next call")
     p.add_argument("--fresh", action="store_true", help="forget what was measured before")
     p.add_argument("--build-only", action="store_true")
-    p.add_argument("--only-speed", action="store_true",
-                   help="no perplexity, no cluster: for random weights (bench/random_model.py)")
+    p.add_argument("--shape", choices=random_model.SHAPES,
+                   help="random weights in that shape: speed and memory, without a sweep")
+    p.add_argument("--prepare", action="store_true", help="makes the files, measures nothing")
+    p.add_argument("--only-speed", action="store_true", help="no perplexity, no cluster")
     p.add_argument("--only-perplexity", action="store_true", help="needs no quiet machine")
-    p.add_argument("--out", type=Path, default=ROOT / "bench/results/peers",
-                   help=".json, .md and .svg are added")
-    return p.parse_args()
+    p.add_argument("--openvino", action="store_true",
+                   help="rows of OpenVINO GenAI, where it is installed in the cache")
+    p.add_argument("--out", type=Path, help=".json, .md and .svg are added; left out: "
+                   "bench/results/peers, of a shape peers_0.5b and the like")
+    return with_shape(p.parse_args())
+
+
+def with_shape(a):
+    """What a shape changes of the arguments."""
+    name = f"peers_{a.shape.rsplit('-', 1)[1]}" if a.shape else "peers"
+    a.out = a.out or ROOT / "bench/results" / name
+    a.context, a.steps, a.only_speed = CONTEXT, STEPS, a.only_speed or bool(a.shape)
+    if a.shape:
+        a.context, a.steps, a.types = shapes.CONTEXT, shapes.STEPS, ",".join(shapes.TYPES)
+    return a
 
 
 def sha256(file):
@@ -83,6 +102,8 @@ class Measuring:
         self.types = [t for t in a.types.split(",") if t]
         self.on = {"model": sha256(a.model), "text": sha256(a.text), "windows": a.windows,
                    "cpu": f"{cpu_name()}, {os.cpu_count()} cores"}
+        if a.shape:
+            self.on |= {"context": a.context, "steps": a.steps}
 
     def theirs(self, what, measure, **key):
         return self.runs.of({"peer": llama_cpp.VERSION, "what": what, **self.on, **key}, measure)
@@ -124,9 +145,10 @@ class Measuring:
 
         def measure():
             others, file = [], self.files[row["type"]]
-            rates, peak = llama_cpp.alone(self.binaries, file, s, PROMPT, STEPS, others)
+            rates, peak = llama_cpp.alone(self.binaries, file, s, PROMPT, self.a.steps, others)
             tests, peak_batched = llama_cpp.batched(self.binaries, file, s,
-                                                    (CONTEXT, STEPS, BATCHES), others)
+                                                    (self.a.context, self.a.steps, BATCHES),
+                                                    others)
             rates |= {f"decode_{n}": test["speed_tg"] for n, test in tests.items()}
             return {"rates": rates, "others": others, "peak_rss_bytes": peak,
                     "peak_rss_bytes_batched": peak_batched}
@@ -135,7 +157,7 @@ class Measuring:
     def ours_round(self, row, batches, number):
         def measure():
             others = []
-            found, peak = ours.engine(self.a, row, (PROMPT, STEPS, batches, 1), others)
+            found, peak = ours.engine(self.a, row, (PROMPT, self.a.steps, batches, 1), others)
             rates = {f"decode_{t['sequences']}": t["tokens_per_s"] for t in found["decode"]}
             rates["prefill"] = found["prefill"]["tokens_per_s"]
             name = "peak_rss_bytes" if batches == [1] else "peak_rss_bytes_batched"
@@ -146,6 +168,18 @@ class Measuring:
                            batches=batches, round=number))
 
 
+    def openvino_round(self, row, python, number):
+        def measure():
+            others = []
+            rates, version, peak = openvino_rows.speeds(python, self.a.model, row["threads"],
+                                                   (PROMPT, self.a.context, self.a.steps, BATCHES),
+                                                   others)
+            return {"rates": rates, "others": others, "version": version,
+                    "peak_rss_bytes_batched": peak}
+        add(row, self.runs.of({"peer": f"{openvino_rows.PACKAGE} {openvino_rows.VERSION}", "what": "round",
+                               **self.on, "threads": row["threads"], "round": number}, measure))
+
+
 def add(row, found):
     """One measurement to a row: peaks count at their most, speeds all."""
     for name, rate in found["rates"].items():
@@ -153,7 +187,7 @@ def add(row, found):
     row["others"] += found["others"]
     for name in ("peak_rss_bytes", "peak_rss_bytes_batched"):
         row[name] = max(row[name], found.get(name, 0))
-    for name in ("libraries_rss_bytes", "kernel_path"):
+    for name in ("libraries_rss_bytes", "kernel_path", "version"):
         if name in found:
             row[name] = found[name]
 
@@ -161,7 +195,7 @@ def add(row, found):
 def winners(tried):
     """The settings that win prefill, decoding alone or decoding many; without duplicates."""
     best = [max(tried, key=lambda t, k=k: t["tokens_per_s"][k])["settings"]
-            for k in tried[0]["tokens_per_s"]]
+            for k in (tried[0]["tokens_per_s"] if tried else [])]
     return [s for i, s in enumerate(best) if s not in best[:i]]
 
 
@@ -176,16 +210,22 @@ def measure(on):
     if a.only_perplexity:
         return None
     of = (lambda *keys: None) if a.only_speed else (lambda side, kind: perplexity[side][kind])
-    found = {"perplexity": perplexity, "theirs": [], "sweep": {}}
+    found = {"perplexity": perplexity, "theirs": [], "beside": [], "sweep": {}}
+    python = openvino_rows.python_of(a.cache) if a.openvino else None
+    if python is not None:
+        found["beside"] = [new_row("OpenVINO GenAI", "of the file", perplexity=None, threads=t)
+                           for t in sorted({1, a.threads})]
     for kind in on.types:
-        tried = on.sweep(kind)
-        found["sweep"][kind] = {"tried": tried, "chosen": winners(tried)}
-        say(f"sweep of {kind}: {winners(tried)}")
+        tried = on.sweep(kind) if a.shape is None else []
+        chosen = winners(tried) or [{**shapes.SETTINGS, "threads": a.threads}]
+        found["sweep"][kind] = {"tried": tried, "chosen": chosen}
+        say(f"settings of {kind}: {chosen}")
         found["theirs"] += [new_row("llama.cpp", kind, perplexity=of("llama.cpp", kind), **s)
-                            for s in winners(tried)]
+                            for s in chosen]
     found["own"] = [new_row("collm", "int8", adapters=n, threads=t,
                             perplexity=of("collm", "int8"))
-                    for t in sorted({1, a.threads}) for n in (0, 1, 8)]
+                    for t in ([a.threads] if a.shape else sorted({1, a.threads}))
+                    for n in ((0,) if a.shape else (0, 1, 8))]
     for number in range(a.rounds):
         say(f"round {number + 1} of {a.rounds}, load {os.getloadavg()[0]:.1f}")
         for row in found["own"]:
@@ -193,6 +233,8 @@ def measure(on):
                 on.ours_round(row, batches, number)
         for row in found["theirs"]:
             on.llama_round(row, number)
+        for row in found["beside"]:
+            on.openvino_round(row, python, number)
     if a.only_speed:
         return found
     found["ready_s"] = on.ours("ready", lambda: ours.ready_seconds(a), threads=a.threads)
@@ -202,7 +244,7 @@ def measure(on):
 
 
 def shape_of(a):
-    return {"threads": a.threads, "prompt": PROMPT, "context": CONTEXT, "steps": STEPS,
+    return {"threads": a.threads, "prompt": PROMPT, "context": a.context, "steps": a.steps,
             "window": WINDOW, "windows": a.windows, "rounds": a.rounds}
 
 
@@ -220,11 +262,17 @@ def main():
     binaries = llama_cpp.build_peer(a.cache, a.jobs)
     if a.build_only:
         return
+    if a.shape:
+        files = shapes.files_of(binaries, a.cache, a.shape)
+        a.model = files["Q4_0"]
     for needed in (a.model, a.text, Path(a.collm)):
         if not needed.exists():
             fail(f"there is no {needed}; ./dev build makes the program and fetches the model")
-    files = llama_cpp.quantise(binaries, a.cache, a.model, [t for t in a.types.split(",") if t],
-                               by_f32=not a.only_speed)
+    if not a.shape:
+        files = llama_cpp.quantise(binaries, a.cache, a.model,
+                                   [t for t in a.types.split(",") if t], by_f32=not a.only_speed)
+    if a.prepare:
+        return shapes.pack(a)
     record = a.cache / "runs.jsonl"
     if a.fresh:
         record.unlink(missing_ok=True)

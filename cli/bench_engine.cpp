@@ -160,6 +160,7 @@ void add_bench_engine(program& p, CLI::App& group) {
   v.flag("--decode", o->rates.decode, "sequences at once: 1,8,16,32")
       ->delimiter(',')
       ->capture_default_str();
+  v.flag("--context", o->rates.context_tokens, "tokens before decoding")->capture_default_str();
   v.flag("--steps", o->rates.steps, "tokens of each sequence")->capture_default_str();
   v.flag("--adapters", o->rates.adapters, "that the sequences take in turn; 0: none")
       ->check(CLI::Range(0u, 64u))

@@ -41,7 +41,8 @@ def engine(a, row, shape, others):
     prefill, steps, batches, runs = shape
     text, _, peak = measured(
         [a.collm, "bench", "engine", "--model", a.model, "--precision", row["type"],
-         "--threads", row["threads"], "--prefill", prefill, "--steps", steps, "--runs", runs,
+         "--threads", row["threads"], "--prefill", prefill, "--context", a.context,
+         "--steps", steps, "--runs", runs,
          "--adapters", row["adapters"], "--decode", ",".join(map(str, batches)),
          "--output", "json"], 600, others)
     return json.loads(text), peak

