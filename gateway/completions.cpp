@@ -1,9 +1,11 @@
 // POST /v1/completions and /v1/chat/completions: from a body to a submitted generation. Cheap
 // refusals come first: what will not be admitted is not tokenised.
 #include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "gateway/generation.hpp"
 #include "gateway/routes.hpp"
+#include "gateway/site_port.hpp"
 
 namespace collm::gateway {
 namespace {
@@ -41,6 +43,23 @@ answer_identity identity_of(http_context& context, const completion_request& req
           .include_usage = request.include_usage};
 }
 
+/// What the answer will be an answer to, for feedback: kept by the site that serves it.
+void remember_question(http_context& context, generation& one, const prompt_encoder::input& asked,
+                       const std::string& answer_id) {
+  auto* site = context.runtime.site_store();
+  if (site == nullptr || std::holds_alternative<std::vector<std::int32_t>>(asked)) return;
+  std::string messages, prompt;
+  if (const auto* chat = std::get_if<std::vector<text::chat_message>>(&asked)) {
+    auto list = nlohmann::ordered_json::array();
+    for (const auto& m : *chat) list.push_back({{"role", m.role}, {"content", m.content}});
+    messages = list.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  } else {
+    prompt = std::get<std::string>(asked);
+  }
+  one.when_served(
+      [site, answer_id, messages, prompt] { site->remember(answer_id, messages, prompt); });
+}
+
 std::uint64_t age_us(const exchange& x) {
   const auto age = std::chrono::steady_clock::now() - x.arrived;
   return static_cast<std::uint64_t>(
@@ -52,8 +71,10 @@ void start(http_context& context, const exchange_ptr& x, completion_request requ
   // 63 bits: a seed that we drew can be sent back as a JSON integer.
   const std::uint64_t seed = request.seed.value_or(context.random() >> 1);
   const auto id = context.runtime.next_id();
-  auto one = std::make_shared<generation>(context, x, identity_of(context, request), id,
-                                          request.stream, std::to_string(seed));
+  const auto identity = identity_of(context, request);
+  auto one =
+      std::make_shared<generation>(context, x, identity, id, request.stream, std::to_string(seed));
+  remember_question(context, *one, request.input, identity.id);
   one->submit(build_request(request, prompt,
                             {.id = id,
                              .seed = seed,

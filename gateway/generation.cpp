@@ -97,6 +97,7 @@ void generation::on_chunk(schema::TokenChunk::Reader m) {
 }
 
 void generation::on_finish(schema::Finish::Reader m) {
+  if (served_ && ended_by_itself(m.getReason())) std::exchange(served_, nullptr)();
   if (stream_) return end_stream(m);
   if (body_ && ended_by_itself(m.getReason())) return end_body(m);
   fail(broken_off(m));

@@ -3,6 +3,7 @@
 // any thread and hop to the Asio thread; everything else is there.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,8 @@ class generation final : public stream, public std::enable_shared_from_this<gene
   generation(http_context& context, exchange_ptr to, answer_identity identity, request_id id,
              bool streamed, std::string seed);
 
+  /// `f` runs once if the answer comes to an end of its own.
+  void when_served(std::function<void()> f) { served_ = std::move(f); }
   void submit(msg<schema::Request> request);
 
   // from the port, any thread
@@ -46,6 +49,7 @@ class generation final : public stream, public std::enable_shared_from_this<gene
   const request_id id_;
   const bool streamed_;
   const std::string seed_;  ///< of choice 0, decimal
+  std::function<void()> served_;
   std::optional<stream_writer> stream_;
   std::optional<body_writer> body_;
 };

@@ -3,39 +3,14 @@
 #include <charconv>
 
 #include "gateway/event_feed.hpp"
-#include "gateway/field_reader.hpp"
-#include "gateway/json_body.hpp"
+#include "gateway/handler_tools.hpp"
 #include "gateway/routes.hpp"
 #include "gateway/schema_json.hpp"
 
 namespace collm::gateway {
 namespace {
 
-using json = nlohmann::ordered_json;
-
-http_response json_response(std::string body) {
-  http_response out;
-  out.body = std::move(body);
-  return out;
-}
-
-std::string dumped(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-/// A callback for the port, on any thread: runs `f(exchange, values...)` on the Asio thread unless
-/// the client has gone.
-template <class F>
-auto back_on_io(http_context& context, const exchange_ptr& x, F f) {
-  return [gate = context.gate, x, f](auto value) {
-    gate->post([x, f, value = std::move(value)] {
-      if (x->over()) return;
-      // What came from another process may not read well; that is this one answer's failure.
-      const auto handled = guard([&] { f(*x, value); });
-      if (!handled) x->fail(api_error::of({errc::internal, handled.failure().message, 0}));
-    });
-  };
-}
+using json = ordered_json;
 
 json model_json(const model_row& row) {
   json out;
@@ -46,22 +21,6 @@ json model_json(const model_row& row) {
   out["root"] = row.root;
   out["parent"] = row.parent.empty() ? json(nullptr) : json(row.parent);
   return out;
-}
-
-/// The body's fields; nothing if the client was told what is wrong.
-std::optional<nlohmann::json> body_object(http_context& context, exchange& x) {
-  auto body = parse_object(x.request.body.empty() ? "{}" : std::string_view(x.request.body),
-                           context.options.bounds.json_depth_max);
-  if (body) return std::move(*body);
-  x.fail(api_error::of(body.failure()));
-  return std::nullopt;
-}
-
-std::string required(field_reader& fields, const char* name) {
-  auto value = fields.string(name);
-  if (value.empty())
-    fields.fail(name, std::string("'") + name + "' must be a string that is not empty");
-  return value;
 }
 
 /// A failed load is the caller's to mend (4xx), even where the system could not read what was

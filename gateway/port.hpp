@@ -37,9 +37,17 @@ struct model_row {
   std::int64_t created = 0;
 };
 
+class federation_port;
+class site_port;
+
 class port {
  public:
   virtual ~port() = default;
+
+  /// The site's own examples; null: none here (the head, a node without data).
+  virtual site_port* site_store() { return nullptr; }
+  /// Jobs, rounds and versions; null: this cluster trains nothing.
+  virtual federation_port* federation() { return nullptr; }
 
   /// Chunks arrive only while the stream has credit: it starts with stream_credit_start and gets
   /// one more per credit(). Beyond limits::stream_unsent_tokens_max buffered tokens the request

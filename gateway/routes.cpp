@@ -23,6 +23,15 @@ constexpr std::array routes{
     route{"GET", "/v1/models/*", user, handlers::model},
     route{"POST", "/v1/load_lora_adapter", admin, handlers::load_adapter},
     route{"POST", "/v1/unload_lora_adapter", admin, handlers::unload_adapter},
+    route{"POST", "/v1/feedback", user, handlers::feedback},
+    route{"POST", "/v1/files", user, handlers::upload_file},
+    route{"GET", "/v1/files", user, handlers::files},
+    route{"GET", "/v1/files/*", user, handlers::file},
+    route{"DELETE", "/v1/files/*", user, handlers::delete_file},
+    route{"POST", "/v1/fine_tuning/jobs", user, handlers::create_job},
+    route{"GET", "/v1/fine_tuning/jobs", user, handlers::jobs},
+    route{"GET", "/v1/fine_tuning/jobs/*", user, handlers::job},
+    route{"POST", "/v1/fine_tuning/jobs/*", user, handlers::cancel_job},
     route{"GET", "/health", open, handlers::health},
     route{"GET", "/ready", open, handlers::ready},
     route{"GET", "/metrics", open, handlers::metrics},
@@ -31,6 +40,15 @@ constexpr std::array routes{
     route{"GET", "/admin/v1/events", admin, handlers::events},
     route{"POST", "/admin/v1/drain", admin, handlers::drain},
     route{"POST", "/admin/v1/shutdown", admin, handlers::shutdown},
+    route{"GET", "/admin/v1/jobs", admin, handlers::admin_jobs},
+    route{"POST", "/admin/v1/jobs", admin, handlers::admin_create_job},
+    route{"POST", "/admin/v1/jobs/*", admin, handlers::admin_cancel_job},
+    route{"GET", "/admin/v1/rounds", admin, handlers::rounds},
+    route{"POST", "/admin/v1/rounds/replay", admin, handlers::replay},
+    route{"POST", "/admin/v1/rounds/close", admin, handlers::close_round},
+    route{"GET", "/admin/v1/explain", admin, handlers::explain},
+    route{"POST", "/admin/v1/rollback", admin, handlers::rollback},
+    route{"GET", "/admin/v1/factors", admin, handlers::factors},
     route{"GET", "/dashboard", open, handlers::dashboard},
     route{"GET", "/dashboard/*", open, handlers::dashboard},
     route{"GET", "/", open, handlers::root},
@@ -47,7 +65,7 @@ std::string allowed_methods(std::string_view path) {
   std::string out;
   for (const auto& r : routes) {
     if (!matches(r.path, path)) continue;
-    out += r.method == "GET" ? "GET, HEAD, " : "POST, ";
+    out += r.method == "GET" ? "GET, HEAD, " : std::string(r.method) + ", ";
   }
   return out.empty() ? out : out + "OPTIONS";
 }
@@ -63,7 +81,7 @@ const route* find(const http_request& request) {
 
 http_response no_route(const http_request& request) {
   const auto allowed =
-      request.path == "*" ? "GET, HEAD, POST, OPTIONS" : allowed_methods(request.path);
+      request.path == "*" ? "GET, HEAD, POST, DELETE, OPTIONS" : allowed_methods(request.path);
   if (allowed.empty()) {
     return error_response({condition::unknown_url,
                            "there is no " + request.method + " " + request.path + " here",

@@ -46,6 +46,26 @@ void drain(http_context&, const exchange_ptr&);
 void shutdown(http_context&, const exchange_ptr&);
 void dashboard(http_context&, const exchange_ptr&);
 void root(http_context&, const exchange_ptr&);
+// site_files.cpp
+void feedback(http_context&, const exchange_ptr&);
+void upload_file(http_context&, const exchange_ptr&);
+void files(http_context&, const exchange_ptr&);
+void file(http_context&, const exchange_ptr&);
+void delete_file(http_context&, const exchange_ptr&);
+// federation_handlers.cpp
+void create_job(http_context&, const exchange_ptr&);
+void jobs(http_context&, const exchange_ptr&);
+void job(http_context&, const exchange_ptr&);
+void cancel_job(http_context&, const exchange_ptr&);
+void admin_create_job(http_context&, const exchange_ptr&);
+void admin_jobs(http_context&, const exchange_ptr&);
+void admin_cancel_job(http_context&, const exchange_ptr&);
+void rounds(http_context&, const exchange_ptr&);
+void explain(http_context&, const exchange_ptr&);
+void replay(http_context&, const exchange_ptr&);
+void close_round(http_context&, const exchange_ptr&);
+void rollback(http_context&, const exchange_ptr&);
+void factors(http_context&, const exchange_ptr&);
 }  // namespace handlers
 
 }  // namespace collm::gateway

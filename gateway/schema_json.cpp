@@ -17,5 +17,10 @@ std::string encoded(Reader value) {
 std::string to_json(schema::ClusterStatus::Reader value) { return encoded(value); }
 std::string to_json(schema::Event::Reader value) { return encoded(value); }
 std::string to_json(schema::VersionRecord::Reader value) { return encoded(value); }
+std::string to_json(schema::Job::Reader value) { return encoded(value); }
+std::string to_json(schema::JobList::Reader value) { return encoded(value); }
+std::string to_json(schema::RoundList::Reader value) { return encoded(value); }
+std::string to_json(schema::Explanation::Reader value) { return encoded(value); }
+std::string to_json(schema::Replay::Reader value) { return encoded(value); }
 
 }  // namespace collm::gateway

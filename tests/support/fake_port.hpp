@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "gateway/port.hpp"
+#include "tests/support/fake_training.hpp"
 #include "tests/unit/text_tiny.hpp"
 
 namespace collm::gateway::fake {
@@ -209,7 +210,12 @@ class port : public gateway::port {
   std::string drained = "-";
   bool shut_down = false;
 
+  site_double* store = nullptr;           ///< none: no site store here
+  federation_double* training = nullptr;  ///< none: nothing is trained
+
   // -- gateway::port
+  site_port* site_store() override { return store; }
+  federation_port* federation() override { return training; }
   void submit(msg<schema::Request> request, std::shared_ptr<stream> to) override {
     const auto id = request.read()->getId();
     std::lock_guard lock(mutex_);
@@ -241,7 +247,9 @@ class port : public gateway::port {
       b.setBaseName("tiny");
       auto node = b.initNodes(1)[0];
       node.setName("edge-a");
+      node.setSite("kitchen");
       node.setState(schema::NodeState::SERVING);
+      node.initSnapshot().setHttpAddress("127.0.0.1:8081");
     }));
   }
   void events(std::uint32_t after,
