@@ -172,8 +172,8 @@ class Measuring:
         def measure():
             others = []
             rates, version, peak = openvino_rows.speeds(python, self.a.model, row["threads"],
-                                                   (PROMPT, self.a.context, self.a.steps, BATCHES),
-                                                   others)
+                                                   (PROMPT, self.a.context, self.a.steps,
+                                                    BATCHES), others)
             return {"rates": rates, "others": others, "version": version,
                     "peak_rss_bytes_batched": peak}
         add(row, self.runs.of({"peer": f"{openvino_rows.PACKAGE} {openvino_rows.VERSION}", "what": "round",
