@@ -176,8 +176,9 @@ class Measuring:
                                                     BATCHES), others)
             return {"rates": rates, "others": others, "version": version,
                     "peak_rss_bytes_batched": peak}
-        add(row, self.runs.of({"peer": f"{openvino_rows.PACKAGE} {openvino_rows.VERSION}", "what": "round",
-                               **self.on, "threads": row["threads"], "round": number}, measure))
+        key = {"peer": f"{openvino_rows.PACKAGE} {openvino_rows.VERSION}", "what": "round",
+               **self.on, "threads": row["threads"], "round": number}
+        add(row, self.runs.of(key, measure))
 
 
 def add(row, found):
