@@ -1,0 +1,159 @@
+// The adapter shadow on virtual time: what it trains, what it sends, and what it does when its
+// engine, its process or the head goes away.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "store/digest.hpp"
+#include "tests/support/shadow_rig.hpp"
+#include "tests/support/store_folder.hpp"
+
+namespace collm {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::DoubleNear;
+using testing::ElementsAre;
+using testing_support::shadow_rig;
+
+class shadow : public store::store_folder {};
+
+TEST_F(shadow, tells_what_it_has_and_waits) {
+  shadow_rig rig(folder_);
+  rig.system.pass(2s);
+  ASSERT_FALSE(rig.head.states.empty());
+  const auto s = rig.head.states.back().read();
+  EXPECT_STREQ(s->getReplica().cStr(), "edge-a/0");
+  EXPECT_STREQ(s->getSite().cStr(), "kitchen");
+  EXPECT_EQ(s->getPhase(), schema::ShadowPhase::IDLE);
+  EXPECT_GT(s->getTrainSamples(), 10u);
+  EXPECT_GT(s->getGateSamples(), 0u);
+  EXPECT_EQ(rig.jobs, 0u);
+}
+
+TEST_F(shadow, trains_its_steps_and_uploads_the_change) {
+  shadow_rig rig(folder_);
+  rig.ask_to_train(3, 5);
+  rig.system.pass(2s);
+  ASSERT_EQ(rig.head.accepted.size(), 1u);
+  const auto h = rig.head.accepted[0].read();
+  EXPECT_STREQ(h->getClient().cStr(), "edge-a/0");
+  EXPECT_EQ(h->getRound(), 3u);
+  EXPECT_EQ(h->getAttempt(), 1u);
+  EXPECT_STREQ(h->getParentDigest().cStr(), "parent");
+  EXPECT_EQ(h->getValues(), 4u);
+  EXPECT_GT(h->getTokens(), 0);
+  EXPECT_EQ(std::string(h->getDigest().cStr()), store::digest_of(rig.head.uploaded));
+  EXPECT_EQ(rig.trainer->batches, 5u);
+  // Batches of 36 tokens hold three samples of 10 or 11.
+  EXPECT_THAT(rig.update(), ElementsAre(15, 15, 15, 15));
+  rig.system.pass(5s);
+  EXPECT_EQ(rig.head.accepted.size(), 1u) << "done is done, though the head still names the task";
+  EXPECT_EQ(rig.grants.back(), 0.0) << "nothing to do takes no time";
+}
+
+TEST_F(shadow, sends_only_the_factors_that_the_round_trains) {
+  shadow_rig rig(folder_);
+  rig.ask_to_train(1, 2, schema::TrainedFactors::B_ONLY);
+  rig.system.pass(2s);
+  ASSERT_EQ(rig.head.accepted.size(), 1u);
+  EXPECT_EQ(rig.head.accepted[0].read()->getTrained(), schema::TrainedFactors::B_ONLY);
+  EXPECT_THAT(rig.update(), ElementsAre(6, 6));
+}
+
+/// Other samples in the next round: the cursor goes on, and every epoch has its own order.
+TEST_F(shadow, goes_on_in_its_data_from_round_to_round) {
+  shadow_rig rig(folder_);
+  rig.ask_to_train(1, 4);
+  rig.system.pass(1s);
+  rig.head.uploaded.clear();
+  rig.ask_to_train(2, 20);
+  rig.system.pass(3s);
+  ASSERT_EQ(rig.head.accepted.size(), 2u);
+  EXPECT_EQ(rig.head.accepted[1].read()->getRound(), 2u);
+  EXPECT_EQ(rig.trainer->batches, 24u) << "one trainer for both rounds: its moments are kept";
+}
+
+TEST_F(shadow, a_restart_in_the_middle_makes_the_same_update) {
+  std::vector<float> whole;
+  {
+    shadow_rig rig(folder_ / "whole");
+    rig.ask_to_train(1, 40);
+    rig.system.pass(3s);
+    whole = rig.update();
+  }
+  shadow_rig rig(folder_ / "cut");
+  rig.ask_to_train(1, 40);
+  // The engine stops answering after 30 batches: the last checkpoint stands at step 16.
+  std::uint32_t left = 32;
+  rig.before_job = [&] {
+    if (left > 0 && --left == 0)
+      caf::anon_send_exit(caf::actor_cast<caf::actor>(rig.shadow), caf::exit_reason::kill);
+  };
+  rig.system.pass(2s);
+  EXPECT_TRUE(rig.head.accepted.empty());
+  rig.start();
+  rig.system.pass(3s);
+  ASSERT_EQ(rig.head.accepted.size(), 1u);
+  EXPECT_EQ(rig.update(), whole);
+  EXPECT_LT(rig.trainer->batches, 40u) << "it did not begin anew";
+}
+
+TEST_F(shadow, a_head_that_is_away_gets_the_update_when_it_is_back) {
+  shadow_rig rig(folder_);
+  rig.ask_to_train(1, 5);
+  rig.before_job = [&] { rig.head.away = true; };
+  rig.system.pass(10s);
+  EXPECT_EQ(rig.trainer->batches, 5u) << "training goes on without the head";
+  EXPECT_TRUE(rig.head.accepted.empty());
+  rig.before_job = {};
+  rig.head.away = false;
+  rig.system.pass(2s);
+  ASSERT_EQ(rig.head.accepted.size(), 1u);
+  EXPECT_EQ(rig.trainer->batches, 5u);
+}
+
+TEST_F(shadow, evaluates_by_difference_and_only_what_is_asked) {
+  shadow_rig rig(folder_);
+  rig.ask_to_evaluate(1, 2, 2);
+  rig.system.pass(2s);
+  ASSERT_EQ(rig.head.scores.size(), 1u);
+  const auto s = rig.head.scores[0].read();
+  EXPECT_EQ(s->getFrom(), 1u);
+  ASSERT_EQ(s->getDifferences().size(), 2u);
+  ASSERT_EQ(s->getGuard().size(), 2u);
+  for (const double d : s->getDifferences())
+    EXPECT_THAT(d, DoubleNear(1, 1e-9)) << "'serving' is one letter longer than 'better'";
+  EXPECT_STREQ(s->getFailure().cStr(), "");
+}
+
+TEST_F(shadow, a_candidate_that_cannot_be_had_is_told) {
+  shadow_rig rig(folder_);
+  rig.fetch_failure = error{errc::corrupt, "its bytes arrived damaged"};
+  rig.ask_to_evaluate(0, 2, 0);
+  rig.system.pass(2s);
+  ASSERT_EQ(rig.head.scores.size(), 1u);
+  EXPECT_STREQ(rig.head.scores[0].read()->getFailure().cStr(), "its bytes arrived damaged");
+}
+
+TEST_F(shadow, without_data_it_declines) {
+  shadow_rig rig(folder_, 0);
+  rig.ask_to_train(1, 5);
+  rig.system.pass(3s);
+  EXPECT_TRUE(rig.head.accepted.empty());
+  const auto s = rig.head.states.back().read();
+  EXPECT_EQ(s->getRound(), 1u);
+  EXPECT_STREQ(s->getDeclined().cStr(), "no sample to train on");
+}
+
+TEST_F(shadow, a_loss_that_is_no_number_declines_the_task_and_is_not_tried_for_ever) {
+  shadow_rig rig(folder_);
+  rig.fails = true;
+  rig.ask_to_train(1, 5);
+  rig.system.pass(10s);
+  EXPECT_TRUE(rig.head.accepted.empty());
+  EXPECT_LT(rig.jobs, 6u);
+  EXPECT_STREQ(rig.head.states.back().read()->getDeclined().cStr(), "the loss is no finite number");
+}
+
+}  // namespace
+}  // namespace collm
