@@ -28,9 +28,9 @@ bench::play_options gateways_of(const json& status) {
   return options;
 }
 
-result<bench::workload> questions(const learning_demo& how, const std::string& model) {
+result<bench::workload> questions(std::uint32_t a_site, const std::string& model) {
   auto texts = bench::demo_texts({demo::site::kitchen, demo::site::workshop}, demo::split::report,
-                                 2ull * how.questions, report_seed);
+                                 2ull * a_site, report_seed);
   if (!texts) return texts.failure();
   bench::making making;
   making.seed = report_seed;
@@ -42,8 +42,8 @@ result<bench::workload> questions(const learning_demo& how, const std::string& m
       *texts, making);
 }
 
-result<right_share> ask(const learning_demo& how, const json& status, const std::string& model) {
-  const auto what = questions(how, model);
+result<right_share> ask(std::uint32_t a_site, const json& status, const std::string& model) {
+  const auto what = questions(a_site, model);
   if (!what) return what.failure();
   const auto done = bench::play(*what, gateways_of(status));
   if (!done) return done.failure();
@@ -126,8 +126,8 @@ result<played> play_learning(console& io, const cluster_client& head, const json
   const auto remark = [&](const std::string& text) {
     if (!io.wants_json()) io.remarks() << io.painted(text, style::dim) << std::endl;
   };
-  remark("asking " + std::to_string(how.questions) + " questions a site, before …");
-  const auto before = ask(how, status, how.adapter + "@0");
+  remark("asking " + std::to_string(how.first_questions) + " questions a site, before …");
+  const auto before = ask(how.first_questions, status, how.adapter + "@0");
   if (!before) return before.failure();
   const auto load = demo_workload(how.serving_seconds, how.serving_rate);
   if (!load) return load.failure();
@@ -139,11 +139,11 @@ result<played> play_learning(console& io, const cluster_client& head, const json
   auto out = serving.get();
   if (!out) return out;
   remark("asking again, after …");
-  const auto after = ask(how, status, how.adapter);
+  const auto after = ask(how.questions, status, how.adapter);
   if (!after) return after.failure();
   std::optional<right_share> alone;
   if (how.alone) {
-    const auto asked = ask(how, status, how.adapter + "-alone");
+    const auto asked = ask(how.questions, status, how.adapter + "-alone");
     if (!asked) return asked.failure();
     alone = *asked;
   }

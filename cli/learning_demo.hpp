@@ -13,11 +13,12 @@
 namespace collm::cli {
 
 struct learning_demo {
-  std::string adapter;          ///< the federated one
-  bool alone = false;           ///< "<adapter>-alone" is trained beside it
-  double serving_seconds = 0;   ///< of light load while it learns
-  double serving_rate = 0;      ///< requests a second, both sites together
-  std::uint32_t questions = 0;  ///< of the report split, a site and measurement
+  std::string adapter;                ///< the federated one
+  bool alone = false;                 ///< "<adapter>-alone" is trained beside it
+  double serving_seconds = 0;         ///< of light load while it learns
+  double serving_rate = 0;            ///< requests a second, both sites together
+  std::uint32_t first_questions = 0;  ///< a site, before: untaught answers are long
+  std::uint32_t questions = 0;        ///< a site, after; both of the report split
 };
 
 /// report.exact_match: {site: {before, after, alone}} in percent; report.rounds, report.promoted;

@@ -29,8 +29,8 @@ constexpr std::chrono::milliseconds look_again{100};
 /// cores can serve.
 constexpr double demo_seconds = 30, demo_rate = 1.5;
 /// One that learns ends within seven minutes on two cores.
-constexpr double learning_seconds = 310, learning_rate = 0.4;
-constexpr std::uint32_t learning_questions = 50;
+constexpr double learning_seconds = 335, learning_rate = 0.4;
+constexpr std::uint32_t learning_first_questions = 15, learning_questions = 60;
 
 struct up_options {
   std::string file, log_level = "warning", report;
@@ -134,8 +134,9 @@ result<void> show_learning(console& io, const json& status, const deploy::spawn_
   const auto head = cluster_client::connect({"http://" + to_string(plan.head.http), ""});
   if (!head) return head.failure();
   const auto& f = plan.federation.front();
-  const auto done = play_learning(
-      io, *head, status, {f.adapter, f.alone, learning_seconds, learning_rate, learning_questions});
+  const auto done = play_learning(io, *head, status,
+                                  {f.adapter, f.alone, learning_seconds, learning_rate,
+                                   learning_first_questions, learning_questions});
   if (!done) return done.failure();
   return show_report(io, *done, o.report);
 }

@@ -83,6 +83,7 @@ struct slo_spec {
 struct training_spec {
   std::uint32_t batch_tokens = 1024, warmup_steps = 10, max_unit_ms = 20;
   double learning_rate = 1e-3, clip = 1.0;
+  std::uint32_t cosine_steps = 0;  ///< the rate falls to 0 in so many steps; 0: it stays
 };
 
 struct strategy_spec {

@@ -110,8 +110,11 @@ void read_training(section training, std::optional<training_spec>& out) {
   training.read("batchTokens", t.batch_tokens, whole_between(16, 1u << 20));
   training.read("learningRate", t.learning_rate, real_between(1e-8, 1));
   training.read("warmupSteps", t.warmup_steps, whole_between(0, 1000000));
+  training.read("cosineSteps", t.cosine_steps, whole_between(0, 1000000));
   training.read("clip", t.clip, real_between(1e-6, 1e6));
   training.read("maxUnit", t.max_unit_ms, milliseconds_between(1, 60000));
+  if (t.cosine_steps != 0 && t.cosine_steps <= t.warmup_steps)
+    training.blame("cosineSteps", "must be more than warmupSteps");
   training.close();
   if (training.present()) out = t;
 }

@@ -73,6 +73,10 @@ engine::training_options training_options_of(const spawn_plan& plan, const node_
   o.learning_rate = static_cast<float>(plan.training.learning_rate);
   o.warmup_steps = plan.training.warmup_steps;
   o.clip = static_cast<float>(plan.training.clip);
+  if (plan.training.cosine_steps != 0) {
+    o.schedule = engine::rate_schedule::cosine;
+    o.total_steps = plan.training.cosine_steps;
+  }
   o.prox_mu = static_cast<float>(federation.strategy.prox);
   o.batch_tokens = plan.training.batch_tokens;
   o.sample_tokens =

@@ -47,7 +47,7 @@ TEST(manifest, reads_the_built_in_cluster) {
   EXPECT_EQ(m.slo.ttft_ms, 2000u);
   EXPECT_EQ(m.slo.tpot_ms, 120u);
   ASSERT_TRUE(m.training);
-  EXPECT_DOUBLE_EQ(m.training->learning_rate, 1e-3);
+  EXPECT_DOUBLE_EQ(m.training->learning_rate, 2e-3);
   ASSERT_EQ(m.federation.size(), 1u);
   EXPECT_EQ(m.federation[0].strategy.aggregate, "fedavg");
   EXPECT_EQ(m.federation[0].looks, (std::vector<std::uint32_t>{16, 32, 64}));
