@@ -64,12 +64,16 @@ class Cluster:
         state = os.path.join(self.dir.name, "state")
         self.manifest = os.path.join(self.dir.name, "cluster.yaml")
         with open(self.manifest, "w") as f:
-            f.write(MANIFEST.format(state=state, head=self.head, native=self.native, link=self.link,
-                                    a=self.a, b=self.b, placement=placement))
+            f.write(self.text_of(MANIFEST.format(
+                state=state, head=self.head, native=self.native, link=self.link, a=self.a, b=self.b,
+                placement=placement)))
         self.log = open(os.path.join(self.dir.name, "up.log"), "w+")
         self.collm = collm
         self.process = subprocess.Popen([collm, "up", "-f", self.manifest], stdout=self.log,
                                         stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+    def text_of(self, manifest):
+        return manifest
 
     def __enter__(self):
         try:
