@@ -1,0 +1,200 @@
+"""LoRA training: ours on the int8 base beside Hugging Face with PEFT, same model, same cores, same
+adapter at the start, same batches, same AdamW. Each runs in a process of its own, one after the
+other in every round; medians of all steps but each run's first count. Peak memory is the process's
+largest resident size, base and libraries included.
+
+r = 8 on all seven linear maps, samples of 256 tokens, four a step, loss over all of a sample but
+its first token. The text is this tree's own documents. Hugging Face runs in f32 and in bf16; the
+faster one is the peer. Ours runs in f32 too if --reference is given: slow, a check of the curve.
+
+usage: ./dev bench train [--steps 12] [--rounds 3] [--reference] [--out bench/results/train]
+       (needs the oracle's Python: --python)
+"""
+
+import argparse
+import datetime
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = Path(os.environ.get("COLLM_CACHE", Path.home() / ".cache/collm"))
+MODEL = CACHE / "models/smollm2-135m-instruct.gguf"
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+LENGTH, SAMPLES, RATE = 256, 4, 5e-4
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    p.add_argument("--steps", type=int, default=12)
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--threads", type=int, default=os.cpu_count())
+    p.add_argument("--reference", action="store_true", help="ours in f32 too")
+    p.add_argument("--python", default=str(CACHE / "oracle/bin/python"),
+                   help="a Python with torch, transformers and peft")
+    p.add_argument("--build", default=os.environ.get("COLLM_BUILD", "build"))
+    p.add_argument("--out", default="bench/results/train", help="writes OUT.json and OUT.md")
+    p.add_argument("--prepare", help=argparse.SUPPRESS)
+    p.add_argument("--peer", choices=("float32", "bfloat16"), help=argparse.SUPPRESS)
+    return p.parse_args()
+
+
+ARGS = arguments()
+
+
+def text():
+    files = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return "\n\n".join(f.read_text() for f in files)
+
+
+# -- within the oracle's Python
+
+def load(dtype):
+    import torch
+    from transformers import AutoModelForCausalLM
+    torch.set_num_threads(ARGS.threads)
+    return AutoModelForCausalLM.from_pretrained(
+        MODEL.parent, gguf_file=MODEL.name, dtype=getattr(torch, dtype), attn_implementation="sdpa")
+
+
+def prepare(folder):
+    """The adapter that all start from, and the batches as token ids."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained(MODEL.parent, gguf_file=MODEL.name)
+    ids = tokenizer(text(), add_special_tokens=False)["input_ids"]
+    pieces = [ids[at:at + LENGTH] for at in range(0, len(ids) - LENGTH, LENGTH)]
+    batches = [[pieces[(s * SAMPLES + i) % len(pieces)] for i in range(SAMPLES)]
+               for s in range(ARGS.steps)]
+    (Path(folder) / "batches.json").write_text(json.dumps(batches))
+    torch.manual_seed(1)
+    config = LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM")
+    get_peft_model(load("float32"), config).save_pretrained(Path(folder) / "lora")
+
+
+def peer(folder):
+    """Steps as JSON lines, then the peak."""
+    import resource
+    import time
+
+    import peft
+    import torch
+    import transformers
+    model = peft.PeftModel.from_pretrained(load(ARGS.peer), Path(folder) / "lora",
+                                           is_trainable=True).train()
+    model.config.use_cache = False
+    trained = [p for p in model.parameters() if p.requires_grad]
+    adam = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
+    for batch in json.loads((Path(folder) / "batches.json").read_text()):
+        start = time.monotonic()
+        ids = torch.tensor(batch)
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        adam.step()
+        adam.zero_grad()
+        print(json.dumps({"loss": loss.item(), "tokens": ids.numel(),
+                          "seconds": time.monotonic() - start}), flush=True)
+    versions = {m.__name__: m.__version__ for m in (torch, transformers, peft)}
+    print(json.dumps({"peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+                      "versions": versions}))
+
+
+# -- outside of it
+
+def lines(command, feed=None):
+    env = {**os.environ, "OMP_NUM_THREADS": str(ARGS.threads)}
+    done = subprocess.run(command, input=feed, text=True, stdout=subprocess.PIPE, env=env,
+                          cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(f"{command[0]} failed for the reason above")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def run_peer(dtype, folder):
+    return lines([ARGS.python, __file__, "--prepare", folder, "--peer", dtype,
+                  "--threads", str(ARGS.threads)])
+
+
+def run_ours(precision, folder):
+    batches = json.loads((Path(folder) / "batches.json").read_text())
+    feed = "\n".join("".join(f"1 {' '.join(map(str, s))}\n" for s in batch) for batch in batches)
+    return lines([ARGS.build + "/bin/curve_bench", str(MODEL), str(CACHE / "bases"),
+                  f"{folder}/lora", precision, str(ARGS.threads), str(RATE)], feed)
+
+
+def summary(runs):
+    """Of one engine's runs: each is its steps and its last line."""
+    rates = [s["tokens"] / s["seconds"] for run in runs for s in run[1:-1]]
+    return {"tokens_per_s": statistics.median(rates),
+            "tokens_per_s_of_runs": [statistics.median(s["tokens"] / s["seconds"]
+                                                       for s in run[1:-1]) for run in runs],
+            "peak_mib": max(run[-1]["peak_kib"] for run in runs) / 1024,
+            "losses": [s["loss"] for s in runs[0][:-1]], "about": runs[0][-1]}
+
+
+def compare(engines):
+    peers = {k: v for k, v in engines.items() if k.startswith("peft")}
+    best = max(peers, key=lambda k: peers[k]["tokens_per_s"])
+    ours, exact = engines["ours int8"], engines["peft float32"]
+    return {"peer": best,
+            "ratio": {"tokens_per_s": ours["tokens_per_s"] / peers[best]["tokens_per_s"],
+                      "peak_memory": ours["peak_mib"] / peers[best]["peak_mib"]},
+            "loss_gap": abs(sum(ours["losses"]) / sum(exact["losses"]) - 1)}
+
+
+def table(result):
+    rows = ["| engine | tokens/s | of the rounds | peak MiB | first loss | last loss |",
+            "|---|---|---|---|---|---|"]
+    for name, e in result["engines"].items():
+        rounds = ", ".join(f"{r:.0f}" for r in e["tokens_per_s_of_runs"])
+        rows.append(f"| {name} | {e['tokens_per_s']:.0f} | {rounds} | {e['peak_mib']:.0f} "
+                    f"| {e['losses'][0]:.4f} | {e['losses'][-1]:.4f} |")
+    ratio = result["ratio"]
+    return "\n".join([
+        f"LoRA training, SmolLM2-135M, r = 8 on all linear layers, {SAMPLES} samples of {LENGTH} "
+        f"tokens a step, {result['threads']} threads, {result['cpu']}, {result['date']}.\n",
+        *rows, "", f"Ours over {result['peer']}: {ratio['tokens_per_s']:.2f} times the tokens a "
+        f"second, {ratio['peak_memory']:.2f} times the peak memory; mean loss "
+        f"{100 * result['loss_gap']:.2f} % off f32's.", ""])
+
+
+def cpu():
+    info = Path("/proc/cpuinfo").read_text()
+    return next(line.split(":")[1].strip() for line in info.splitlines() if "model name" in line)
+
+
+def main():
+    subprocess.run(["cmake", "--build", ARGS.build, "--target", "curve_bench"], cwd=ROOT,
+                   check=True, stdout=subprocess.DEVNULL)
+    runs = {}
+    with tempfile.TemporaryDirectory() as folder:
+        lines([ARGS.python, __file__, "--prepare", folder, "--steps", str(ARGS.steps)])
+        for number in range(ARGS.rounds):
+            print(f"round {number + 1} of {ARGS.rounds}", file=sys.stderr, flush=True)
+            runs.setdefault("ours int8", []).append(run_ours("int8", folder))
+            for dtype in ("float32", "bfloat16"):
+                runs.setdefault(f"peft {dtype}", []).append(run_peer(dtype, folder))
+        if ARGS.reference:
+            runs["ours f32"] = [run_ours("f32", folder)]
+    engines = {name: summary(r) for name, r in runs.items()}
+    result = {"date": datetime.date.today().isoformat(), "cpu": cpu(), "threads": ARGS.threads,
+              "steps": ARGS.steps, "rounds": ARGS.rounds, **compare(engines), "engines": engines}
+    out = ROOT / ARGS.out
+    out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    out.with_suffix(".md").write_text(table(result))
+    print(table(result))
+
+
+if __name__ == "__main__":
+    if ARGS.peer:
+        peer(ARGS.prepare)
+    elif ARGS.prepare:
+        prepare(ARGS.prepare)
+    else:
+        main()
