@@ -27,7 +27,7 @@ base_ptr smollm2(precision p) {
   return *b;
 }
 
-/// What bench/demo_learning.py learns with.
+/// The demo's adapter.
 adapter_ptr fresh_adapter(const base& b) {
   return *initial_adapter(b, 8, 16, {"q", "k", "v", "o", "gate", "up", "down"}, 1);
 }
