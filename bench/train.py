@@ -38,6 +38,7 @@ def arguments():
                    help="a Python with torch, transformers and peft")
     p.add_argument("--build", default=os.environ.get("COLLM_BUILD", "build"))
     p.add_argument("--out", default="bench/results/train", help="writes OUT.json and OUT.md")
+    p.add_argument("--built", action="store_true", help="curve_bench is there: do not build it")
     p.add_argument("--prepare", help=argparse.SUPPRESS)
     p.add_argument("--peer", choices=("float32", "bfloat16"), help=argparse.SUPPRESS)
     return p.parse_args()
@@ -170,8 +171,9 @@ def cpu():
 
 
 def main():
-    subprocess.run(["cmake", "--build", ARGS.build, "--target", "curve_bench"], cwd=ROOT,
-                   check=True, stdout=subprocess.DEVNULL)
+    if not ARGS.built:
+        subprocess.run(["cmake", "--build", ARGS.build, "--target", "curve_bench"], cwd=ROOT,
+                       check=True, stdout=subprocess.DEVNULL)
     runs = {}
     with tempfile.TemporaryDirectory() as folder:
         lines([ARGS.python, __file__, "--prepare", folder, "--steps", str(ARGS.steps)])

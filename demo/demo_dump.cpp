@@ -1,5 +1,5 @@
 // demo_dump SITE SPLIT COUNT SEED: the demo's examples as JSONL on standard output.
-// bench/demo_learning.py trains on it.
+// For other trainers than ours, and for a look.
 #include <charconv>
 #include <iostream>
 
