@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/engine_messages.hpp"
 #include "actors/replies.hpp"
 #include "coordinator/admission.hpp"
 #include "engine/adapter/adapter.hpp"
@@ -20,42 +21,6 @@ constexpr std::uint32_t failed_steps_max = 3;
 constexpr std::size_t iteration_samples_max = 1024;
 constexpr std::uint64_t cold_steps = 8;
 constexpr std::uint32_t cold_rows_max = 64;
-
-schema::FinishReason wire(engine::finish_reason r) {
-  switch (r) {
-    case engine::finish_reason::stop:
-      return schema::FinishReason::STOP;
-    case engine::finish_reason::length:
-      return schema::FinishReason::LENGTH;
-    case engine::finish_reason::failed:
-      return schema::FinishReason::ERROR;
-    case engine::finish_reason::none:
-      break;
-  }
-  return schema::FinishReason::NONE;
-}
-
-engine::sequence_spec spec_of(const schema::Request::Reader& r, const version_id& version) {
-  engine::sequence_spec spec;
-  spec.version = version;
-  spec.prompt.reserve(r.getPrompt().size());
-  for (auto t : r.getPrompt()) spec.prompt.push_back(static_cast<std::int32_t>(t));
-  const auto s = r.getSampling();
-  spec.how = {.temperature = s.getTemperature(),
-              .top_k = static_cast<std::int32_t>(s.getTopK()),
-              .top_p = s.getTopP(),
-              .min_p = s.getMinP(),
-              .repetition_penalty = s.getRepetitionPenalty(),
-              .presence_penalty = s.getPresencePenalty(),
-              .frequency_penalty = s.getFrequencyPenalty(),
-              .seed = s.getSeed(),
-              .logprobs = s.getLogprobs()};
-  spec.max_tokens = r.getMaxTokens();
-  for (auto stop : r.getStops()) spec.stops.emplace_back(stop.cStr(), stop.size());
-  spec.ignore_eos = r.getIgnoreEos();
-  spec.cache_salt = r.getCacheSalt();
-  return spec;
-}
 
 /// The actor's behavior: one object a actor, shared by its handlers.
 class driver {
@@ -104,7 +69,7 @@ class driver {
     run.choices_left = static_cast<std::uint32_t>(run.sequences.size());
     ++state_.pins[version];
     self_->monitor(sink);
-    self_->send(sink, accepted(run));
+    self_->send(sink, accepted_message(run, digest_of(version), deps_.name));
     state_.requests.emplace(sink->id(), std::move(run));
     kick();
   }
@@ -228,16 +193,9 @@ class driver {
     return why == training_turn::ended::turn_over || why == training_turn::ended::yield;
   }
 
-  msg<schema::Accepted> accepted(const running_request& run) const {
-    return msg<schema::Accepted>::build([&](schema::Accepted::Builder b) {
-      b.setRequest(run.id);
-      b.setAdapter(run.version.name);
-      b.setVersion(run.version.number);
-      if (auto at = state_.loaded.find(run.version); at != state_.loaded.end())
-        b.setDigest(at->second.digest);
-      b.setReplica(deps_.name);
-      b.setPromptTokens(run.prompt_tokens);
-    });
+  std::string digest_of(const version_id& version) const {
+    const auto at = state_.loaded.find(version);
+    return at == state_.loaded.end() ? "" : at->second.digest;
   }
 
   coordinator::planner_limits planner_limits() const {
@@ -327,7 +285,7 @@ class driver {
     ++run.completion_tokens;
     ++state_.slot_generated;
     ++state_.report.generated_tokens;
-    self_->send(run.sink, chunk(e, run, c.index));
+    self_->send(run.sink, chunk_message(e, run, c.index));
     if (e.finish == engine::finish_reason::none) return;
     ++state_.report.ended_choices;
     run.cut_by_length |= e.finish == engine::finish_reason::length;
@@ -347,26 +305,6 @@ class driver {
                                     .units_ms = state_.training->units_ms() - run.units_before_ms});
   }
 
-  static msg<schema::TokenChunk> chunk(const engine::emission& e, running_request& run,
-                                       std::uint16_t choice) {
-    return msg<schema::TokenChunk>::build([&](schema::TokenChunk::Builder b) {
-      b.setRequest(run.id);
-      b.setSeq(run.next_seq++);
-      b.setChoice(choice);
-      b.setText(e.text);
-      b.setFinish(wire(e.finish));
-      auto t = b.initTokens(1)[0];
-      t.setId(static_cast<std::uint32_t>(e.token));
-      if (!run.wants_logprobs) return;
-      t.setLogprob(e.logprob);
-      auto top = t.initTop(static_cast<std::uint32_t>(e.top.size()));
-      for (std::uint32_t i = 0; i < e.top.size(); ++i) {
-        top[i].setToken(static_cast<std::uint32_t>(e.top[i].token));
-        top[i].setLogprob(e.top[i].logprob);
-      }
-    });
-  }
-
   void drop_sequence(engine::sequence_id id) {
     deps_.steps->remove(id);
     state_.choices.erase(id);
@@ -381,23 +319,7 @@ class driver {
     state_.requests.erase(at);
     for (auto id : run.sequences) drop_sequence(id);
     self_->demonitor(run.sink.address());
-    const double now = now_ms(self_);
-    self_->send(run.sink, msg<schema::Finish>::build([&](schema::Finish::Builder b) {
-                  const auto us = [](double ms) {
-                    return static_cast<std::uint64_t>(std::max(0.0, ms) * 1000);
-                  };
-                  const double scheduled = run.scheduled_ms < 0 ? now : run.scheduled_ms;
-                  const double first = run.first_token_ms < 0 ? now : run.first_token_ms;
-                  b.setRequest(run.id);
-                  b.setReason(reason);
-                  b.setPromptTokens(run.prompt_tokens);
-                  b.setCachedTokens(run.cached_tokens);
-                  b.setCompletionTokens(run.completion_tokens);
-                  b.setQueueUs(us(scheduled - run.admitted_ms));
-                  b.setPrefillUs(us(first - scheduled));
-                  b.setDecodeUs(us(now - first));
-                  b.setMessage(message);
-                }));
+    self_->send(run.sink, finish_message(run, reason, message, now_ms(self_)));
     give_back(run.id, run.sink);
     unpin(run.version);
   }

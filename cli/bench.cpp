@@ -149,6 +149,7 @@ void add_bench(program& p) {
   group->require_subcommand(1);
   add_bench_engine(p, *group);
   add_bench_step(p, *group);
+  add_bench_co_run(p, *group);
   verb v(*group, "serve", "Open-loop load on an OpenAI server; vLLM's flags and report");
   const auto o = std::make_shared<serve_options>();
   v.flag("--backend", o->backend,

@@ -33,6 +33,7 @@ void add_inject(program& p);
 void add_bench(program& p);
 void add_bench_engine(program& p, CLI::App& group);  ///< `bench engine`, below `bench`
 void add_bench_step(program& p, CLI::App& group);    ///< `bench step`
+void add_bench_co_run(program& p, CLI::App& group);  ///< `bench co-run`
 
 /// Adds all verbs, parses, runs one. Never throws; gives the exit code.
 int run(int argc, const char* const* argv, console& io, const std::filesystem::path& executable);
