@@ -235,6 +235,7 @@ struct serving_node::impl {
                        .steps = nullptr,
                        .promises = {double(plan.slo.ttft_ms), double(plan.slo.tpot_ms)},
                        .step_tokens_max = step_tokens_max,
+                       .unit_max_ms = double(plan.training.max_unit_ms),
                        .counts = board->make("engine", name),
                        .beat = beat};
     replica_deps deps{.name = name,
