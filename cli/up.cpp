@@ -29,7 +29,7 @@ constexpr std::chrono::milliseconds look_again{100};
 /// cores can serve.
 constexpr double demo_seconds = 30, demo_rate = 1.5;
 /// One that learns ends within seven minutes on two cores.
-constexpr double learning_seconds = 320, learning_rate = 0.4;
+constexpr double learning_seconds = 300, learning_rate = 0.4;
 constexpr std::uint32_t learning_first_questions = 15, learning_questions = 60;
 
 struct up_options {
