@@ -51,7 +51,8 @@ class connection {
     request.set(http::field::connection, "close");
     for (const auto& [name, value] : call_.headers) request.set(name, value);
     if (!call_.body.empty()) {
-      request.set(http::field::content_type, "application/json");
+      if (request.find(http::field::content_type) == request.end())
+        request.set(http::field::content_type, "application/json");
       request.body() = call_.body;
     }
     if (!call_.body.empty() || call_.method != "GET") request.prepare_payload();

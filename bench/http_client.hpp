@@ -26,7 +26,7 @@ result<http_url> parse_url(std::string_view text);
 struct http_call {
   std::string method = "GET";
   std::string target;  ///< "/admin/v1/status"
-  std::string body;    ///< JSON; sent where not empty
+  std::string body;    ///< sent where not empty; JSON unless `headers` give its Content-Type
   std::vector<std::pair<std::string, std::string>> headers;
   std::chrono::milliseconds connect_timeout{2000};
   std::chrono::milliseconds silence_timeout{60000};  ///< longest wait for the next bytes

@@ -3,8 +3,10 @@
 #include <chrono>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "actors/replies.hpp"
+#include "deploy/asker.hpp"
 
 namespace collm::deploy {
 
@@ -14,18 +16,6 @@ using actors::reply;
 using record = msg<schema::VersionRecord>;
 constexpr auto patience = std::chrono::seconds(5);
 constexpr auto load_patience = std::chrono::seconds(120);
-
-/// Asks one question in an actor of its own, so that no thread waits. `failed` gets what kept the
-/// answer away.
-template <class Target, class Done, class Failed, class... Question>
-void ask(caf::actor_system& system, const Target& target, std::chrono::seconds at_most, Done done,
-         Failed failed, Question... question) {
-  system.spawn([=](caf::event_based_actor* self) {
-    self->request(target, at_most, question...).then(done, [failed](const caf::error& e) {
-      failed(to_string(e));
-    });
-  });
-}
 
 std::int64_t created_of(const schema::VersionRecord::Reader& v) {
   using namespace std::chrono;
@@ -77,7 +67,18 @@ std::vector<gateway::model_row> rows_of(
 }  // namespace
 
 actor_port::actor_port(caf::actor_system& system, port_deps deps, std::uint64_t id_seed)
-    : system_(system), deps_(std::move(deps)), ids_(id_seed) {}
+    : system_(system), deps_(std::move(deps)), ids_(id_seed) {
+  if (deps_.site_data) {
+    site_ = std::make_unique<site_gateway>(system_, std::exchange(deps_.site_data, {}), deps_.site,
+                                           deps_.files_index);
+  }
+  if (deps_.coordinator || deps_.registry) {
+    federation_ = std::make_unique<federation_gateway>(
+        system_,
+        federation_actors{std::exchange(deps_.coordinator, {}), deps_.site,
+                          std::exchange(deps_.aggregators, {}), std::exchange(deps_.registry, {})});
+  }
+}
 
 actor_port::~actor_port() { close(); }
 
@@ -93,6 +94,8 @@ void actor_port::close() {
   deps_.telemetry = nullptr;
   deps_.node = nullptr;
   deps_.supervisor = nullptr;
+  if (site_) site_->close();
+  if (federation_) federation_->close();
 }
 
 void actor_port::submit(msg<schema::Request> request, std::shared_ptr<gateway::stream> to) {

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <atomic>
+#include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -13,6 +15,8 @@
 #include "actors/engine.hpp"
 #include "actors/interfaces.hpp"
 #include "actors/node.hpp"
+#include "deploy/federation_gateway.hpp"
+#include "deploy/site_gateway.hpp"
 #include "gateway/port.hpp"
 
 namespace collm::deploy {
@@ -32,6 +36,13 @@ struct port_deps {
   std::function<void()> request_stop;
   std::shared_ptr<std::atomic<std::uint32_t>> in_flight;  ///< requests that have not ended
   limits bounds;
+  // -- training; all may be left out, then the gateway says what is not here
+  std::string site{};                       ///< of this node; empty on the head
+  actors::site_data_actor site_data{};      ///< a node's own; never the head's
+  std::filesystem::path files_index{};      ///< beside the site's store; empty: not kept
+  actors::coordinator_actor coordinator{};  ///< the head's, or the link's proxy of it
+  std::map<std::string, actors::head_aggregator_actor> aggregators{};  ///< by adapter; the head's
+  actors::registry_actor registry{};                                   ///< the head's
 };
 
 class actor_port final : public gateway::port {
@@ -57,6 +68,8 @@ class actor_port final : public gateway::port {
   bool healthy() const override { return deps_.fault().empty(); }
   std::string health_text() const override;
   bool ready() const override { return deps_.ready(); }
+  gateway::site_port* site_store() override { return site_.get(); }
+  gateway::federation_port* federation() override { return federation_.get(); }
 
   /// Drops every actor handle; afterwards requests are refused. Before the actor system ends.
   void close();
@@ -72,6 +85,8 @@ class actor_port final : public gateway::port {
   caf::actor_system& system_;
   port_deps deps_;
   std::atomic<request_id> ids_;
+  std::unique_ptr<site_gateway> site_;              // null: no store here
+  std::unique_ptr<federation_gateway> federation_;  // null: nothing to ask
   std::shared_ptr<live_bridges> live_ = std::make_shared<live_bridges>();
 };
 

@@ -7,7 +7,11 @@
 
 int main() {
   using namespace collm;
+  gateway::fake::site_double store;
+  gateway::fake::federation_double training;
   gateway::fake::port runtime;
+  runtime.store = &store;
+  runtime.training = &training;
   runtime.answer_all();
   gateway::prompt_encoder encoder{text::tiny::make_tokenizer(),
                                   *text::chat_template::recognise(gateway::fake::smollm2_jinja),

@@ -3,7 +3,8 @@ collm_test(deploy_test
   unit/deploy_doctor_test.cpp
   LINK plan nlohmann_json::nlohmann_json)
 if(TARGET deploy)
-  collm_test(deploy_actor_port_test unit/deploy_actor_port_test.cpp LINK deploy)
+  collm_test(deploy_actor_port_test unit/deploy_actor_port_test.cpp unit/deploy_training_port_test.cpp
+    LINK deploy)
   collm_test(deploy_training_test unit/deploy_training_test.cpp LINK deploy)
   collm_test(deploy_children_test unit/deploy_children_test.cpp LINK deploy)
 endif()
