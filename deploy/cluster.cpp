@@ -235,7 +235,10 @@ result<void> cluster::impl::start_threads() {
   for (const auto& n : plan.nodes) {
     if (n.where != placement::thread) continue;
     serving_node::outside to{
-        registry, one_aggregator(), [asked = stop_asked] { asked->store(true); },
+        registry,
+        one_aggregator(),
+        training ? coordinator_actor(training->coordinator()) : coordinator_actor(),
+        [asked = stop_asked] { asked->store(true); },
         [](const std::string& why) { spdlog::critical("{}; restart the cluster", why); },
         [hub = telemetry](const msg<schema::Event>& e) { caf::anon_send(hub, e); }};
     auto started = serving_node::start(system->get(), *loop, plan, n, model, std::move(to));
@@ -267,6 +270,11 @@ result<void> cluster::impl::start_gateways() {
                  .request_stop = [asked = stop_asked] { asked->store(true); },
                  .in_flight = in_flight,
                  .bounds = plan.bounds};
+  if (training) {
+    deps.coordinator = training->coordinator();
+    deps.aggregators = training->aggregators();
+    deps.registry = registry;
+  }
   port = std::make_shared<actor_port>(system->get(), std::move(deps), (std::uint64_t{1} << 62) + 1);
   gateway::http_options http_options;
   http_options.address = plan.head.http.host;

@@ -87,6 +87,7 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
   serving_node::outside to{
       .registry = (*head)->registry(),
       .aggregator = (*head)->aggregator(),
+      .coordinator = (*head)->coordinator(),
       .request_stop = [stop_asked] { stop_asked->store(true); },
       .wedged =
           [](const std::string& why) {

@@ -323,6 +323,12 @@ struct serving_node::impl {
                    .request_stop = to.request_stop,
                    .in_flight = in_flight,
                    .bounds = plan.bounds};
+    deps.site = node_plan_.site;
+    if (training) {
+      deps.site_data = training->data();
+      deps.files_index = site_folder(plan, node_plan_) / "files.json";
+      deps.coordinator = to.coordinator;
+    }
     // Ids of two gateways of one cluster must not meet at a replica.
     const auto seed = (static_cast<std::uint64_t>(std::random_device{}()) << 32) | 1;
     port = std::make_shared<actor_port>(system, std::move(deps), seed);

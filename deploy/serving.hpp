@@ -34,6 +34,7 @@ class serving_node {
   struct outside {
     actors::registry_actor registry;
     actors::aggregator_actor aggregator = {};                 ///< the head's; null: nothing learns
+    actors::coordinator_actor coordinator = {};               ///< the head's, for jobs; the same
     std::function<void()> request_stop;                       ///< an admin asked for shutdown
     std::function<void(const std::string&)> wedged;           ///< ends the process
     std::function<void(const msg<schema::Event>&)> on_event;  ///< log, and on to the head
