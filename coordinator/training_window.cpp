@@ -71,7 +71,10 @@ double training_window_ms(std::span<const planned_sequence> sequences, const ste
                           double now_ms) {
   if (sequences.empty()) return std::numeric_limits<double>::infinity();
   if (plan.overload) return 0;
-  return std::min(budget_share * plan.budget_ms,
+  // A lost request sets no budget, and may be predicted lost and not be: it still gets its tokens.
+  const bool decodes = plan.features.decodes > 0;
+  const double gap_ms = decodes ? promises.tpot_ms : std::numeric_limits<double>::infinity();
+  return std::min(std::min(gap_ms, budget_share * plan.budget_ms),
                   need_share * smallest_need_ms(sequences, plan, model, promises, now_ms));
 }
 

@@ -19,8 +19,9 @@ double smallest_need_ms(std::span<const planned_sequence> sequences, const step_
                         const latency_model& model, slo promises, double now_ms);
 
 /// T_tr, ms from the iteration's start: until when units may run. min(budget_share * T_bud,
-/// 0.9 * need); infinity with nothing running or waiting; 0 when the decodes alone exceed the
-/// budget. budget_share: s_tr of reactive_share.
+/// 0.9 * need), and one tpot where a sequence decodes: units never hold its next token up for
+/// longer, lost or not; infinity with nothing running or waiting; 0 when the decodes alone exceed
+/// the budget. budget_share: s_tr of reactive_share.
 double training_window_ms(std::span<const planned_sequence> sequences, const step_plan& plan,
                           const latency_model& model, slo promises, double budget_share,
                           double now_ms);

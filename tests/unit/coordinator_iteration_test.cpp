@@ -293,6 +293,16 @@ TEST(training_window, an_idle_engine_has_all_the_time_and_an_overloaded_one_none
   EXPECT_EQ(training_window_ms(all, plan, m, promise, 1, 0), 0);
 }
 
+TEST(training_window, a_lost_request_still_gets_a_token_every_promised_time) {
+  const latency_model m(profile());
+  step_planner p(promise);
+  const auto all = thirty_two_decodes(0);
+  const double late = 1e6;  // all are lost: the budget is the largest
+  const auto plan = p.plan(all, m, {.step_tokens_max = 2048, .blocks_free = 100000}, late);
+  ASSERT_DOUBLE_EQ(plan.budget_ms, 500);
+  EXPECT_DOUBLE_EQ(training_window_ms(all, plan, m, promise, 1, late), promise.tpot_ms);
+}
+
 TEST(training_window, a_request_that_cannot_be_on_time_throttles_nobody) {
   const latency_model m(profile());
   const std::vector<planned_sequence> all = {
