@@ -14,16 +14,10 @@ namespace fed = federation;
 using level = schema::EventLevel;
 using state = fed::round_state;
 
-constexpr std::size_t rounds_told_at_start = 16, retired_kept = 4;
+constexpr std::size_t rounds_told_at_start = 16, served_kept = 4;
 
 round_factors_deps factors_deps(const aggregator_deps& d) {
   return {d.shape, d.how, d.blobs, d.factors_of};
-}
-
-/// Worth trying again in a moment: the disk or a peer, not the data.
-bool passes(const error& e) {
-  return e.code == errc::io || e.code == errc::overloaded || e.code == errc::unavailable ||
-         e.code == errc::draining;
 }
 
 const char* event_of(state s) {
@@ -56,8 +50,10 @@ void round_driver::event(level l, const char* kind, const std::string& text) {
   self_->send(deps_.telemetry, event_message(l, deps_.node, kind, deps_.adapter + ": " + text));
 }
 
-/// Said once, until something else fails or it works again.
+/// Said once, until something else fails or it works again. Where the quota is full, older rounds
+/// give way to this one, and whoever failed tries again.
 void round_driver::failed(const char* what, const error& why) {
+  if (why.code == errc::overloaded && broken_ == std::nullopt) collect(1);
   const auto text = std::string(what) + ": " + why.message;
   if (text != last_failure_) event(level::ERROR, "round_failure", text);
   last_failure_ = text;
@@ -72,10 +68,12 @@ void round_driver::start() {
   // Time stands still while there is no head: what a round had left, it has left.
   clock_offset_ms_ = now_ms(self_) - book_.last_at_ms();
   started_ms_ = now();
-  for (const auto& d : book_.damaged())
+  self_->send(deps_.coordinator, attach_atom::value, deps_.adapter, head_aggregator_actor(self_));
+  for (const auto& d : book_.damaged()) {
     event(level::ERROR, "round_damaged",
           "round " + std::to_string(d.round) + " is not continued: " + d.what);
-  self_->send(deps_.coordinator, attach_atom::value, deps_.adapter, head_aggregator_actor(self_));
+    self_->send(deps_.coordinator, message_of(d));
+  }
   const auto& kept = book_.kept();
   for (auto i = kept.size() - std::min(kept.size(), rounds_told_at_start); i < kept.size(); ++i)
     self_->send(deps_.coordinator, message_of(kept[i]));
@@ -188,22 +186,6 @@ bool round_driver::sum() {
   return moved(fed::sum_stored{*digest, made->error.value_or(-1)});
 }
 
-template <class... What>
-void round_driver::ask_registry(std::function<bool(const reply<record>&)> then, What... what) {
-  asking_ = true;
-  self_->request(deps_.registry, caf::infinite, what...)
-      .then(
-          [this, then](const reply<record>& r) {
-            asking_ = false;
-            if (!then(r)) return;  // until the next slot
-            refresh([this](const result<void>&) { advance(); });
-          },
-          [this](const caf::error&) {
-            asking_ = false;
-            failed("the registry", {errc::unavailable, "it does not answer"});
-          });
-}
-
 bool round_driver::register_sum(const std::string& digest) {
   const auto factors = factors_.stored(digest);
   if (!factors) return sum_refused(factors.failure());
@@ -241,150 +223,6 @@ bool round_driver::registered(const reply<record>& r) {
                                " again: nothing was learnt"});
 }
 
-// -- gate
-
-void round_driver::open_gate() {
-  if (now() - started_ms_ < deps_.gather_ms) return;
-  std::vector<coordinator::gate_replica> replicas;
-  for (const auto& [name, s] : shadows_)
-    if (now() - s.heard_ms <= deps_.patience.silent_ms)
-      replicas.push_back({name, s.site, s.gate_samples});
-  auto opened =
-      coordinator::gate_course::open(deps_.gate, replicas, deps_.guard_pool, deps_.patience, now());
-  if (opened) gate_ = std::move(*opened);
-}
-
-/// Whether somebody put another version, or the candidate itself, in the serving one's place.
-bool round_driver::overtaken() {
-  const auto* serves = serving();
-  if (serves == nullptr) return false;
-  const auto& round = *book_.newest();
-  const auto number = serves->read()->getNumber();
-  if (number == round.setup().serving) return false;
-  if (number == round.version())
-    return judged(fed::gate_outcome::promote, {.reason = "promoted by an operator"});
-  return judged(fed::gate_outcome::reject,
-                {.reason = "version " + std::to_string(number) + " was put in place of " +
-                           std::to_string(round.setup().serving) + ", which it was made to beat"});
-}
-
-bool round_driver::judge() {
-  if (!versions_known_) return false;
-  if (overtaken()) return true;
-  if (!gate_) open_gate();
-  if (!gate_) return false;  // nobody with held-out data is there yet
-  const auto v = gate_->judge();
-  switch (v.decision) {
-    case coordinator::gate_decision::waiting:
-      return false;
-    case coordinator::gate_decision::promote:
-      return judged(fed::gate_outcome::promote, v);
-    case coordinator::gate_decision::reject:
-      return judged(fed::gate_outcome::reject, v);
-    case coordinator::gate_decision::undecided:
-      return judged(fed::gate_outcome::undecided, v);
-    case coordinator::gate_decision::operator_only:
-      return hold_for_operator(v);
-  }
-  return false;
-}
-
-bool round_driver::hold_for_operator(const coordinator::gate_verdict& v) {
-  if (held_since_ms_ < 0) {
-    held_since_ms_ = now();
-    event(level::WARNING, "round_waits",
-          to_string(version_id{deps_.adapter, book_.newest()->version()}) + ": " + v.reason);
-  }
-  if (now() - held_since_ms_ < deps_.operator_ms) return false;
-  auto over = v;
-  over.reason += "; nobody did";
-  return judged(fed::gate_outcome::undecided, over);
-}
-
-/// The verdict is durable before it counts.
-bool round_driver::judged(fed::gate_outcome outcome, const coordinator::gate_verdict& v) {
-  const auto digest = deps_.blobs->put(verdict_message(v, deps_.gate.margin).bytes());
-  if (!digest) {
-    failed("the verdict", digest.failure());
-    return false;
-  }
-  for (const auto& site : v.silent) event(level::WARNING, "site_silent", site + " did not answer");
-  return moved(fed::gate_judged{outcome, verdict_line(v), *digest});
-}
-
-// -- canary, promotion
-
-bool round_driver::begin_canary() {
-  const bool traffic = deps_.canary && deps_.canary->requests_per_s && deps_.canary->counts &&
-                       coordinator::canary_possible(deps_.canary->requests_per_s(deps_.adapter));
-  if (!traffic) return moved(fed::canary_ended{true, "too little traffic for a canary"});
-  const version_id id{deps_.adapter, book_.newest()->version()};
-  ask_registry(
-      [this](const reply<record>& r) {
-        if (!*r) {
-          failed("the canary", r->failure());
-          return false;
-        }
-        canary_since_ms_ = now();
-        return moved(fed::canary_began{});
-      },
-      move_atom::value, id, schema::VersionState::CANARY, book_.newest()->reason());
-  return false;
-}
-
-bool round_driver::watch_canary(const version_id& id) {
-  if (!deps_.canary || !deps_.canary->counts)
-    return moved(fed::canary_ended{true, "no traffic is seen any more"});
-  if (canary_since_ms_ == 0) canary_since_ms_ = now();  // a head that came back begins anew
-  const auto v = coordinator::judge_canary(deps_.canary->options, deps_.canary->counts(id), {}, {},
-                                           now() - canary_since_ms_);
-  if (v.decision == coordinator::canary_decision::waiting) return false;
-  canary_since_ms_ = 0;
-  const bool passed = v.decision == coordinator::canary_decision::promote;
-  return moved(fed::canary_ended{passed, v.reason});
-}
-
-bool round_driver::promote() {
-  const auto& round = *book_.newest();
-  ask_registry(
-      [this](const reply<record>& r) {
-        if (*r) return moved(fed::version_promoted{});
-        if (!passes(r->failure())) return moved(fed::promotion_refused{r->failure().message});
-        failed("the promotion", r->failure());
-        return false;
-      },
-      promote_atom::value, version_id{deps_.adapter, round.version()}, round.setup().serving,
-      round.reason());
-  return false;
-}
-
-/// Due for ever once a round is rejected; done once a life of this actor.
-bool round_driver::withdraw() {
-  const auto& round = *book_.newest();
-  if (!versions_known_ || withdrawn_ == round.setup().round) return false;
-  const auto* row = version(round.version());
-  const auto now_is = row ? row->read()->getState() : schema::VersionState::REJECTED;
-  const auto to = now_is == schema::VersionState::CANARY ? schema::VersionState::ROLLED_BACK
-                                                         : schema::VersionState::REJECTED;
-  const bool open =
-      now_is == schema::VersionState::CANARY || now_is == schema::VersionState::CANDIDATE;
-  if (!open) {
-    withdrawn_ = round.setup().round;
-    return false;
-  }
-  ask_registry(
-      [this, number = round.setup().round](const reply<record>& r) {
-        if (*r) {
-          withdrawn_ = number;
-        } else {
-          failed("withdrawing a candidate", r->failure());
-        }
-        return static_cast<bool>(*r);
-      },
-      move_atom::value, version_id{deps_.adapter, round.version()}, to, round.reason());
-  return false;
-}
-
 // -- versions
 
 void round_driver::refresh(std::function<void(const result<void>&)> then) {
@@ -416,30 +254,31 @@ const round_driver::record* round_driver::serving() const {
   return nullptr;
 }
 
-/// Blobs that may still be asked for: of the last rounds, of versions that serve, drain or could
-/// come back, and what an unfinished round holds.
-void round_driver::collect() {
-  std::set<std::string> keep;
+/// Removes blobs but for those that may still be asked for: of the last `rounds`, of versions that
+/// serve, drain or could come back, and what is on its way.
+void round_driver::collect(std::size_t rounds) {
+  auto keep = intake_.coming();
   const auto sum_of = [&](const fed::training_round& r) {
     keep.insert(r.sum_digest());
     keep.insert(r.verdict_digest());
   };
   const auto& kept = book_.kept();
-  for (auto i = kept.size() - std::min<std::size_t>(kept.size(), deps_.rounds_kept);
-       i < kept.size(); ++i) {
+  for (auto i = kept.size() - std::min(kept.size(), rounds); i < kept.size(); ++i) {
     sum_of(kept[i]);
     for (const auto& u : kept[i].accepted()) keep.insert(u.digest);
   }
-  std::size_t retired = 0;
+  std::size_t before = 0;  // that served before what serves now
   for (auto at = versions_.rbegin(); at != versions_.rend(); ++at) {
     const auto s = at->second.read()->getState();
     if (s == schema::VersionState::REJECTED || s == schema::VersionState::ROLLED_BACK) continue;
-    if (s == schema::VersionState::RETIRED && ++retired > retired_kept) continue;
+    const bool served = s == schema::VersionState::RETIRED || s == schema::VersionState::DRAINING;
+    if (served && ++before > served_kept) continue;
     const auto round = book_.round_of_version(at->first);
     if (round == 0) continue;
     if (const auto r = book_.find(round)) sum_of(*r);
   }
-  if (auto freed = deps_.blobs->keep_only(keep); !freed) failed("old blobs", freed.failure());
+  if (auto freed = deps_.blobs->keep_only(keep); !freed)
+    event(level::ERROR, "round_failure", "old blobs: " + freed.failure().message);
 }
 
 }  // namespace collm::actors

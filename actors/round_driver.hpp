@@ -15,6 +15,12 @@
 
 namespace collm::actors {
 
+/// Worth trying again in a moment: the disk or a peer failed, not the data.
+inline bool passes(const error& e) {
+  return e.code == errc::io || e.code == errc::overloaded || e.code == errc::unavailable ||
+         e.code == errc::draining;
+}
+
 class round_driver {
  public:
   using self_ptr = head_aggregator_actor::stateful_pointer<aggregator_state>;
@@ -80,7 +86,8 @@ class round_driver {
   const record* serving() const;
   result<std::uint32_t> opened(const round_plan& plan);
   result<const record*> parent_of(federation::next_round& next, const record& serving);
-  void collect();
+  result<void> settled();
+  void collect(std::size_t rounds);
 
   // -- answers
   void remember(const schema::ShadowState::Reader& s);
@@ -92,6 +99,7 @@ class round_driver {
   result<msg<schema::Replay>> replayed(std::uint32_t round, const std::string& without);
   client_lookup clients() const;
   msg<schema::Round> message_of(const federation::training_round& r) const;
+  msg<schema::Round> message_of(const round_book::damage& d) const;
 
   self_ptr self_;
   aggregator_deps deps_;
@@ -108,5 +116,21 @@ class round_driver {
   std::string last_failure_;
   std::optional<error> broken_;  ///< the journal cannot be read: nothing is done
 };
+
+template <class... What>
+void round_driver::ask_registry(std::function<bool(const reply<record>&)> then, What... what) {
+  asking_ = true;
+  self_->request(deps_.registry, caf::infinite, what...)
+      .then(
+          [this, then](const reply<record>& r) {
+            asking_ = false;
+            if (!then(r)) return;  // until the next slot
+            refresh([this](const result<void>&) { advance(); });
+          },
+          [this](const caf::error&) {
+            asking_ = false;
+            failed("the registry", {errc::unavailable, "it does not answer"});
+          });
+}
 
 }  // namespace collm::actors

@@ -129,6 +129,8 @@ reply<msg<schema::UploadPlace>> round_driver::update(const schema::UpdateChunk::
     event(schema::EventLevel::INFO, "update_accepted",
           header->client + ", " + std::to_string(header->tokens) + " tokens");
   }
+  if (!place && (place.failure().code == errc::overloaded || place.failure().code == errc::io))
+    failed("an update", place.failure());
   advance();
   if (!place) return make_reply<place_reply>(place.failure());
   return make_reply<place_reply>(place_reply::build([&](schema::UploadPlace::Builder b) {
@@ -188,14 +190,25 @@ caf::result<reply<msg<schema::FactorsChunk>>> round_driver::factors(
 result<const round_driver::record*> round_driver::parent_of(fed::next_round& next,
                                                             const record& serving) {
   const auto number = serving.read()->getNumber();
-  if (next.parent == number) return &serving;
   const auto* row = version(next.parent);
-  if (row != nullptr && factors_.of(*row, book_)) return row;
-  event(schema::EventLevel::WARNING, "round_parent",
-        "version " + std::to_string(next.parent) + " cannot be read; starting from " +
-            std::to_string(number));
+  if (next.parent != number && row != nullptr && factors_.of(*row, book_)) return row;
+  if (next.parent != number)
+    event(schema::EventLevel::WARNING, "round_parent",
+          "version " + std::to_string(next.parent) + " cannot be read; starting from " +
+              std::to_string(number));
   next.parent = number;
+  if (auto there = factors_.of(serving, book_); !there) return there.failure();
   return &serving;
+}
+
+/// The last candidate may not stay one for ever: it is withdrawn before a round follows.
+result<void> round_driver::settled() {
+  const auto* last = book_.newest();
+  if (last == nullptr || last->state() != state::rejected) return {};
+  advance();
+  if (withdrawn_ == last->setup().round) return {};
+  return error{errc::conflict, "version " + std::to_string(last->version()) + " is being withdrawn",
+               1000};
 }
 
 result<std::uint32_t> round_driver::opened(const round_plan& plan) {
@@ -203,7 +216,8 @@ result<std::uint32_t> round_driver::opened(const round_plan& plan) {
   const auto* serves = serving();
   if (serves == nullptr)
     return error{errc::conflict, "no version of '" + deps_.adapter + "' serves yet", 1000};
-  if (!book_.running()) collect();
+  if (auto done = settled(); !done) return done.failure();
+  if (!book_.running()) collect(deps_.rounds_kept);
   const auto number = serves->read()->getNumber();
   auto next = plan_next(deps_.how, book_.ended(), number);
   const auto parent = parent_of(next, *serves);
@@ -262,16 +276,19 @@ msg<schema::Round> round_driver::message_of(const fed::training_round& r) const 
   return round_message({r, deps_.how, who, now()});
 }
 
+msg<schema::Round> round_driver::message_of(const round_book::damage& d) const {
+  return msg<schema::Round>::build([&](schema::Round::Builder b) {
+    b.setAdapter(deps_.adapter);
+    b.setNumber(d.round);
+    b.setState(schema::RoundState::VOIDED);
+    b.setReason("damaged, not continued: " + d.what);
+  });
+}
+
 reply<msg<schema::RoundList>> round_driver::list() const {
   if (broken_) return make_reply<msg<schema::RoundList>>(*broken_);
   std::vector<msg<schema::Round>> rounds;
-  for (const auto& d : book_.damaged())
-    rounds.push_back(msg<schema::Round>::build([&](schema::Round::Builder b) {
-      b.setAdapter(deps_.adapter);
-      b.setNumber(d.round);
-      b.setState(schema::RoundState::VOIDED);
-      b.setReason("damaged, not continued: " + d.what);
-    }));
+  for (const auto& d : book_.damaged()) rounds.push_back(message_of(d));
   for (const auto& r : book_.kept()) rounds.push_back(message_of(r));
   std::stable_sort(rounds.begin(), rounds.end(), [](const auto& a, const auto& b) {
     return a.read()->getNumber() < b.read()->getNumber();

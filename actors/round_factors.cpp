@@ -46,7 +46,12 @@ result<std::vector<float>> round_factors::stored(const std::string& digest) cons
 /// The digest of the blob with a version's factors; empty: no round made it.
 result<std::string> round_factors::blob_of(const msg<schema::VersionRecord>& version,
                                            const round_book& book) {
-  const auto number = book.round_of_version(version.read()->getNumber());
+  const auto v = version.read();
+  const auto number = book.round_of_version(v->getNumber());
+  const std::string source = v->getSource().cStr();
+  if (number == 0 && source.starts_with("round:"))
+    return error{errc::corrupt, "version " + std::to_string(v->getNumber()) + " was made by " +
+                                    source + ", whose journal cannot be read; roll it back"};
   if (number == 0) return std::string();
   const auto round = book.find(number);
   if (!round) return round.failure();

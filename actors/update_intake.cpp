@@ -71,6 +71,12 @@ result<update_intake::task> update_intake::task_of(const fed::update_header& h,
   return t;
 }
 
+std::set<std::string> update_intake::coming() const {
+  std::set<std::string> out;
+  for (const auto& [client, digest] : coming_) out.insert(digest);
+  return out;
+}
+
 /// A client has one update on its way: what came of another is dropped.
 result<void> update_intake::one_at_a_time(const fed::update_header& h) {
   auto& coming = coming_[h.client];

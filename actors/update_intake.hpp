@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "actors/round_book.hpp"
@@ -29,6 +30,9 @@ class update_intake {
     std::uint64_t next = 0;
     bool accepted = false;
   };
+  /// Digests of updates that are on their way.
+  std::set<std::string> coming() const;
+
   /// One chunk, or the question where to go on. A refusal that is the update's own fault is
   /// journalled with its reason and holds for the round; an accepted one may come again and counts
   /// once. conflict: the round takes none any more; unavailable: between two rounds (fedbuff);

@@ -180,6 +180,53 @@ TEST(training_round, text_of_every_record_reads_back_equal) {
   }
 }
 
+TEST(training_round, a_promotion_that_the_registry_refuses_rejects_the_round) {
+  journalled j;
+  answer_all(j);
+  j.tell(sum_stored{"sum", 0.25});
+  EXPECT_EQ(j.round.aggregation_error(), 0.25);
+  j.tell(version_registered{4});
+  j.tell(gate_began{});
+  EXPECT_TRUE(j.tell(promotion_refused{"too early"}).refusal);
+  j.tell(gate_judged{gate_outcome::promote, "better", "verdict"});
+  EXPECT_EQ(j.round.verdict_digest(), "verdict");
+  j.tell(promotion_refused{"another one serves"});
+  EXPECT_EQ(j.round.state(), round_state::rejected);
+  EXPECT_FALSE(j.round.undecided());
+  EXPECT_EQ(j.round.reason(), "another one serves");
+  EXPECT_EQ(j.round.verdict_digest(), "verdict") << "what the gate said stays";
+  EXPECT_TRUE(j.replayed(j.journal.size()) == j.round);
+}
+
+TEST(training_round, a_sum_that_is_no_new_version_makes_it_void) {
+  journalled j;
+  answer_all(j);
+  j.tell(sum_stored{"sum"});
+  EXPECT_EQ(j.round.state(), round_state::summed);
+  EXPECT_EQ(j.round.aggregation_error(), -1);
+  j.tell(sum_failed{"nothing was learnt"});
+  EXPECT_EQ(j.round.state(), round_state::voided);
+  EXPECT_TRUE(j.replayed(j.journal.size()) == j.round);
+}
+
+TEST(training_round, keeps_a_clients_own_ranks_and_why_it_was_refused) {
+  journalled j;
+  auto u = update_of("edge-a/0");
+  u.ranks = {4, 2, 8};
+  j.tell(u);
+  j.tell(update_was_wrong{"edge b:1,%=", 1, "value 3 is not finite"});
+  EXPECT_EQ(j.round.accepted()[0].ranks, u.ranks);
+  EXPECT_EQ(j.round.reason_of("edge b:1,%="), "value 3 is not finite");
+  EXPECT_EQ(j.round.reason_of("edge-a/0"), "");
+  for (const auto& r : j.journal) {
+    const auto back = record_of(to_text(r));
+    ASSERT_TRUE(back) << to_text(r);
+    EXPECT_TRUE(*back == r) << to_text(r);
+  }
+  EXPECT_FALSE(record_of("accepted client=a ranks=4,x"));
+  EXPECT_TRUE(j.replayed(j.journal.size()) == j.round);
+}
+
 TEST(training_round, a_damaged_record_is_named) {
   for (const std::string bad :
        {"", "nonsense", "opened trained=all", "accepted tokens=1x", "accepted at",

@@ -110,6 +110,22 @@ TEST_F(blob_store_test, chunks_go_on_where_they_stopped_also_after_a_restart) {
   EXPECT_EQ(s->bytes_used(), whole.size());
 }
 
+TEST_F(blob_store_test, what_came_of_a_blob_can_be_forgotten) {
+  auto s = open();
+  const auto digest = digest_of("right");
+  ASSERT_TRUE(s->begin(digest, 5));
+  ASSERT_TRUE(s->append(digest, 0, bytes_of("rig")));
+  ASSERT_TRUE(s->drop_incoming(digest));
+  EXPECT_EQ(s->bytes_used(), 0u);
+  EXPECT_EQ(*s->begin(digest, 5), 0u);
+  ASSERT_TRUE(s->append(digest, 0, bytes_of("right")));
+  ASSERT_TRUE(s->finish(digest));
+  ASSERT_TRUE(s->drop_incoming(digest));
+  EXPECT_TRUE(s->has(digest)) << "a whole one stays";
+  EXPECT_EQ(s->bytes_used(), 5u);
+  EXPECT_EQ(s->drop_incoming("../x").failure().code, errc::bad_request);
+}
+
 TEST_F(blob_store_test, other_bytes_than_promised_are_dropped) {
   auto s = open();
   const auto digest = digest_of("right");
