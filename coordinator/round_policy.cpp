@@ -12,6 +12,11 @@ constexpr double deadline_part = 0.9;  // of the deadline, for steps: the rest i
 constexpr double wait_after_void_ms = 1000, wait_max_ms = 60000;
 constexpr std::size_t shadows_max = 8192;
 
+/// Of `replicas`, how many only train.
+std::size_t trainers_of(double share, std::size_t replicas) {
+  return static_cast<std::size_t>(std::ceil(share * static_cast<double>(replicas)));
+}
+
 std::string percent(double share) { return std::to_string(std::lround(share * 100)) + " %"; }
 
 }  // namespace
@@ -33,10 +38,10 @@ result<std::set<std::string>> static_split_of(
                  "static_split takes a share of 0.25, 0.5 or 0.75, not " + std::to_string(share)};
   std::set<std::string> out;
   for (const auto& [site, replicas] : replicas_by_site) {
-    const auto train =
-        static_cast<std::size_t>(std::ceil(share * static_cast<double>(replicas.size())));
+    const auto train = trainers_of(share, replicas.size());
     if (train >= replicas.size()) {
-      const auto right = static_cast<int>(std::lround(1 / (1 - share)));
+      std::size_t right = 1;
+      while (trainers_of(share, right) >= right) ++right;
       return error{errc::bad_request,
                    "static_split " + percent(share) + " leaves site '" + site + "' (" +
                        std::to_string(replicas.size()) + " replicas) none that serves; give it " +

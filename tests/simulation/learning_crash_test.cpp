@@ -29,10 +29,11 @@ class a_head_that_dies : public store::store_folder {
   /// One round alone, opened by the test: the coordinator would open more.
   static learning_options alone() { return {.quorum = 3, .standing = false}; }
 
+  /// The round, if no earlier life opened it.
   static void open(learning_rig& rig) {
+    if (!rig.rounds().empty()) return;
     actors::round_plan plan;
     for (const auto& s : rig.shadows) plan.members.push_back({s->replica, 6});
-    // conflict: it is open already, in an earlier life.
     (void)rig.system.ask<actors::reply<std::uint32_t>>(rig.aggregator, plan);
   }
 
@@ -122,6 +123,7 @@ TEST_F(a_head_that_dies, after_every_few_calls_still_gets_there) {
       if (!ended) rig.stop_head();
     }
     EXPECT_GT(lives, 2) << at;
+    ASSERT_LT(lives, 60) << at;
     expect_the_same(rig, undisturbed, at);
   }
 }

@@ -133,5 +133,38 @@ TEST_F(learning, a_silent_site_is_given_up_and_named_in_the_verdict) {
   EXPECT_EQ(e->getSites().size(), 2u);
 }
 
+TEST_F(learning, a_late_update_counts_once_in_a_later_round_under_fedbuff) {
+  federation::strategy how;
+  how.aggregate = federation::aggregate_mode::ffa;
+  how.fedbuff = true;
+  learning_rig rig(folder_, {.how = how});
+  rig.three_sites();
+  auto& slow = *rig.shadows[2];
+  slow.trains = 12s;
+  slow.finishes_first = true;
+  rig.start_head();
+  const auto late = [&] {
+    std::vector<std::uint32_t> in;
+    for (const auto& r : rig.rounds()) {
+      const auto read = r.read();
+      for (const auto p : read->getParticipants())
+        if (std::string(p.getReason().cStr()) == "late: of round 1")
+          in.push_back(read->getNumber());
+    }
+    return in;
+  };
+  for (int slot = 0; slot < 120 && slow.accepted == 0; ++slot) rig.system.pass(500ms);
+  ASSERT_EQ(slow.accepted, 1u) << (slow.errors.empty() ? "" : slow.errors.back());
+  const auto in = late();
+  ASSERT_EQ(in.size(), 1u);
+  EXPECT_GE(in[0], 2u);
+  EXPECT_EQ(rig.round(1).read()->getParticipants().size(), 3u);
+  EXPECT_TRUE(rig.wait_for(in[0] + 1, RoundState::TRAINING));
+  slow.phase = schema::ShadowPhase::UPLOADING;  // it never heard the answer
+  for (int slot = 0; slot < 60 && slow.accepted == 1; ++slot) rig.system.pass(500ms);
+  EXPECT_EQ(slow.accepted, 2u) << "told again that it counts";
+  EXPECT_EQ(late(), in);
+}
+
 }  // namespace
 }  // namespace collm

@@ -22,8 +22,9 @@ struct shadow_model {
   std::int64_t tokens = 100;  ///< it trains on, a round
   std::chrono::milliseconds trains{3000};
   std::size_t chunk_bytes = 64;
-  bool silent = false;    ///< as if stopped
-  bool evaluates = true;  ///< answers EvaluateTask
+  bool silent = false;          ///< as if stopped
+  bool finishes_first = false;  ///< takes no new task before it has sent its update
+  bool evaluates = true;        ///< answers EvaluateTask
   std::string declines = {}, fails = {};
   /// d of the site's sequence i, serving minus candidate.
   std::function<double(std::uint32_t)> difference = [](std::uint32_t i) {
@@ -106,7 +107,8 @@ class modelled_shadow {
   void take(const msg<schema::Work>& work) {
     const auto w = work.read();
     if (w->isEvaluate() && m_.evaluates) evaluate(w->getEvaluate());
-    if (w->isTrain() && w->getTrain().getRound() != m_.round) begin(work);
+    const bool busy = m_.finishes_first && m_.phase != schema::ShadowPhase::IDLE;
+    if (w->isTrain() && w->getTrain().getRound() != m_.round && !busy) begin(work);
     if (m_.phase == schema::ShadowPhase::TRAINING && now() >= m_.done_at_ms) {
       m_.update = m_.make_update(deps_.count(m_.task.read()->getTrain().getTrained()));
       m_.phase = schema::ShadowPhase::UPLOADING;

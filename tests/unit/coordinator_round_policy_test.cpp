@@ -129,12 +129,19 @@ TEST(static_split, takes_its_share_of_every_sites_replicas) {
 }
 
 TEST(static_split, is_refused_where_a_site_would_keep_no_replica_that_serves) {
-  for (const auto& [share, count] : {std::pair(0.5, 1), {0.75, 3}, {0.25, 1}}) {
+  struct small_site {
+    double share;
+    int count;
+    const char* right;
+  };
+  for (const auto& [share, count, right] :
+       {small_site{0.5, 1, "give it 2"}, {0.75, 3, "give it 4"}, {0.25, 1, "give it 2"}}) {
     std::vector<std::string> replicas;
     for (int i = 0; i < count; ++i) replicas.push_back("a/" + std::to_string(i));
     const auto r = static_split_of({{"kitchen", replicas}}, share);
     ASSERT_FALSE(r) << share;
     EXPECT_NE(r.failure().message.find("site 'kitchen'"), std::string::npos);
+    EXPECT_NE(r.failure().message.find(right), std::string::npos) << r.failure().message;
     EXPECT_NE(r.failure().message.find("coserve_fill"), std::string::npos);
   }
   EXPECT_FALSE(static_split_of({{"kitchen", {"a/0", "a/1"}}}, 0.6));
