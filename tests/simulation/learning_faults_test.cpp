@@ -316,12 +316,12 @@ TEST_F(learning_faults, a_full_quota_makes_room_by_forgetting_the_updates_of_old
   learning_rig rig(folder_, {.blob_bytes_max = 8000});
   rig.three_sites();
   rig.start_head();
-  ASSERT_TRUE(rig.wait_for(8, RoundState::SERVING, 300s));
+  ASSERT_TRUE(rig.wait_for(12, RoundState::SERVING, 300s));
   const auto old =
       rig.ask<msg<schema::Replay>>(actors::replay_atom::value, 1u, std::string("edge-a/0"));
   EXPECT_FALSE(*old);
   EXPECT_TRUE(
-      *rig.ask<msg<schema::Replay>>(actors::replay_atom::value, 8u, std::string("edge-a/0")));
+      *rig.ask<msg<schema::Replay>>(actors::replay_atom::value, 12u, std::string("edge-a/0")));
 }
 
 TEST_F(learning_faults, the_heads_memory_and_files_do_not_grow_with_the_nodes) {
