@@ -1,7 +1,6 @@
 // The head dies at every one of its durable calls, and in every state of a round: the round
 // resumes, the same accepted updates give the same bytes, nothing counts twice.
 #include <gtest/gtest.h>
-#include <sqlite3.h>
 
 #include <set>
 
@@ -170,41 +169,6 @@ TEST_F(a_head_that_dies, for_ten_minutes_leaves_the_round_the_time_that_it_had) 
   EXPECT_LE(left, 20000u);
   ASSERT_TRUE(rig.wait_for(1, RoundState::SERVING, 30s));
   for (const auto& s : rig.shadows) EXPECT_EQ(s->accepted, 1u);
-}
-
-TEST_F(a_head_that_dies, with_a_damaged_journal_names_the_round_and_goes_on_with_the_next) {
-  {
-    learning_rig rig(folder_);
-    rig.three_sites();
-    rig.start_head();
-    ASSERT_TRUE(rig.wait_for(1, RoundState::SERVING));
-  }
-  {
-    sqlite3* db = nullptr;
-    ASSERT_EQ(sqlite3_open((folder_ / "rounds.db").c_str(), &db), SQLITE_OK);
-    EXPECT_EQ(sqlite3_exec(db,
-                           "UPDATE records SET text = replace(text, 'tokens=100', 'tokens=900') "
-                           "WHERE round = 1",
-                           nullptr, nullptr, nullptr),
-              SQLITE_OK);
-    sqlite3_close(db);
-  }
-  learning_rig rig(folder_);
-  rig.three_sites();
-  rig.start_head();
-  ASSERT_EQ(rig.events("round_damaged").size(), 1u);
-  EXPECT_NE(rig.events("round_damaged")[0].find("round 1 is not continued"), std::string::npos);
-  EXPECT_EQ(rig.state_of(1), RoundState::VOIDED);
-  EXPECT_EQ(rig.versions()[1], VersionState::SERVING) << "the registry lost nothing";
-  // What it made is served, but its factors are not known for sure: nothing builds on them.
-  rig.system.pass(10s);
-  ASSERT_EQ(rig.events("round_not_opened").size(), 1u);
-  EXPECT_NE(rig.events("round_not_opened")[0].find("roll it back"), std::string::npos);
-  const auto back = rig.system.ask<actors::reply<msg<schema::VersionRecord>>>(
-      rig.registry, actors::rollback_atom::value, std::string("assistant"));
-  ASSERT_TRUE(*back) << back->failure().message;
-  ASSERT_TRUE(rig.wait_for(2, RoundState::SERVING));
-  EXPECT_EQ(rig.round(2).read()->getParent(), 0u);
 }
 
 TEST_F(a_head_that_dies, whose_disk_is_full_shows_nothing_and_goes_on_when_there_is_room) {

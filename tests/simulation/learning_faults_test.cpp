@@ -311,19 +311,6 @@ TEST_F(learning_faults, a_round_whose_sum_is_no_news_is_void) {
   EXPECT_EQ(rig.versions()[1], VersionState::SERVING);
 }
 
-TEST_F(learning_faults, a_full_quota_makes_room_by_forgetting_the_updates_of_older_rounds) {
-  // A round: 3 updates of 168 or 144 bytes, a sum of 312, a verdict.
-  learning_rig rig(folder_, {.blob_bytes_max = 8000});
-  rig.three_sites();
-  rig.start_head();
-  ASSERT_TRUE(rig.wait_for(12, RoundState::SERVING, 300s));
-  const auto old =
-      rig.ask<msg<schema::Replay>>(actors::replay_atom::value, 1u, std::string("edge-a/0"));
-  EXPECT_FALSE(*old);
-  EXPECT_TRUE(
-      *rig.ask<msg<schema::Replay>>(actors::replay_atom::value, 12u, std::string("edge-a/0")));
-}
-
 TEST_F(learning_faults, the_heads_memory_and_files_do_not_grow_with_the_nodes) {
   learning_rig rig(folder_, {.quorum = 400, .standing = false});
   rig.step = 2s;
