@@ -149,7 +149,18 @@ ledger_input ledger_of(const manifest& m, const model_plan& model) {
 
 std::vector<std::string> inactive_parts(const manifest& m) {
   std::vector<std::string> parts;
-  if (m.coordinator.policy != "inference_only") return parts;
+  if (m.coordinator.policy != "inference_only") {
+    if (m.places.contains("spec.coordinator.slowPeriod"))
+      parts.push_back(
+          "coordinator.slowPeriod: validated, not active: there is no slow planner yet");
+    for (std::size_t i = 0; i < m.federation.size(); ++i) {
+      if (m.places.contains("spec.federation[" + std::to_string(i) + "].gate.canary"))
+        parts.push_back(
+            "canary of " + m.federation[i].adapter +
+            ": validated, not active: live traffic is not judged yet, the gate decides");
+    }
+    return parts;
+  }
   const std::string why = ": validated, not active: adapters do not learn (policy inference_only)";
   if (m.training) parts.push_back("training" + why);
   for (const federation_spec& f : m.federation) parts.push_back("federation of " + f.adapter + why);
