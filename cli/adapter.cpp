@@ -97,8 +97,8 @@ void add_action(program& p, CLI::App& parent, const options_ptr& o, const char* 
 }  // namespace
 
 void add_adapter(program& p) {
-  CLI::App* parent =
-      p.app.add_subcommand("adapter", "Load, unload and list adapters of a running cluster");
+  CLI::App* parent = p.app.add_subcommand(
+      "adapter", "Load, unload, list and export adapters of a running cluster");
   parent->require_subcommand(1);
   const auto o = std::make_shared<adapter_options>();
   add_action(p, *parent, o, "load", "Load a PEFT folder on every node; it serves at once", true,
@@ -108,6 +108,7 @@ void add_adapter(program& p) {
   add_action(p, *parent, o, "list", "List the base, the adapters and their versions", false, false,
              list);
   add_gguf(p, *parent, o);
+  add_adapter_export(p, *parent);
 }
 
 }  // namespace collm::cli

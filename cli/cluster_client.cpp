@@ -110,6 +110,25 @@ result<json> cluster_client::post(const std::string& target, const json& body,
   return understood(http_.send(c));
 }
 
+result<json> cluster_client::upload(const std::string& file_name, const std::string& text) const {
+  // A boundary must not stand in the text: JSON has no line that starts with dashes.
+  const std::string boundary = "collm-form-boundary-7f3a";
+  const std::string field = "--" + boundary + "\r\nContent-Disposition: form-data; name=";
+  bench::http_call c = call("POST", "/v1/files");
+  c.headers.emplace_back("Content-Type", "multipart/form-data; boundary=" + boundary);
+  c.body = field + "\"purpose\"\r\n\r\nfine-tune\r\n" + field + "\"file\"; filename=\"" +
+           file_name + "\"\r\n\r\n" + text + "\r\n--" + boundary + "--\r\n";
+  c.silence_timeout = std::chrono::minutes(3);
+  return understood(http_.send(c));
+}
+
+result<bench::http_reply> cluster_client::get_bytes(const std::string& target) const {
+  auto reply = http_.send(call("GET", target));
+  if (!reply) return unreachable(reply.failure());
+  if (!reply->ok()) return failure_of(*reply);
+  return reply;
+}
+
 result<void> cluster_client::stream(const std::string& target, const json& body,
                                     const std::function<bool(const json&)>& to) const {
   bench::http_call c = call("POST", target);

@@ -29,6 +29,10 @@ class cluster_client {
   result<json> get(const std::string& target) const;
   result<json> post(const std::string& target, const json& body,
                     std::chrono::milliseconds silence = std::chrono::seconds(60)) const;
+  /// POST /v1/files: JSONL, whole lines.
+  result<json> upload(const std::string& file_name, const std::string& text) const;
+  /// The body as it came, with its headers.
+  result<bench::http_reply> get_bytes(const std::string& target) const;
   /// Streams a completion; each event's JSON goes to `to`, which may end it by false.
   result<void> stream(const std::string& target, const json& body,
                       const std::function<bool(const json&)>& to) const;

@@ -16,6 +16,11 @@ void add_verbs(program& p) {
   add_chat(p);
   add_infer(p);
   add_adapter(p);
+  add_adapt(p);
+  add_round(p);
+  add_explain(p);
+  add_rollback(p);
+  add_job(p);
   add_workload(p);
   add_inject(p);
   add_bench(p);

@@ -28,6 +28,12 @@ void add_down(program& p);
 void add_chat(program& p);
 void add_infer(program& p);
 void add_adapter(program& p);
+void add_adapter_export(program& p, CLI::App& group);  ///< `adapter export`, below `adapter`
+void add_round(program& p);
+void add_explain(program& p);
+void add_rollback(program& p);
+void add_job(program& p);
+void add_adapt(program& p);
 void add_workload(program& p);
 void add_inject(program& p);
 void add_bench(program& p);
