@@ -50,7 +50,7 @@ TEST(manifest, reads_the_built_in_cluster) {
   EXPECT_DOUBLE_EQ(m.training->learning_rate, 2e-3);
   ASSERT_EQ(m.federation.size(), 1u);
   EXPECT_EQ(m.federation[0].strategy.aggregate, "fedavg");
-  EXPECT_EQ(m.federation[0].looks, (std::vector<std::uint32_t>{16, 32, 64}));
+  EXPECT_EQ(m.federation[0].looks, (std::vector<std::uint32_t>{32, 160}));
   EXPECT_EQ(m.federation[0].canary_max_time_ms, 15000u);
   EXPECT_EQ(m.coordinator.policy, "coserve_fill");
   EXPECT_EQ(m.bounds.queued_requests_max, 256u);
