@@ -13,14 +13,17 @@ using testing::HasSubstr;
 
 json rounds() {
   return json::parse(R"({"rounds": [
-    {"adapter": "assistant", "number": 1, "state": "serving", "parent": 0, "version": 1, "ageMs": 90000,
+    {"adapter": "assistant", "number": 1, "state": "serving", "parent": 0, "version": 1,
+    "ageMs": 90000,
      "quorum": 2, "aggregate": "rolora", "error": 0.0125, "reason": "",
      "participants": [
-       {"client": "edge-a/0", "site": "kitchen", "state": "accepted", "steps": 6, "step": 6, "tokens": 5120,
+       {"client": "edge-a/0", "site": "kitchen", "state": "accepted", "steps": 6, "step": 6,
+       "tokens": 5120,
         "digest": "0123456789abcdef"},
        {"client": "edge-b/0", "site": "workshop", "state": "declined", "steps": 6, "step": 0,
         "reason": "no sample to train on"}]},
-    {"adapter": "chef", "number": 2, "state": "training", "parent": 1, "version": 0, "ageMs": 1000}]})");
+    {"adapter": "chef", "number": 2, "state": "training", "parent": 1, "version": 0,
+    "ageMs": 1000}]})");
 }
 
 template <class F>
@@ -52,7 +55,8 @@ TEST(training_view, shows_a_round_and_who_gave_what) {
 TEST(training_view, explains_a_promotion_site_by_site) {
   const auto e =
       json::parse(R"({"version": {"adapter": "assistant", "number": 3, "state": "rejected"},
-    "round": 4, "verdict": "vetoed by workshop", "look": 32, "count": 32, "mean": 0.12, "lower": 0.05,
+    "round": 4, "verdict": "vetoed by workshop", "look": 32, "count": 32, "mean": 0.12,
+    "lower": 0.05,
     "margin": 0.005, "sites": [{"site": "kitchen", "count": 16, "mean": 0.3, "bound": 0.2},
       {"site": "workshop", "count": 7, "mean": -0.06, "bound": -0.1, "weak": true, "veto": true}],
     "silent": ["office"]})");
@@ -66,7 +70,8 @@ TEST(training_view, explains_a_promotion_site_by_site) {
 
 TEST(training_view, says_what_a_replay_leaves_out) {
   const auto text = replay_text(json::parse(
-      R"({"adapter": "assistant", "round": 2, "without": "edge-b/0", "digest": "aa", "original": "bb",
+      R"({"adapter": "assistant", "round": 2, "without": "edge-b/0", "digest": "aa",
+      "original": "bb",
           "updates": 1, "relativeChange": 0.25, "builtOn": [3, 5]})"));
   EXPECT_THAT(text, HasSubstr("without edge-b/0: 1 updates, factors change by 25.00 %"));
   EXPECT_THAT(text, HasSubstr("would change too: 3, 5"));
@@ -103,7 +108,8 @@ TEST(adapt, cuts_a_file_between_lines_and_keeps_its_numbers) {
 TEST(adapt, foretells_by_what_the_site_trains_now) {
   const auto status = json::parse(R"({"nodes": [
     {"snapshot": {"site": "kitchen", "replicas": [{"trainingTokensPerSecond": 100}],
-                  "ledger": [{"name": "shadows", "bytes": 1048576, "budget": 0}, {"name": "kv", "bytes": 9e9}]}},
+                  "ledger": [{"name": "shadows", "bytes": 1048576,
+                  "budget": 0}, {"name": "kv", "bytes": 9e9}]}},
     {"snapshot": {"site": "workshop", "replicas": [{"trainingTokensPerSecond": 900}]}}]})");
   const auto f = forecast(std::string(24000, 'x') + "\n", status, "kitchen");
   EXPECT_EQ(f.lines, 1u);
