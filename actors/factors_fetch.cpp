@@ -4,13 +4,14 @@
 #include <cstring>
 
 #include "engine/adapter/adapter.hpp"
+#include "messages/limits.hpp"
 #include "store/digest.hpp"
 
 namespace collm::actors {
 
 namespace {
 
-constexpr std::uint32_t chunk_bytes = 1 << 20;
+constexpr auto chunk_bytes = static_cast<std::uint32_t>(limits{}.chunk_bytes_max);
 constexpr std::uint64_t factors_bytes_max = 1ull << 30;
 constexpr std::size_t kept_max = 3;  // serving, candidate, and the one before
 constexpr auto answer_within = std::chrono::seconds(10);

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "actors/round_driver.hpp"
+#include "messages/limits.hpp"
 #include "store/digest.hpp"
 
 namespace collm::actors {
@@ -13,7 +14,7 @@ namespace fed = federation;
 using state = fed::round_state;
 
 constexpr std::size_t shadows_max = fed::updates_max, name_bytes_max = 256, rounds_listed = 256;
-constexpr std::uint64_t chunk_bytes_max = 1 << 20;
+constexpr std::uint64_t chunk_bytes_max = limits{}.chunk_bytes_max;
 
 result<void> check_names(const std::string& adapter, const schema::ShadowState::Reader& s) {
   if (s.getAdapter() != adapter.c_str())

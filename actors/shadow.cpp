@@ -9,6 +9,7 @@
 #include "actors/shadow_messages.hpp"
 #include "actors/shadow_task.hpp"
 #include "engine/adapter/adapter.hpp"
+#include "messages/limits.hpp"
 #include "store/digest.hpp"
 
 namespace collm::actors {
@@ -19,7 +20,7 @@ using self_ptr = shadow_actor::stateful_pointer<shadow_state>;
 using engine::adapter_ptr;
 using samples = std::vector<engine::training_sample>;
 
-constexpr std::size_t chunk_bytes = 1 << 20;
+constexpr std::size_t chunk_bytes = limits{}.chunk_bytes_max;
 constexpr std::uint32_t steps_between_checkpoints = 16;
 constexpr auto answer_within = std::chrono::seconds(10);
 
@@ -142,12 +143,19 @@ class driver {
 
   void fetch(const version_id& id, const std::string& digest,
              const std::function<void(const adapter_ptr&)>& then) {
+    fetch(id, digest, then, [this, id](const error& why) {
+      fail("version_missing", {why.code, collm::to_string(id) + ": " + why.message});
+    });
+  }
+
+  void fetch(const version_id& id, const std::string& digest,
+             const std::function<void(const adapter_ptr&)>& then,
+             const std::function<void(const error&)>& refused) {
     self_->request(deps_.node, caf::infinite, fetch_atom::value, id, digest)
         .then(
-            [this, id, then](const reply<adapter_ptr>& r) {
+            [then, refused](const reply<adapter_ptr>& r) {
               if (*r) return then(**r);
-              fail("version_missing",
-                   {(*r).failure().code, collm::to_string(id) + ": " + (*r).failure().message});
+              refused((*r).failure());
             },
             [this](const caf::error&) { fail("shadow_failed", away("the node actor")); });
   }
@@ -414,25 +422,16 @@ class driver {
     const version_id candidate{e.getAdapter().cStr(), e.getCandidate()};
     const version_id serving{candidate.name, e.getServing()};
     const std::string serving_digest = e.getServingDigest().cStr();
-    fetch_candidate(work, candidate, e.getCandidateDigest().cStr(),
-                    [this, work, serving, serving_digest](const adapter_ptr& a) {
-                      fetch(serving, serving_digest,
-                            [this, work, a](const adapter_ptr& b) { read_gate(work, a, b); });
-                    });
-  }
-
-  /// A candidate that cannot be had here is news for the gate.
-  void fetch_candidate(const msg<schema::Work>& work, const version_id& id,
-                       const std::string& digest,
-                       const std::function<void(const adapter_ptr&)>& then) {
-    self_->request(deps_.node, caf::infinite, fetch_atom::value, id, digest)
-        .then(
-            [this, work, then](const reply<adapter_ptr>& r) {
-              if (*r) return then(**r);
-              if (passes((*r).failure().code)) return fail("version_missing", (*r).failure());
-              send_scores(work, {}, {}, (*r).failure().message);
-            },
-            [this](const caf::error&) { fail("shadow_failed", away("the node actor")); });
+    const auto refused = [this, work](const error& why) {
+      if (passes(why.code)) return fail("version_missing", why);
+      send_scores(work, {}, {},
+                  why.message);  // a candidate that cannot be had is news for the gate
+    };
+    const auto fetched = [this, work, serving, serving_digest](const adapter_ptr& a) {
+      fetch(serving, serving_digest,
+            [this, work, a](const adapter_ptr& b) { read_gate(work, a, b); });
+    };
+    fetch(candidate, e.getCandidateDigest().cStr(), fetched, refused);
   }
 
   void read_gate(const msg<schema::Work>& work, const adapter_ptr& candidate,

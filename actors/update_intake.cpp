@@ -3,13 +3,14 @@
 #include <algorithm>
 
 #include "actors/round_factors.hpp"
+#include "messages/limits.hpp"
 
 namespace collm::actors {
 
 namespace {
 
 namespace fed = federation;
-constexpr std::size_t chunk_bytes_max = 1 << 20;
+constexpr std::size_t chunk_bytes_max = limits{}.chunk_bytes_max;
 
 /// The update itself is wrong; anything else is ours or the line's.
 bool is_its_own_fault(const error& e) { return e.code == errc::bad_request; }

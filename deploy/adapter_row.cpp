@@ -1,26 +1,25 @@
 #include "deploy/adapter_row.hpp"
 
+#include "actors/shadow_task.hpp"
 #include "engine/adapter/adapter.hpp"
 
 namespace collm::deploy {
 
 std::vector<float> row_of(const engine::adapter& a) {
-  std::vector<float> row;
-  for (const auto& f : engine::adapter_factors(a))
-    row.insert(row.end(), f.values.begin(), f.values.end());
-  return row;
+  return actors::values_of(engine::adapter_factors(a));
 }
 
 result<engine::adapter_ptr> adapter_of_row(const engine::adapter& like,
                                            std::span<const float> row) {
   std::vector<std::span<const float>> values;
   std::size_t at = 0;
-  for (const auto& f : engine::adapter_factors(like)) {
+  const auto factors = engine::adapter_factors(like);
+  for (const auto& f : factors) {
     if (row.size() - at < f.values.size()) break;
     values.push_back(row.subspan(at, f.values.size()));
     at += f.values.size();
   }
-  if (at != row.size() || values.size() != engine::adapter_factors(like).size())
+  if (at != row.size() || values.size() != factors.size())
     return error{errc::bad_request,
                  "a row of " + std::to_string(row.size()) + " numbers does not make this adapter"};
   return engine::adapter_with_factors(like, values);

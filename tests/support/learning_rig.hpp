@@ -13,57 +13,11 @@
 #include "actors/telemetry.hpp"
 #include "tests/support/federated_cohort.hpp"
 #include "tests/support/modelled_shadow.hpp"
+#include "tests/support/power_cut.hpp"
 #include "tests/support/store_folder.hpp"
 #include "tests/support/virtual_system.hpp"
 
 namespace collm::testing_support {
-
-/// Counts durable calls of all kinds; from the n-th on nothing is written any more.
-struct power {
-  int left = 1 << 30;
-  bool gone = false;
-  bool fails() { return gone = gone || left-- <= 0; }
-  int calls() const { return (1 << 30) - left; }
-};
-inline const error power_cut{errc::io, "no space left on the device"};
-
-class powered_journal final : public store::round_journal {
- public:
-  powered_journal(std::unique_ptr<store::round_journal> on, power& p) : on_(std::move(on)), p_(p) {}
-  result<void> append(const std::string& adapter, std::uint32_t round,
-                      const std::vector<std::string>& records) override {
-    if (p_.fails()) return power_cut;
-    return on_->append(adapter, round, records);
-  }
-  result<std::vector<std::string>> read(const std::string& adapter, std::uint32_t round) override {
-    return on_->read(adapter, round);
-  }
-  result<std::vector<std::uint32_t>> rounds(const std::string& adapter) override {
-    return on_->rounds(adapter);
-  }
-
- private:
-  std::unique_ptr<store::round_journal> on_;
-  power& p_;
-};
-
-class powered_disk final : public store::disk {
- public:
-  explicit powered_disk(power& p) : p_(p) {}
-  result<void> write(const store::open_file& to, const std::filesystem::path& file,
-                     std::span<const std::byte> bytes) override {
-    if (!p_.fails()) return disk::write(to, file, bytes);
-    if (auto half = disk::write(to, file, bytes.first(bytes.size() / 2)); !half) return half;
-    return power_cut;
-  }
-  result<void> rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
-    if (p_.fails()) return power_cut;
-    return disk::rename(from, to);
-  }
-
- private:
-  power& p_;
-};
 
 /// The registry's store, whose transactions need power too.
 class powered_versions final : public store::version_store {

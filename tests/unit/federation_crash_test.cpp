@@ -12,6 +12,7 @@
 #include "store/round_journal.hpp"
 #include "store/version_store.hpp"
 #include "tests/support/federated_cohort.hpp"
+#include "tests/support/power_cut.hpp"
 #include "tests/support/store_folder.hpp"
 
 namespace collm {
@@ -32,52 +33,9 @@ class blob_source final : public fed::update_source {
   store::blob_reader blob_;
 };
 
-/// Counts durable calls of all kinds; from the n-th on nothing is written any more.
-struct power {
-  int left = 1 << 30;
-  bool fails() { return left-- <= 0; }
-};
-const error cut{errc::io, "the power is gone"};
-
-class failing_journal final : public store::round_journal {
- public:
-  failing_journal(std::unique_ptr<store::round_journal> on, power& p) : on_(std::move(on)), p_(p) {}
-  result<void> append(const std::string& adapter, std::uint32_t round,
-                      const std::vector<std::string>& records) override {
-    if (p_.fails()) return cut;
-    return on_->append(adapter, round, records);
-  }
-  result<std::vector<std::string>> read(const std::string& adapter, std::uint32_t round) override {
-    return on_->read(adapter, round);
-  }
-  result<std::vector<std::uint32_t>> rounds(const std::string& adapter) override {
-    return on_->rounds(adapter);
-  }
-
- private:
-  std::unique_ptr<store::round_journal> on_;
-  power& p_;
-};
-
-class cut_disk final : public store::disk {
- public:
-  explicit cut_disk(power& p) : p_(p) {}
-  result<void> write(const store::open_file& to, const std::filesystem::path& file,
-                     std::span<const std::byte> bytes) override {
-    if (p_.fails()) {
-      if (auto half = disk::write(to, file, bytes.first(bytes.size() / 2)); !half) return half;
-      return cut;
-    }
-    return disk::write(to, file, bytes);
-  }
-  result<void> rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
-    if (p_.fails()) return cut;
-    return disk::rename(from, to);
-  }
-
- private:
-  power& p_;
-};
+using testing_support::power;
+using testing_support::powered_disk;
+using testing_support::powered_journal;
 
 const fed::strategy rolora;
 const std::vector<std::string> clients = {"edge-a/0", "edge-b/0", "edge-c/0"};
@@ -98,7 +56,7 @@ class head {
  public:
   head(const std::filesystem::path& folder, power& p) : power_(p), disk_(p) {
     blobs_ = std::move(*store::blob_store::open(folder / "blobs", 1 << 20, disk_));
-    journal_ = std::make_unique<failing_journal>(
+    journal_ = std::make_unique<powered_journal>(
         std::move(*store::open_round_journal(folder / "rounds.db")), p);
     versions_ = std::move(*store::open_version_store(folder / "registry.db"));
   }
@@ -197,7 +155,7 @@ class head {
   }
 
   power& power_;
-  cut_disk disk_;
+  powered_disk disk_;
   std::unique_ptr<store::blob_store> blobs_;
   std::unique_ptr<store::round_journal> journal_;
 };
