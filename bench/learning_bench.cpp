@@ -9,17 +9,16 @@
 //     arms=together,alone glance=100 final=200 every=24 seed=1 controls=0
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "bench/key_values.hpp"
+#include "bench/merging.hpp"
 #include "demo/demo.hpp"
 #include "engine/engine.hpp"
-#include "federation/aggregation.hpp"
 #include "text/chat_template.hpp"
 
 namespace collm::bench {
@@ -28,47 +27,27 @@ namespace {
 using json = nlohmann::ordered_json;
 using clock = std::chrono::steady_clock;
 
-[[noreturn]] void stop(const std::string& why) {
-  std::fprintf(stderr, "learning_bench: %s\n", why.c_str());
-  std::exit(1);
+/// Every setting and its default.
+key_values settings_of(int count, char** words) {
+  return {{{"steps", "96"},
+           {"tokens", "512"},
+           {"rate", "3e-3"},
+           {"warmup", "6"},
+           {"plus", "1"},
+           {"rank", "8"},
+           {"alpha", "16"},
+           {"round", "24"},
+           {"every", "24"},
+           {"aggregate", "fedavg"},
+           {"glance", "100"},
+           {"final", "200"},
+           {"controls", "0"},
+           {"seed", "1"},
+           {"schedule", "constant"},
+           {"arms", "together,alone"}},
+          count,
+          words};
 }
-template <class T>
-T must(result<T> r) {
-  if (!r) stop(r.failure().message);
-  return *std::move(r);
-}
-void must(const result<void>& r) {
-  if (!r) stop(r.failure().message);
-}
-
-/// key=value words of the command line; every key has a default, an unknown one is refused.
-class settings {
- public:
-  settings(int count, char** words) {
-    for (int i = 0; i < count; ++i) {
-      const std::string word = words[i];
-      const auto at = word.find('=');
-      if (at == std::string::npos || !all_.contains(word.substr(0, at)))
-        stop("'" + word + "' is no setting: see the head of bench/learning_bench.cpp");
-      all_[word.substr(0, at)] = word.substr(at + 1);
-    }
-  }
-  const std::string& text(const std::string& key) const { return all_.at(key); }
-  std::uint32_t number(const std::string& key) const {
-    return static_cast<std::uint32_t>(std::strtoul(text(key).c_str(), nullptr, 10));
-  }
-  float real(const std::string& key) const { return std::strtof(text(key).c_str(), nullptr); }
-  const std::map<std::string, std::string>& all() const { return all_; }
-
- private:
-  std::map<std::string, std::string> all_ = {
-      {"steps", "96"},           {"tokens", "512"}, {"rate", "3e-3"},
-      {"warmup", "6"},           {"plus", "1"},     {"rank", "8"},
-      {"alpha", "16"},           {"round", "24"},   {"every", "24"},
-      {"aggregate", "fedavg"},   {"glance", "100"}, {"final", "200"},
-      {"controls", "0"},         {"seed", "1"},     {"schedule", "constant"},
-      {"arms", "together,alone"}};
-};
 
 struct question {
   engine::training_sample sample;
@@ -113,7 +92,7 @@ class encoder {
 class learner {
  public:
   learner(engine::base_ptr b, engine::adapter_ptr first, const engine::training_options& options,
-          const encoder& encode, demo::site where, const settings& set)
+          const encoder& encode, demo::site where, const key_values& set)
       : shadow_(must(engine::make_trainer(b, first, options))),
         record_(encode.made(where, demo::split::train, 4000, set.number("seed"))),
         held_out_(encode.made(where, demo::split::report, set.number("final"), 1)),
@@ -183,78 +162,6 @@ class learner {
   double loss_ = 0, seconds_ = 0;
 };
 
-/// Merges the sites' shadows as the aggregator does, and starts the next round from the result.
-class merger {
- public:
-  merger(engine::adapter_ptr first, const settings& set) : parent_(std::move(first)) {
-    for (const auto mode :
-         {federation::aggregate_mode::fedavg, federation::aggregate_mode::ffa,
-          federation::aggregate_mode::rolora, federation::aggregate_mode::stack_svd})
-      if (federation::to_string(mode) == set.text("aggregate")) how_.aggregate = mode;
-    const auto factors = engine::adapter_factors(*parent_);
-    for (std::size_t i = 0; i < factors.size(); i += 2)
-      shape_.pairs.push_back({factors[i].rows, factors[i].columns, factors[i + 1].rows,
-                              set.real("alpha") / static_cast<float>(factors[i].rows)});
-  }
-
-  void begin(std::vector<std::unique_ptr<learner>>& sites) {
-    trained_ = federation::trained_in(how_, phase_++);
-    for (auto& s : sites) must(s->shadow().rebase(parent_, as_engines(trained_)));
-  }
-
-  /// The aggregation error, or -1 where the mode does not tell it.
-  double merge(std::vector<std::unique_ptr<learner>>& sites) {
-    std::vector<std::unique_ptr<federation::memory_source>> sources;
-    std::vector<federation::summand> updates;
-    for (auto& s : sites) {
-      sources.push_back(std::make_unique<federation::memory_source>(change(s->shadow())));
-      updates.push_back({std::to_string(updates.size()), s->take_round_tokens(), 0, shape_,
-                         sources.back().get()});
-    }
-    const auto sum = must(
-        federation::aggregate_updates(how_, shape_, trained_, row(*parent_), std::move(updates)));
-    std::vector<std::span<const float>> values;
-    std::size_t at = 0;
-    for (const auto& f : engine::adapter_factors(*parent_)) {
-      values.push_back(std::span(sum.factors).subspan(at, f.values.size()));
-      at += f.values.size();
-    }
-    parent_ = must(engine::adapter_with_factors(*parent_, values));
-    return sum.error.value_or(-1);
-  }
-
- private:
-  static engine::trained_factors as_engines(federation::trained_factors t) {
-    if (t == federation::trained_factors::a_only) return engine::trained_factors::a_only;
-    if (t == federation::trained_factors::b_only) return engine::trained_factors::b_only;
-    return engine::trained_factors::both;
-  }
-  static std::vector<float> row(const engine::adapter& a) {
-    std::vector<float> all;
-    for (const auto& f : engine::adapter_factors(a))
-      all.insert(all.end(), f.values.begin(), f.values.end());
-    return all;
-  }
-  /// After minus parent, of the trained factors.
-  std::vector<float> change(const engine::trainer& shadow) const {
-    const auto before = engine::adapter_factors(*parent_), after = shadow.factors();
-    std::vector<float> all;
-    for (std::size_t i = 0; i < after.size(); ++i) {
-      if (trained_ == federation::trained_factors::a_only && after[i].is_b) continue;
-      if (trained_ == federation::trained_factors::b_only && !after[i].is_b) continue;
-      for (std::size_t k = 0; k < after[i].values.size(); ++k)
-        all.push_back(after[i].values[k] - before[i].values[k]);
-    }
-    return all;
-  }
-
-  engine::adapter_ptr parent_;
-  federation::strategy how_;
-  federation::adapter_shape shape_;
-  federation::trained_factors trained_ = federation::trained_factors::both;
-  std::uint32_t phase_ = 0;
-};
-
 template <class F>
 void at_both(std::vector<std::unique_ptr<learner>>& sites, F work) {
   std::vector<std::thread> threads;
@@ -263,7 +170,7 @@ void at_both(std::vector<std::unique_ptr<learner>>& sites, F work) {
   for (auto& t : threads) t.join();
 }
 
-engine::training_options options_of(const settings& set) {
+engine::training_options options_of(const key_values& set) {
   engine::training_options o;
   o.learning_rate = set.real("rate");
   o.warmup_steps = set.number("warmup");
@@ -279,7 +186,7 @@ engine::training_options options_of(const settings& set) {
 
 class bench {
  public:
-  bench(const char* model, const char* cache, const settings& set)
+  bench(const char* model, const char* cache, const key_values& set)
       : set_(set),
         base_(must(engine::open_base(model, engine::precision::int8, cache))),
         encode_(*base_),
@@ -289,9 +196,9 @@ class bench {
 
   void learn(const std::string& arm) {
     auto sites = fresh();
-    merger merge(first_, set_);
+    merging rounds(first_, strategy_of(set_.text("aggregate")), set_.real("alpha"));
     const bool together = arm == "together";
-    if (together) merge.begin(sites);
+    if (together) rounds.begin(shadows_of(sites));
     const auto steps = set_.number("steps"), every = set_.number("every"),
                length = set_.number("round");
     for (std::uint32_t step = 0; step < steps;) {
@@ -301,8 +208,8 @@ class bench {
       step = next;
       double error = -1;
       if (together && (step % length == 0 || step == steps)) {
-        error = merge.merge(sites);
-        merge.begin(sites);
+        error = rounds.merge(work_of(sites));
+        rounds.begin(shadows_of(sites));
       }
       if (step % every == 0 || step == steps)
         report(arm, sites, step, error, set_.number(step == steps ? "final" : "glance"));
@@ -330,6 +237,18 @@ class bench {
     return sites;
   }
 
+  using learners = std::vector<std::unique_ptr<learner>>;
+  static std::vector<engine::trainer*> shadows_of(const learners& sites) {
+    std::vector<engine::trainer*> all;
+    for (const auto& s : sites) all.push_back(&s->shadow());
+    return all;
+  }
+  static std::vector<merging::client> work_of(const learners& sites) {
+    std::vector<merging::client> all;
+    for (const auto& s : sites) all.push_back({&s->shadow(), s->take_round_tokens()});
+    return all;
+  }
+
   void report(const std::string& arm, std::vector<std::unique_ptr<learner>>& sites,
               std::uint32_t step, double error, std::uint32_t count) {
     std::vector<json> rows(sites.size());
@@ -353,14 +272,14 @@ class bench {
     std::fflush(stdout);
   }
 
-  const settings& set_;
+  const key_values& set_;
   engine::base_ptr base_;
   encoder encode_;
   engine::adapter_ptr first_;
 };
 
 int run(int count, char** words) {
-  const settings set(count - 3, words + 3);
+  const auto set = settings_of(count - 3, words + 3);
   std::printf("%s\n", json{{"settings", set.all()}}.dump().c_str());
   bench b(words[1], words[2], set);
   if (set.text("controls") == "1") b.controls();

@@ -1,6 +1,7 @@
 collm_test(bench_player_test unit/bench_player_test.cpp unit/bench_report_test.cpp
   LINK bench nlohmann_json::nlohmann_json)
-add_test(NAME bench_peers
-  COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/bench_peers_test.py)
-set_tests_properties(bench_peers PROPERTIES
-  TIMEOUT 120 LABELS unit ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+foreach(name bench_peers natural_clients)
+  add_test(NAME ${name} COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/${name}_test.py)
+  set_tests_properties(${name} PROPERTIES
+    TIMEOUT 120 LABELS unit ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+endforeach()
