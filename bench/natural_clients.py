@@ -8,7 +8,7 @@ A row belongs to report (25 of 100), calibration (15) or training by the hash of
 prompt: no row is trained on that is scored. A dialogue gives one sample for each answer of the
 assistant. Learning rates are chosen for each arm apart, by the calibration rows and another seed.
 
-usage: ./dev bench natural_clients --data DIR [--file sgd_dialogue.jsonl] [--clients 6]
+usage: ./dev bench natural_clients --data DIR [--file shakespeare_by_speaker.jsonl] [--clients 6]
        [--seeds 1,2,3] [--processes 2] [--out bench/results/natural_clients] [key=value …]
 """
 
@@ -43,7 +43,7 @@ HELD_OUT_ROWS = 24
 def arguments():
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     p.add_argument("--data", required=True, type=Path, help="the folder of the JSONL files")
-    p.add_argument("--file", default="sgd_dialogue.jsonl", help="rows with 'client'")
+    p.add_argument("--file", default="shakespeare_by_speaker.jsonl", help="rows with 'client'")
     p.add_argument("--clients", type=int, default=6, help="those with most rows")
     p.add_argument("--seeds", default="1,2,3")
     p.add_argument("--processes", type=int, default=os.cpu_count())
@@ -119,7 +119,7 @@ class Runner:
         self.bench = ROOT / args.build / "bin/natural_clients_bench"
 
     def rows(self, parts, judged, clients):
-        file = self.folder / "rows.part"
+        file = self.folder / f"rows-{os.getpid()}.part"
         write_rows(parts, judged, clients, file)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
         return file.rename(self.folder / f"rows-{judged}-{digest}.jsonl")
@@ -163,13 +163,25 @@ def calibrated(runner, parts, clients):
     return {arm: rates[RATE_OF.get(arm, arm)] for arm in ARMS}, losses
 
 
-def study(runner, parts, clients, rates, seeds):
-    rows = runner.rows(parts, "report", clients)
+def study(runner, rows, rates, seeds):
     jobs = [{"arm": arm, "seed": seed, "rate": rates[arm],
              "glances": GLANCES.get(arm, f"{STEPS // 2},{STEPS}")}
             for seed in seeds for arm in ARMS]
     base = [{"arm": "base", "seed": seeds[0]}]
     return [line for _, lines in runner.all(rows, base + jobs) for line in lines]
+
+
+def int8_beside_f32(runner, rows, rates, seed):
+    """The loss curve of one arm on both bases: same adapter, same batches."""
+    arm = "pooled_one"
+    job = {"arm": arm, "seed": seed, "rate": rates[arm], "glances": GLANCES[arm]}
+    int8, f32 = (runs[-1] for _, runs in runner.all(rows, [job, {**job, "precision": "f32"}]))
+    ours, exact = int8["batch_losses"], f32["batch_losses"]
+    return {"arm": arm, "seed": seed, "steps": len(exact), "tokens": f32["tokens_of_all"],
+            "loss_gap": abs(sum(ours) / sum(exact) - 1),
+            "largest_step_gap": max(abs(a / b - 1) for a, b in zip(ours, exact, strict=True)),
+            "held_out": {"int8": mean_loss(int8), "f32": mean_loss(f32)},
+            "losses": {"int8": ours, "f32": exact}}
 
 
 # -- tables
@@ -308,6 +320,7 @@ def text_of(result):
         + "). Alone and pooled_one go on until they took as long as a mode (the next glance, so "
         "a little longer); pooled takes one core as long as all clients together.\n",
         *rows_table(c["time"]), "", *pairs_table(c["against_alone"]), "",
+        precision_text(result["int8_beside_f32"]),
         "Learning rates: of those tried with seed " + CALIBRATION["seed"]
         + f", {CALIBRATION['clients']} clients and {CALIBRATION['glances']} steps, by rows that "
         "nothing here is trained on or scored by: "
@@ -315,6 +328,13 @@ def text_of(result):
                     for arm, of in result["calibration"].items())
         + ". Taken: " + ", ".join(f"{a} {r}" for a, r in result["rates"].items())
         + " (pooled_one as alone).", ""])
+
+
+def precision_text(p):
+    return (f"**int8 beside f32**: {p['arm']}, seed {p['seed']}, {p['steps']} steps of the same "
+            f"batches on both bases: mean training loss {100 * p['loss_gap']:.2f} % apart, the "
+            f"furthest single step {100 * p['largest_step_gap']:.2f} %; held-out loss "
+            f"{p['held_out']['int8']:.3f} and {p['held_out']['f32']:.3f}.\n")
 
 
 def cpu():
@@ -341,13 +361,15 @@ def main():
     if args.calibrate:
         return
     seeds = [int(s) for s in args.seeds.split(",")]
-    lines = study(runner, parts, clients, rates, seeds)
+    rows = runner.rows(parts, "report", clients)
+    lines = study(runner, rows, rates, seeds)
     command = ("./dev bench natural_clients --data DIR" + f" --file {args.file}"
                + "".join(f" {w}" for w in args.settings))
     result = {"file": args.file, "command": command, "date": datetime.date.today().isoformat(),
               "cpu": cpu(), "commit": commit(), "seeds": seeds, "settings": settings,
               "steps": STEPS, "calibration": losses, "rates": rates,
-              "compared": compared(lines, seeds), "lines": lines}
+              "compared": compared(lines, seeds),
+              "int8_beside_f32": int8_beside_f32(runner, rows, rates, seeds[0]), "lines": lines}
     out = ROOT / args.out
     out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     out.with_suffix(".md").write_text(text_of(result))
