@@ -1,11 +1,16 @@
 """LoRA training: ours on the int8 base beside Hugging Face with PEFT, same model, same cores, same
 adapter at the start, same batches, same AdamW. Each runs in a process of its own, one after the
-other in every round; medians of all steps but each run's first count. Peak memory is the process's
-largest resident size, base and libraries included.
+other in every round; medians of all steps but each run's first count.
 
 r = 8 on all seven linear maps, samples of 256 tokens, four a step, loss over all of a sample but
-its first token. The text is this tree's own documents. Hugging Face runs in f32 and in bf16; the
-faster one is the peer. Ours runs in f32 too if --reference is given: slow, a check of the curve.
+its first token. The text is this tree's own documents. Hugging Face runs in f32 and in bf16, each
+with what was fastest in a short trial before the rounds: its scaled dot product attention or its
+eager one, and in bf16 also an adapter in bf16 (PEFT's own choice is f32). The faster of the two is
+the peer. Ours runs in f32 too if --reference is given: a check of the curve.
+
+Peak memory is the process's largest resident size, libraries and base included: of ours from start
+to end; of the peer's over its steps alone, for it loads (from safetensors of its own type) with
+more than it trains with.
 
 usage: ./dev bench train [--steps 12] [--rounds 3] [--reference] [--out bench/results/train]
        (needs the oracle's Python: --python)
@@ -26,6 +31,9 @@ CACHE = Path(os.environ.get("COLLM_CACHE", Path.home() / ".cache/collm"))
 MODEL = CACHE / "models/smollm2-135m-instruct.gguf"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 LENGTH, SAMPLES, RATE = 256, 4, 5e-4
+# Of each type: attention, and whether the adapter is in f32 (PEFT's default) or of that type.
+WAYS = {"float32": ("sdpa", "eager"), "bfloat16": ("sdpa", "eager", "sdpa adapter-too")}
+TRIAL_STEPS = 4
 
 
 def arguments():
@@ -40,7 +48,8 @@ def arguments():
     p.add_argument("--out", default="bench/results/train", help="writes OUT.json and OUT.md")
     p.add_argument("--built", action="store_true", help="curve_bench is there: do not build it")
     p.add_argument("--prepare", help=argparse.SUPPRESS)
-    p.add_argument("--peer", choices=("float32", "bfloat16"), help=argparse.SUPPRESS)
+    p.add_argument("--way", default="sdpa", help=argparse.SUPPRESS)
+    p.add_argument("--peer", choices=WAYS, help=argparse.SUPPRESS)
     return p.parse_args()
 
 
@@ -54,44 +63,60 @@ def text():
 
 # -- within the oracle's Python
 
-def load(dtype):
+def load(dtype, **place):
     import torch
     from transformers import AutoModelForCausalLM
     torch.set_num_threads(ARGS.threads)
-    return AutoModelForCausalLM.from_pretrained(
-        MODEL.parent, gguf_file=MODEL.name, dtype=getattr(torch, dtype), attn_implementation="sdpa")
+    return AutoModelForCausalLM.from_pretrained(dtype=getattr(torch, dtype), **place,
+                                                attn_implementation=ARGS.way.split()[0])
 
 
 def prepare(folder):
-    """The adapter that all start from, and the batches as token ids."""
+    """The base in both types, the adapter that all start from, and the batches as token ids."""
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
     tokenizer = AutoTokenizer.from_pretrained(MODEL.parent, gguf_file=MODEL.name)
     ids = tokenizer(text(), add_special_tokens=False)["input_ids"]
     pieces = [ids[at:at + LENGTH] for at in range(0, len(ids) - LENGTH, LENGTH)]
     batches = [[pieces[(s * SAMPLES + i) % len(pieces)] for i in range(SAMPLES)]
                for s in range(ARGS.steps)]
     (Path(folder) / "batches.json").write_text(json.dumps(batches))
+    read = load("float32", pretrained_model_name_or_path=MODEL.parent, gguf_file=MODEL.name)
+    config = read.config
+    del config.quantization_config  # plain tensors by now, yet refused by save_pretrained
+    for dtype in WAYS:
+        base = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+        base.load_state_dict(read.state_dict())
+        base.save_pretrained(Path(folder) / dtype)
     torch.manual_seed(1)
+    base = load("float32", pretrained_model_name_or_path=Path(folder) / "float32")
     config = LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM")
-    get_peft_model(load("float32"), config).save_pretrained(Path(folder) / "lora")
+    get_peft_model(base, config).save_pretrained(Path(folder) / "lora")
+
+
+def peak_kib():
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in status if line.startswith("VmHWM:")))
 
 
 def peer(folder):
     """Steps as JSON lines, then the peak."""
-    import resource
     import time
 
     import peft
     import torch
     import transformers
-    model = peft.PeftModel.from_pretrained(load(ARGS.peer), Path(folder) / "lora",
-                                           is_trainable=True).train()
+    base = load(ARGS.peer, pretrained_model_name_or_path=Path(folder) / ARGS.peer)
+    model = peft.PeftModel.from_pretrained(base, Path(folder) / "lora", is_trainable=True,
+                                           autocast_adapter_dtype="adapter-too" not in ARGS.way)
+    model.train()
     model.config.use_cache = False
+    loading_kib = peak_kib()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     trained = [p for p in model.parameters() if p.requires_grad]
     adam = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
-    for batch in json.loads((Path(folder) / "batches.json").read_text()):
+    for batch in json.loads((Path(folder) / "batches.json").read_text())[:ARGS.steps]:
         start = time.monotonic()
         ids = torch.tensor(batch)
         loss = model(input_ids=ids, labels=ids).loss
@@ -102,8 +127,9 @@ def peer(folder):
         print(json.dumps({"loss": loss.item(), "tokens": ids.numel(),
                           "seconds": time.monotonic() - start}), flush=True)
     versions = {m.__name__: m.__version__ for m in (torch, transformers, peft)}
-    print(json.dumps({"peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-                      "versions": versions}))
+    print(json.dumps({"peak_kib": peak_kib(), "loading_peak_kib": loading_kib,
+                      "threads": torch.get_num_threads(),
+                      "adapter_type": str(trained[0].dtype), "versions": versions}))
 
 
 # -- outside of it
@@ -117,9 +143,21 @@ def lines(command, feed=None):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def run_peer(dtype, folder):
-    return lines([ARGS.python, __file__, "--prepare", folder, "--peer", dtype,
-                  "--threads", str(ARGS.threads)])
+def run_peer(dtype, way, steps, folder):
+    return lines([ARGS.python, __file__, "--prepare", folder, "--peer", dtype, "--way", way,
+                  "--steps", str(steps), "--threads", str(ARGS.threads)])
+
+
+def rate(step):
+    return step["tokens"] / step["seconds"]
+
+
+def fastest_ways(folder):
+    """type -> way, and what the trial says."""
+    trial = {dtype: {way: statistics.median(map(rate, run_peer(dtype, way, TRIAL_STEPS,
+                                                               folder)[1:-1])) for way in ways}
+             for dtype, ways in WAYS.items()}
+    return {dtype: max(of, key=of.get) for dtype, of in trial.items()}, trial
 
 
 def run_ours(precision, folder):
@@ -131,10 +169,9 @@ def run_ours(precision, folder):
 
 def summary(runs):
     """Of one engine's runs: each is its steps and its last line."""
-    rates = [s["tokens"] / s["seconds"] for run in runs for s in run[1:-1]]
-    return {"tokens_per_s": statistics.median(rates),
-            "tokens_per_s_of_runs": [statistics.median(s["tokens"] / s["seconds"]
-                                                       for s in run[1:-1]) for run in runs],
+    return {"tokens_per_s": statistics.median(rate(s) for run in runs for s in run[1:-1]),
+            "tokens_per_s_of_runs": [statistics.median(map(rate, run[1:-1])) for run in runs],
+            "steps": [run[:-1] for run in runs],
             "peak_mib": max(run[-1]["peak_kib"] for run in runs) / 1024,
             "losses": [s["loss"] for s in runs[0][:-1]], "about": runs[0][-1]}
 
@@ -156,13 +193,21 @@ def table(result):
         rounds = ", ".join(f"{r:.0f}" for r in e["tokens_per_s_of_runs"])
         rows.append(f"| {name} | {e['tokens_per_s']:.0f} | {rounds} | {e['peak_mib']:.0f} "
                     f"| {e['losses'][0]:.4f} | {e['losses'][-1]:.4f} |")
-    ratio = result["ratio"]
+    ratio, ways = result["ratio"], result["ways"]
+    trial = "; ".join(f"{dtype} " + ", ".join(f"{way} {r:.0f}" for way, r in of.items())
+                      for dtype, of in result["trial_tokens_per_s"].items())
+    versions = result["engines"]["peft float32"]["about"]["versions"]
     return "\n".join([
         f"LoRA training, SmolLM2-135M, r = 8 on all linear layers, {SAMPLES} samples of {LENGTH} "
-        f"tokens a step, {result['threads']} threads, {result['cpu']}, {result['date']}.\n",
+        f"tokens a step, {result['steps']} steps a round, {result['threads']} threads, "
+        f"{result['cpu']}, {result['date']}, `./dev bench train`. Peer: "
+        + ", ".join(f"{name} {number}" for name, number in versions.items())
+        + "; " + ", ".join(f"{dtype} by {way}" for dtype, way in ways.items())
+        + f" (trial, tokens/s: {trial}).\n",
         *rows, "", f"Ours over {result['peer']}: {ratio['tokens_per_s']:.2f} times the tokens a "
         f"second, {ratio['peak_memory']:.2f} times the peak memory; mean loss "
-        f"{100 * result['loss_gap']:.2f} % off f32's.", ""])
+        f"{100 * result['loss_gap']:.2f} % off f32's. Peak: largest resident size, base and "
+        "libraries included, ours from start to end, the peer's over its steps alone.", ""])
 
 
 def cpu():
@@ -170,23 +215,41 @@ def cpu():
     return next(line.split(":")[1].strip() for line in info.splitlines() if "model name" in line)
 
 
+def check_python():
+    """Says what is missing, and how to get it."""
+    make = (f"python3 -m venv {CACHE}/oracle && {CACHE}/oracle/bin/pip install -r "
+            "tests/golden/requirements.txt  (several GB; './dev golden' makes the same)")
+    if not Path(ARGS.python).exists():
+        sys.exit(f"there is no Python with the peer at {ARGS.python}; make it:\n  {make}")
+    found = subprocess.run([ARGS.python, "-c", "import gguf, peft, torch, transformers"],
+                           text=True, stderr=subprocess.PIPE, check=False)
+    if found.returncode:
+        sys.exit(f"{ARGS.python} lacks a package of the peer: {found.stderr.splitlines()[-1]}; "
+                 f"make it anew:\n  {make}")
+
+
 def main():
+    check_python()
     if not ARGS.built:
         subprocess.run(["cmake", "--build", ARGS.build, "--target", "curve_bench"], cwd=ROOT,
                        check=True, stdout=subprocess.DEVNULL)
     runs = {}
     with tempfile.TemporaryDirectory() as folder:
         lines([ARGS.python, __file__, "--prepare", folder, "--steps", str(ARGS.steps)])
+        ways, trial = fastest_ways(folder)
+        print("trial:", trial, file=sys.stderr, flush=True)
         for number in range(ARGS.rounds):
             print(f"round {number + 1} of {ARGS.rounds}", file=sys.stderr, flush=True)
             runs.setdefault("ours int8", []).append(run_ours("int8", folder))
-            for dtype in ("float32", "bfloat16"):
-                runs.setdefault(f"peft {dtype}", []).append(run_peer(dtype, folder))
+            for dtype in WAYS:
+                runs.setdefault(f"peft {dtype}", []).append(
+                    run_peer(dtype, ways[dtype], ARGS.steps, folder))
         if ARGS.reference:
             runs["ours f32"] = [run_ours("f32", folder)]
     engines = {name: summary(r) for name, r in runs.items()}
     result = {"date": datetime.date.today().isoformat(), "cpu": cpu(), "threads": ARGS.threads,
-              "steps": ARGS.steps, "rounds": ARGS.rounds, **compare(engines), "engines": engines}
+              "steps": ARGS.steps, "rounds": ARGS.rounds, "ways": ways,
+              "trial_tokens_per_s": trial, **compare(engines), "engines": engines}
     out = ROOT / ARGS.out
     out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     out.with_suffix(".md").write_text(table(result))

@@ -1,6 +1,7 @@
 // Training on given batches: one JSON line a step with loss and seconds, then one with the memory.
 // bench/train.py feeds it. `curve_bench MODEL CACHE_DIR PEFT_FOLDER PRECISION THREADS RATE <
 // batches` A sample is a line: prompt tokens, then the tokens; an empty line ends a batch.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -54,17 +55,33 @@ batch_report step(trainer& t, std::vector<training_sample> batch) {
     if (const auto done = must(t.run()); done.batch) return *done.batch;
 }
 
+/// Buffers follow the longest sample.
+training_options options_for(const std::vector<std::vector<training_sample>>& batches) {
+  training_options o;
+  o.warmup_steps = 0;
+  o.sample_tokens = o.batch_tokens = 2;
+  for (const auto& batch : batches) {
+    std::size_t tokens = 0;
+    for (const auto& s : batch) {
+      o.sample_tokens = std::max(o.sample_tokens, static_cast<std::uint32_t>(s.tokens.size()));
+      tokens += s.tokens.size();
+    }
+    o.batch_tokens = std::max(o.batch_tokens, static_cast<std::uint32_t>(tokens));
+  }
+  return o;
+}
+
 int run(char** arguments) {
   const auto p = std::string(arguments[4]) == "f32" ? precision::f32 : precision::int8;
   const auto b = must(open_base(arguments[1], p, arguments[2]));
-  training_options o;
+  const auto batches = read_batches(std::cin);
+  auto o = options_for(batches);
   o.threads = static_cast<std::uint32_t>(std::atoi(arguments[5]));
   o.learning_rate = static_cast<float>(std::atof(arguments[6]));
-  o.warmup_steps = 0;
   const auto t = must(make_trainer(b, must(load_peft(*b, arguments[3])), o));
-  for (auto& batch : read_batches(std::cin)) {
+  for (const auto& batch : batches) {
     const auto start = std::chrono::steady_clock::now();
-    const auto done = step(*t, std::move(batch));
+    const auto done = step(*t, batch);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     std::printf("{\"loss\": %.6f, \"tokens\": %u, \"seconds\": %.4f}\n", done.loss, done.tokens,
                 took.count());
