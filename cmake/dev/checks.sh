@@ -65,8 +65,9 @@ $(find bench -maxdepth 1 -name '*.py' -o -maxdepth 1 -name '*.sh' | sed 's|.*/||
 
 interop() {
   need interop
-  venv interop tests/interop/requirements.txt 40
-  build
+  venv interop tests/interop/requirements.txt 75
+  case " ${*:-training} " in *" training "*) venv oracle tests/golden/requirements.txt 3500 ;; esac
+  build release "$build_folder" collm
   exec "$COLLM_CACHE/interop/bin/python" tests/interop/run.py "$@"
 }
 
