@@ -15,6 +15,7 @@ using level = schema::EventLevel;
 using state = fed::round_state;
 
 constexpr std::size_t rounds_told_at_start = 16, served_kept = 4;
+constexpr double away_ms = 5000;  // without a turn: this process was stopped, or its machine slept
 
 round_factors_deps factors_deps(const aggregator_deps& d) {
   return {d.shape, d.how, d.blobs, d.factors_of};
@@ -81,7 +82,15 @@ void round_driver::start() {
   refresh([this](const result<void>&) { advance(); });
 }
 
+/// Whoever was away heard nobody: that time is no part of a round.
+void round_driver::wake() {
+  const double at = now_ms(self_);
+  if (awake_ms_ >= 0 && at - awake_ms_ > away_ms) clock_offset_ms_ += at - awake_ms_;
+  awake_ms_ = at;
+}
+
 void round_driver::slot() {
+  wake();
   if (broken_) return;
   const auto old = now() - 600000;
   std::erase_if(shadows_, [&](const auto& s) { return s.second.heard_ms < old; });

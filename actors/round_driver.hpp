@@ -53,6 +53,7 @@ class round_driver {
   };
 
   double now() const { return now_ms(self_) - clock_offset_ms_; }
+  void wake();  ///< first thing in all that time acts on
   void event(schema::EventLevel level, const char* kind, const std::string& text);
   void failed(const char* what, const error& why);
 
@@ -110,7 +111,8 @@ class round_driver {
   std::map<std::uint32_t, record> versions_;
   bool versions_known_ = false;
   std::optional<coordinator::gate_course> gate_;  ///< while the round is in the gate
-  double clock_offset_ms_ = 0, started_ms_ = 0, held_since_ms_ = -1, canary_since_ms_ = 0;
+  double clock_offset_ms_ = 0, awake_ms_ = -1;
+  double started_ms_ = 0, held_since_ms_ = -1, canary_since_ms_ = 0;
   bool asking_ = false;          ///< the registry, for the round
   std::uint32_t withdrawn_ = 0;  ///< round whose candidate was withdrawn already
   std::string last_failure_;

@@ -99,6 +99,7 @@ msg<schema::Work> round_driver::work_for(const std::string& replica) const {
 }
 
 reply<msg<schema::Work>> round_driver::work(const msg<schema::ShadowState>& message) {
+  wake();
   if (broken_) return make_reply<msg<schema::Work>>(*broken_);
   const auto s = message.read();
   if (auto fine = check_names(deps_.adapter, *s); !fine)
@@ -110,6 +111,7 @@ reply<msg<schema::Work>> round_driver::work(const msg<schema::ShadowState>& mess
 }
 
 reply<msg<schema::UploadPlace>> round_driver::update(const schema::UpdateChunk::Reader& chunk) {
+  wake();
   using place_reply = msg<schema::UploadPlace>;
   if (broken_) return make_reply<place_reply>(*broken_);
   const auto header = header_of(chunk.getHeader());
@@ -141,6 +143,7 @@ reply<msg<schema::UploadPlace>> round_driver::update(const schema::UpdateChunk::
 }
 
 reply<void> round_driver::scores(const schema::Scores::Reader& r) {
+  wake();
   if (broken_) return make_reply<void>(*broken_);
   const auto& newest = book_.newest();
   const bool judged_now = newest != nullptr && gate_ && r.getAdapter() == deps_.adapter.c_str() &&
@@ -213,6 +216,7 @@ result<void> round_driver::settled() {
 }
 
 result<std::uint32_t> round_driver::opened(const round_plan& plan) {
+  wake();
   if (broken_) return *broken_;
   const auto* serves = serving();
   if (serves == nullptr)

@@ -102,6 +102,8 @@ class warden {
 
   void slot() {
     const double now = now_ms(self_);
+    notice_own_absence(now);
+    const bool hears = now >= s_.heard_again_by_ms;
     for (auto& [name, m] : s_.nodes) {
       const bool due = now - m.compared_ms >= deps_.compare_ms;
       if (m.router && (m.state == schema::NodeState::STARTING || due)) compare(m);
@@ -114,17 +116,17 @@ class warden {
           now >= m.restart_at_ms) {
         ++m.restarts;
         start(m);
-      } else if (is_there(m) && now - m.last_beat_ms > deps_.lost_after_ms) {
+      } else if (hears && is_there(m) && now - m.last_beat_ms > deps_.lost_after_ms) {
         lose(m, "no beat for " + std::to_string(static_cast<int>(now - m.last_beat_ms)) + " ms");
         disconnect(m);
-      } else if (m.state == schema::NodeState::STARTING && !m.router &&
+      } else if (hears && m.state == schema::NodeState::STARTING && !m.router &&
                  now - m.started_ms > deps_.start_grace_ms) {
         lose(m, "did not join within " +
                     std::to_string(static_cast<int>(deps_.start_grace_ms / 1000)) + " s");
       }
       // A lost process that still exists is frozen or cut off: it is replaced, or two would serve
       // under one name.
-      if (m.state == schema::NodeState::LOST && m.pid > 0 &&
+      if (hears && m.state == schema::NodeState::LOST && m.pid > 0 &&
           now - m.restart_at_ms > deps_.lost_after_ms) {
         deps_.kill(m.pid);
         m.restart_at_ms = now;
@@ -203,6 +205,19 @@ class warden {
   static bool is_there(const member& m) {
     return m.state == schema::NodeState::SERVING ||
            (m.state == schema::NodeState::STARTING && m.router);
+  }
+
+  /// A head that was stopped, or whose machine slept, heard nobody: that is no silence of its
+  /// nodes. They served on meanwhile, and get the time of a start to join again.
+  void notice_own_absence(double now) {
+    const double away = s_.last_slot_ms < 0 ? 0 : now - s_.last_slot_ms;
+    s_.last_slot_ms = now;
+    if (away <= deps_.lost_after_ms) return;
+    s_.heard_again_by_ms = now + deps_.start_grace_ms;
+    self_->send(deps_.telemetry,
+                event_message(schema::EventLevel::WARNING, "head", "head_was_away",
+                              "no turn for " + std::to_string(static_cast<long>(away)) +
+                                  " ms; its nodes may join again"));
   }
 
   /// Asks the node what it can be asked for.

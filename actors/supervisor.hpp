@@ -64,7 +64,8 @@ struct supervisor_state {
     msg<schema::Snapshot> snapshot;
   };
   std::map<std::string, member> nodes;
-  double begun_ms = 0;
+  double begun_ms = 0, last_slot_ms = -1;
+  double heard_again_by_ms = 0;  ///< until then silence may be this head's own
   std::uint64_t incarnation_base = 0;
   msg<schema::VersionList> versions;
 };

@@ -1,4 +1,4 @@
-"""llama.cpp beside the same adapters: `collm adapter export --gguf` is loaded by its server library,
+"""llama.cpp beside the same adapters: its server library loads `collm adapter export --gguf`,
 and answers as peft does with the exported PEFT folder.
 
     llama_cpp_client.py BASE.gguf LORA.gguf BASE.json ADAPTED.json

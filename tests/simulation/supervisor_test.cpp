@@ -194,6 +194,43 @@ TEST_F(supervision, an_unload_takes_no_newer_version_from_a_node) {
   EXPECT_EQ(rig_.executor->resident(), (std::vector<version_id>{{"assistant", 1}}));
 }
 
+TEST_F(supervision, a_head_that_was_stopped_takes_nobodys_silence_for_a_loss) {
+  join();
+  beat();
+  system_.pass(1s);
+  system_.compute(600s);
+  system_.pass(1s);
+  EXPECT_EQ(state(), schema::NodeState::SERVING) << "it could not be heard";
+  caf::anon_send(supervisor_, leave_atom::value, std::string("edge-a"), incarnation_,
+                 std::string("the connection is of before"));
+  system_.pass(20s);
+  EXPECT_TRUE(killed_.empty()) << "it serves its site, and tries to join";
+  join();
+  beat();
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
+  for (int i = 0; i < 60; ++i) {
+    beat();
+    system_.pass(1s);
+  }
+  EXPECT_TRUE(killed_.empty());
+  EXPECT_EQ(pid_, 1001) << "no second process";
+  system_.pass(10s);  // silent now that it could be heard
+  ASSERT_FALSE(killed_.empty());
+  EXPECT_EQ(killed_.front(), 1001);
+}
+
+TEST_F(supervision, a_node_that_does_not_join_again_after_the_head_was_stopped_is_replaced) {
+  join();
+  beat();
+  system_.pass(1s);
+  system_.compute(600s);
+  system_.pass(59s);
+  EXPECT_TRUE(killed_.empty());
+  system_.pass(10s);
+  ASSERT_FALSE(killed_.empty());
+  EXPECT_EQ(killed_.front(), 1001);
+}
+
 class supervision_without_registry : public supervision {
  protected:
   supervision_without_registry() { versions_->lists = false; }
