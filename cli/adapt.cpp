@@ -1,6 +1,6 @@
 // `collm adapt`: a site's own file into its store, then a job, followed to its end.
+#include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -89,6 +89,26 @@ std::string adapter_or_only(const json& status, const std::string& wanted) {
   return only;
 }
 
+/// Tokens/s at which the site reads a short prompt now, the middle of three; 0: it cannot take one.
+double reading_speed(const cluster_client& gateway, const std::string& adapter) {
+  using clock = std::chrono::steady_clock;
+  std::vector<double> speeds;
+  const auto nonce = std::to_string(clock::now().time_since_epoch().count());
+  for (const char* first : {"One", "Two", "Three"}) {  // a prompt that came before is not read
+    std::string prompt = first + nonce;
+    while (prompt.size() < 200) prompt += " rain falls on the river";
+    const auto start = clock::now();
+    const auto answer = gateway.post(
+        "/v1/completions",
+        {{"model", adapter}, {"prompt", prompt}, {"max_tokens", 1}, {"temperature", 0}});
+    const std::chrono::duration<double> took = clock::now() - start;
+    if (!answer) return 0;
+    speeds.push_back(number(part(*answer, "usage"), "prompt_tokens") / took.count());
+  }
+  std::sort(speeds.begin(), speeds.end());
+  return speeds[1];
+}
+
 /// Polls until the job has ended; says each round that ends.
 result<json> follow(console& io, const cluster_client& head, const std::string& id) {
   double told = -1;
@@ -108,28 +128,23 @@ result<json> follow(console& io, const cluster_client& head, const std::string& 
   }
 }
 
-/// Effect at this site of the version that serves now, as the gate measured it.
-json effect_at(const cluster_client& head, const json& job, const std::string& site) {
-  const auto why = head.get("/admin/v1/explain?adapter=" + text(job, "adapter") + "&version=0");
-  if (!why || number(job, "promoted") == 0) return nullptr;
-  const json& sites = part(*why, "sites");
-  if (!sites.is_array()) return nullptr;
-  for (const json& s : sites) {
-    if (text(s, "site") == site) return s;
+/// What this site's held-out data gained over the job's versions, as the gate measured each.
+result<held_out_gain> gain_at(const cluster_client& head, const json& job,
+                              const std::string& site) {
+  held_out_gain gain;
+  double version = number(job, "version");
+  for (double left = number(job, "promoted"); left > 0 && version > 0; --left) {
+    const auto why = head.get("/admin/v1/explain?adapter=" + text(job, "adapter") +
+                              "&version=" + std::to_string(static_cast<std::uint32_t>(version)));
+    if (!why) return why.failure();
+    add_gain(gain, *why, site);
+    version = number(part(*why, "version"), "parent", -1);
   }
-  return nullptr;
+  return gain;
 }
 
-void print_end(console& io, const json& job, const json& effect) {
-  io.out() << job_text(job);
-  if (effect.is_null()) {
-    io.out() << "no version went live: held-out data is answered as before\n";
-    return;
-  }
-  io.out() << "held-out data of " << text(effect, "site") << ": "
-           << (number(effect, "mean") >= 0 ? "better" : "worse") << " by "
-           << std::abs(number(effect, "mean")) << " nats a token than the version before ("
-           << number(effect, "count") << " sequences)\n";
+void print_end(console& io, const json& job, const held_out_gain& gain, const std::string& site) {
+  io.out() << job_text(job) << gain_text(gain, site);
 }
 
 int run_job(console& io, const adapt_options& o, const cluster_client& gateway,
@@ -143,10 +158,12 @@ int run_job(console& io, const adapt_options& o, const cluster_client& gateway,
   if (!o.no_wait) {
     const auto ended = follow(io, head, id);
     if (!ended) return io.fail(ended.failure());
-    const json effect = effect_at(head, *ended, text(report, "site"));
+    const auto gain = gain_at(head, *ended, text(report, "site"));
+    if (!gain) return io.fail(gain.failure());
     report["ended"] = *ended;
-    report["held_out"] = effect;
-    if (!io.wants_json()) print_end(io, *ended, effect);
+    report["held_out"] = {
+        {"nats_better", gain->nats}, {"versions", gain->versions}, {"sequences", gain->sequences}};
+    if (!io.wants_json()) print_end(io, *ended, *gain, text(report, "site"));
     if (text(*ended, "state") == "failed")
       return io.wants_json() ? (io.print(report), failed) : failed;
   } else if (!io.wants_json()) {
@@ -168,9 +185,14 @@ int adapt(console& io, const adapt_options& o) {
   const auto gateway = cluster_client::connect({found->url, o.cluster.key});
   if (!gateway) return io.fail(gateway.failure());
   const auto adapter = adapter_or_only(*status, o.adapter);
-  if (adapter.empty())
-    return io.fail({errc::bad_request, "name the adapter to train with --adapter"});
-  const auto ahead = forecast(*content, *status, found->site);
+  if (adapter.empty()) {
+    return part(*status, "versions").empty()
+               ? io.fail(
+                     {errc::unavailable, "no adapter is registered yet; come again in a second"})
+               : io.fail({errc::bad_request, "name the adapter to train with --adapter"});
+  }
+  auto ahead = forecast(*content, *status, found->site);
+  if (ahead.minutes == 0) ahead = forecast_by_reading(ahead, reading_speed(*gateway, adapter));
   io.remarks() << forecast_text(ahead) << std::flush;
   const auto sent =
       send_file(*gateway, std::filesystem::path(o.file).filename().string(), *content);

@@ -11,6 +11,9 @@ namespace collm::cli {
 namespace {
 
 constexpr double bytes_per_token = 4;  // English text, small vocabularies; a forecast, no count
+// A token's way forth, back through the base, and into the factors: each about as long as reading
+// it (docs/adr/0006).
+constexpr double training_over_reading = 3;
 
 std::string count(double value) {
   char out[32];
@@ -160,6 +163,23 @@ std::string jobs_text(const json& jobs) {
 
 std::string job_text(const json& job) { return jobs_text({{"jobs", json::array({job})}}); }
 
+void add_gain(held_out_gain& to, const json& explanation, const std::string& site) {
+  each(part(explanation, "sites"), [&](const json& s) {
+    if (text(s, "site") != site) return;
+    ++to.versions;
+    to.nats += number(s, "mean");
+    to.sequences = number(s, "count");
+  });
+}
+
+std::string gain_text(const held_out_gain& gain, const std::string& site) {
+  if (gain.versions == 0) return "no version went live: held-out data is answered as before\n";
+  return "held-out data of " + site + ": " + (gain.nats >= 0 ? "better" : "worse") + " by " +
+         signed_number(std::abs(gain.nats)).substr(1) + " nats a token than before (" +
+         count(gain.versions) + (gain.versions == 1 ? " version, " : " versions, ") +
+         count(gain.sequences) + " sequences)\n";
+}
+
 const json* find_round(const json& rounds, const std::string& adapter, std::uint32_t wanted) {
   const json* found = nullptr;
   each(part(rounds, "rounds"), [&](const json& r) {
@@ -231,10 +251,24 @@ adapt_forecast forecast(const std::string& text_of_file, const json& status,
   return f;
 }
 
+adapt_forecast forecast_by_reading(adapt_forecast f, double read_tokens_per_s) {
+  if (f.minutes > 0 || !(read_tokens_per_s > 0)) return f;
+  f.read_tokens_per_s = read_tokens_per_s;
+  f.minutes = f.tokens * training_over_reading / read_tokens_per_s / 60;
+  return f;
+}
+
 std::string forecast_text(const adapt_forecast& f) {
   std::string out =
       count(static_cast<double>(f.lines)) + " lines, about " + count(f.tokens) + " tokens; ";
-  if (f.minutes > 0) {
+  if (f.minutes > 0 && f.tokens_per_s <= 0) {
+    char text[160];
+    std::snprintf(text, sizeof text,
+                  "one pass takes about %.1f min at a third of the %.0f tokens/s at which the site "
+                  "reads now",
+                  f.minutes, f.read_tokens_per_s);
+    out += text;
+  } else if (f.minutes > 0) {
     char text[96];
     std::snprintf(text, sizeof text, "one pass takes about %.1f min at the %.0f tokens/s of now",
                   f.minutes, f.tokens_per_s);
@@ -251,6 +285,7 @@ json forecast_json(const adapt_forecast& f) {
   return {{"lines", f.lines},
           {"tokens", f.tokens},
           {"tokens_per_s", f.tokens_per_s},
+          {"read_tokens_per_s", f.read_tokens_per_s},
           {"minutes_per_pass", f.minutes > 0 ? json(f.minutes) : json(nullptr)},
           {"training_bytes", std::max(f.training_bytes, f.budget_bytes)}};
 }

@@ -17,6 +17,17 @@ std::string replay_text(const json& replay);
 std::string jobs_text(const json& jobs);
 std::string job_text(const json& job);
 
+/// What a site's held-out data gained over all versions of a job: sums of the gate's differences
+/// along the chain of parents. `versions` 0: none went live, or the site was not looked at.
+struct held_out_gain {
+  std::uint32_t versions = 0;
+  double nats = 0;       ///< a token; > 0: better than before the job
+  double sequences = 0;  ///< of the last look
+};
+/// Adds one promoted version's explanation.
+void add_gain(held_out_gain& to, const json& explanation, const std::string& site);
+std::string gain_text(const held_out_gain& gain, const std::string& site);
+
 /// The round of that number, of `adapter` where that is not empty; null: there is none.
 const json* find_round(const json& rounds, const std::string& adapter, std::uint32_t number);
 /// The job of that id; null: there is none.
@@ -40,13 +51,16 @@ std::vector<file_part> split_lines(const std::string& text, std::size_t bytes_ma
 /// What adapting to a file costs at a site, by what its status tells of training now.
 struct adapt_forecast {
   std::uint64_t lines = 0;
-  double tokens = 0;          ///< about four bytes each
-  double tokens_per_s = 0;    ///< that the site trains now; 0: it does not train now
-  double minutes = 0;         ///< of one pass over the file; 0: not known
-  double training_bytes = 0;  ///< shadows, optimizers, activations; 0: the ledger does not tell
+  double tokens = 0;             ///< about four bytes each
+  double tokens_per_s = 0;       ///< that the site trains now; 0: it does not train now
+  double read_tokens_per_s = 0;  ///< at which the site read a prompt just now; 0: was not asked
+  double minutes = 0;            ///< of one pass over the file; 0: not known
+  double training_bytes = 0;     ///< shadows, optimizers, activations; 0: the ledger does not tell
   double budget_bytes = 0;
 };
 adapt_forecast forecast(const std::string& text, const json& status, const std::string& site);
+/// For a site that does not train now: by the speed at which it reads a prompt, tokens/s.
+adapt_forecast forecast_by_reading(adapt_forecast f, double read_tokens_per_s);
 std::string forecast_text(const adapt_forecast& f);
 json forecast_json(const adapt_forecast& f);
 

@@ -121,5 +121,34 @@ TEST(adapt, foretells_by_what_the_site_trains_now) {
   EXPECT_THAT(forecast_text(idle), HasSubstr("the site trains nothing now"));
 }
 
+TEST(training_view, forecasts_an_idle_site_by_the_speed_at_which_it_reads) {
+  const auto idle = forecast(std::string(24000, 'x'), json::object(), "office");
+  const auto f = forecast_by_reading(idle, 300);
+  EXPECT_NEAR(f.minutes, 1.0, 0.01);
+  EXPECT_THAT(forecast_text(f), HasSubstr("about 1.0 min at a third of the 300 tokens/s"));
+  EXPECT_EQ(forecast_json(f)["read_tokens_per_s"], 300);
+  EXPECT_EQ(forecast_by_reading(idle, 0).minutes, 0) << "it could not be asked";
+  auto trains = idle;
+  trains.tokens_per_s = 100, trains.minutes = 1;
+  EXPECT_EQ(forecast_by_reading(trains, 9).minutes, 1) << "what is measured stands";
+}
+
+TEST(training_view, sums_what_held_out_data_gained_over_the_versions_of_a_job) {
+  held_out_gain gain;
+  EXPECT_THAT(gain_text(gain, "kitchen"), HasSubstr("no version went live"));
+  const auto explained = [](double mean) {
+    return json{{"sites",
+                 {{{"site", "workshop"}, {"mean", 9}, {"count", 9}},
+                  {{"site", "kitchen"}, {"mean", mean}, {"count", 16}}}}};
+  };
+  add_gain(gain, explained(0.5), "kitchen");
+  add_gain(gain, explained(0.25), "kitchen");
+  EXPECT_EQ(gain_text(gain, "kitchen"),
+            "held-out data of kitchen: better by 0.7500 nats a token than before (2 versions, 16 "
+            "sequences)\n");
+  add_gain(gain, explained(-1), "kitchen");
+  EXPECT_THAT(gain_text(gain, "kitchen"), HasSubstr("worse by 0.2500"));
+}
+
 }  // namespace
 }  // namespace collm::cli
