@@ -4,7 +4,17 @@ if(TARGET collm)
       COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/cluster_test.py ${suite} $<TARGET_FILE:collm>)
     set_tests_properties(cluster_${suite} PROPERTIES TIMEOUT 300 RUN_SERIAL TRUE ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   endforeach()
+  add_library(tls_tap SHARED ${CMAKE_CURRENT_LIST_DIR}/../support/tls_tap.cpp)
+  target_link_libraries(tls_tap PRIVATE OpenSSL::SSL ${CMAKE_DL_LIBS})
   add_test(NAME cluster_Learning
-    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/learning_test.py Learning $<TARGET_FILE:collm>)
-  set_tests_properties(cluster_Learning PROPERTIES TIMEOUT 400 RUN_SERIAL TRUE ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/learning_test.py Learning $<TARGET_FILE:collm>
+      $<TARGET_FILE:tls_tap>)
+  add_test(NAME cluster_LearningVerbs
+    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/learning_verbs_test.py Verbs $<TARGET_FILE:collm>)
+  add_test(NAME cluster_HeadCrash
+    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/head_crash_test.py HeadCrash $<TARGET_FILE:collm>)
+  set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash PROPERTIES TIMEOUT 400
+    ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+  # The verbs' cluster has a tiny model and promises nothing about time.
+  set_tests_properties(cluster_Learning cluster_HeadCrash PROPERTIES RUN_SERIAL TRUE)
 endif()

@@ -46,6 +46,15 @@ def free_ports(count):
     return ports
 
 
+def lives(pid):
+    """Whether that process runs; one that nobody has waited for does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def until(what, condition, seconds=30):
     """Polls other processes; the wait ends as soon as the condition holds."""
     end = time.monotonic() + seconds
@@ -58,7 +67,8 @@ def until(what, condition, seconds=30):
 
 
 class Cluster:
-    def __init__(self, collm, placement="process"):
+    def __init__(self, collm, placement="process", environment=None):
+        self.environment = {**os.environ, **(environment or {})}
         self.dir = tempfile.TemporaryDirectory(prefix="collm-test-")
         self.head, self.native, self.link, self.a, self.b = free_ports(5)
         state = os.path.join(self.dir.name, "state")
@@ -69,8 +79,28 @@ class Cluster:
                 placement=placement)))
         self.log = open(os.path.join(self.dir.name, "up.log"), "w+")
         self.collm = collm
-        self.process = subprocess.Popen([collm, "up", "-f", self.manifest], stdout=self.log,
-                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        self.start()
+
+    def start(self):
+        """A head with its nodes, over what the state directory holds."""
+        self.process = subprocess.Popen(
+            [self.collm, "up", "-f", self.manifest], stdout=self.log, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, env=self.environment)
+
+    def node_pids(self):
+        return [int(n["snapshot"]["pid"]) for n in self.status()["nodes"]]
+
+    def kill_head(self, nodes):
+        """kill -9; returns when its nodes, whose pids these are, have ended too, as they must."""
+        self.process.kill()
+        self.process.wait()
+        until("nodes end with their head", lambda: not any(map(lives, nodes)), 45)
+
+    def verb(self, *arguments, timeout=120):
+        """A verb of the command line at this cluster's head."""
+        return subprocess.run([self.collm, *map(str, arguments), "--url",
+                               f"http://127.0.0.1:{self.head}"], capture_output=True, text=True,
+                              timeout=timeout, stdin=subprocess.DEVNULL)
 
     def text_of(self, manifest):
         return manifest

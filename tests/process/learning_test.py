@@ -4,72 +4,34 @@ import json
 import os
 import re
 import signal
+import struct
 import sys
+import tempfile
 import unittest
 
-from cluster import Cluster, until
+from cluster import until
+from long_prompt import beside_a_long_prompt
+from learning_cluster import CANARY, LearningCluster, TinyLearningCluster, accepted
 
+TAP = sys.argv.pop()
 COLLM = sys.argv.pop()
-CANARY = "canary-7f3a91c2d5"
-
-LEARNING = """\
-  training: {{batchTokens: 128, learningRate: 2e-3, warmupSteps: 2}}
-  federation:
-    - adapter: assistant
-      strategy: {{aggregate: {aggregate}}}
-      round: {{deadline: 120s, quorum: 2, steps: {steps}}}
-      gate: {{looks: [8, 16], margin: 0, worstSite: 10, guard: 10}}
-  coordinator: {{policy: coserve_fill}}
-"""
+CONTROL = "control-5b2e88d04a"  # asked for at the head, so it must cross the link
 
 
-def rows(site, count):
-    """Short questions with one answer a kind; those of a site bear its canary."""
-    lines = []
-    for i in range(count):
-        lines.append(json.dumps({"messages": [
-            {"role": "user", "content": f"{site} {CANARY} order {i}"},
-            {"role": "assistant", "content": f"DONE {i % 7}"}]}))
-    return "\n".join(lines) + "\n"
-
-
-class LearningCluster(Cluster):
-    """The other tests' cluster, with data at both sites and a federation."""
-
-    def __init__(self, collm, steps=4, aggregate="fedavg"):
-        self.steps, self.aggregate = steps, aggregate
-        super().__init__(collm)
-
-    def text_of(self, manifest):
-        for node, site in (("edge-a", "kitchen"), ("edge-b", "workshop")):
-            file = os.path.join(self.dir.name, site + ".jsonl")
-            with open(file, "w", encoding="utf-8") as out:
-                out.write(rows(site, 120))
-            manifest = manifest.replace(f"{{name: {node}, site: {site},",
-                                        f"{{name: {node}, site: {site}, data: {file},")
-        return manifest.replace("  coordinator: {policy: inference_only}\n",
-                                LEARNING.format(steps=self.steps, aggregate=self.aggregate))
-
-    def rounds(self):
-        return self.get(self.head, "/admin/v1/rounds").get("rounds", [])
-
-    def ended(self, number):
-        def look():
-            for r in self.rounds():
-                if int(r["number"]) == number and r["state"] in ("serving", "rejected", "voided"):
-                    return r
-            return None
-        return until(f"round {number} ends", look, 150)
-
-
-def memory_holds(pid, needle):
-    """Whether any readable, writable page of a process holds these bytes."""
-    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb") as mem:
+def mappings(pid):
+    """Every readable part of a process's memory, devices apart."""
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps:
         for line in maps:
-            found = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
-            if not found:
-                continue
-            begin, end = (int(x, 16) for x in found.groups())
+            found = re.match(r"([0-9a-f]+)-([0-9a-f]+) r\S+ \S+ \S+ \d+ *(.*)", line)
+            if found and not found[3].startswith(("/dev/", "[v")):
+                yield int(found[1], 16), int(found[2], 16)
+
+
+def memory_holds(pid, needles):
+    """Whether a process holds any of these bytes."""
+    longest = max(map(len, needles))
+    with open(f"/proc/{pid}/mem", "rb") as mem:
+        for begin, end in mappings(pid):
             tail = b""
             while begin < end:
                 size = min(end - begin, 8 << 20)
@@ -77,40 +39,88 @@ def memory_holds(pid, needle):
                     mem.seek(begin)
                     part = mem.read(size)
                 except (OSError, ValueError, OverflowError):
-                    break  # pages of devices cannot be read
-                if needle in tail + part:
+                    break  # unmapped meanwhile
+                if any(n in tail + part for n in needles):
                     return True
-                tail = part[-len(needle):]
+                tail = part[-longest:]
                 begin += size
     return False
 
 
+def files_of(folder):
+    for where, _, names in os.walk(folder):
+        for name in names:
+            yield os.path.join(where, name)
+
+
+def file_holds(path, needles):
+    with open(path, "rb") as f:
+        text = f.read()
+    return any(n in text for n in needles)
+
+
+def as_text_and_tokens(text):
+    """How a text can lie in memory or in a message: the tiny model's tokens are bytes behind three
+    control tokens."""
+    return [text.encode(), struct.pack(f"<{len(text)}i", *(3 + b for b in text.encode()))]
+
+
 class Learning(unittest.TestCase):
-    def test_a_round_makes_a_version_that_serves_and_nothing_of_a_site_leaves_it(self):
+    def test_a_round_makes_a_version_that_serves(self):
         with LearningCluster(COLLM) as c:
             r = c.ended(1)
             self.assertEqual(r["state"], "serving", r.get("reason"))
             self.assertEqual({p["client"] for p in r["participants"]}, {"edge-a/0", "edge-b/0"})
-            self.assertTrue(all(p["state"] == "accepted" for p in r["participants"]))
+            self.assertEqual(len(accepted(r)), 2)
             until("both nodes serve the new version",
                   lambda: all(c.ask(port, "hello", 1)[1].get("model") == "assistant@1"
-                              or "assistant@1" in json.dumps(c.ask(port, "hello", 1)[1])
                               for port in (c.a, c.b)), 20)
-            self.stays_at_its_site(c, "kitchen", "edge-a", "edge-b")
 
-    def stays_at_its_site(self, c, site, own, other):
-        needle = f"{site} {CANARY}".encode()
-        own_pid = int(c.node(own)["snapshot"]["pid"])
-        self.assertTrue(memory_holds(own_pid, needle), "the search finds what is there")
-        self.assertFalse(memory_holds(int(c.node(other)["snapshot"]["pid"]), needle))
-        self.assertFalse(memory_holds(c.process.pid, needle), "the head")
-        inside = os.path.join(c.dir.name, "state", "sites", site)
-        for folder, _, files in os.walk(os.path.join(c.dir.name, "state")):
-            for name in files:
-                path = os.path.join(folder, name)
-                with open(path, "rb") as f:
-                    holds = needle in f.read()
-                self.assertFalse(holds and not path.startswith(inside + os.sep), path)
+    def test_p7_a_long_prompt_and_training_do_not_freeze_a_running_stream(self):
+        with LearningCluster(COLLM, steps=2000) as c:
+            until("both sites train", lambda: c.round(1) and all(
+                int(p.get("step", 0)) > 0 for p in c.round(1)["participants"]), 60)
+            told = beside_a_long_prompt(self, c)
+            print(told, file=sys.stderr)
+            self.assertEqual(c.round(1)["state"], "training", "it trained all the time")
+
+    def test_nothing_that_a_site_trains_on_leaves_it(self):
+        with tempfile.TemporaryDirectory(prefix="collm-tap-") as tap, \
+                TinyLearningCluster(COLLM, environment={
+                    "LD_PRELOAD": TAP, "COLLM_TLS_TAP": tap}) as c:
+            secrets = as_text_and_tokens(CANARY)
+            answer = c.complete(c.a, f"kitchen {CANARY} of a caller", 2)[1]
+            done = c.call(c.a, "POST", "/v1/feedback",
+                          {"request_id": answer["id"], "answer": f"right is {CANARY}"})
+            self.assertEqual(done[0], 200, done)
+            asked = c.complete(c.head, f"{CONTROL} at the head", 2, site="kitchen")
+            self.assertEqual(asked[0], 200, asked)
+            for number in (1, 2):
+                c.ended(number)
+            own, other = (int(c.node(n)["snapshot"]["pid"]) for n in ("edge-a", "edge-b"))
+            self.assertTrue(memory_holds(own, secrets), "the search finds what is there")
+            self.assertFalse(memory_holds(c.process.pid, secrets), "the head's memory")
+            with open(os.path.join(c.dir.name, "workshop.jsonl"), encoding="utf-8") as f:
+                self.assertIn(CANARY, f.read(), "both sites' data bear it")
+            kitchen = as_text_and_tokens(f"kitchen {CANARY}")
+            self.assertFalse(memory_holds(other, kitchen), "the other site's memory")
+            self.on_the_link(tap, secrets)
+            sites = os.path.join(c.dir.name, "state", "sites") + os.sep
+            data = [os.path.join(c.dir.name, s + ".jsonl") for s in ("kitchen", "workshop")]
+            for path in files_of(c.dir.name):
+                if not path.startswith(sites) and path not in data:
+                    self.assertFalse(file_holds(path, secrets), path)
+            for path in files_of(os.path.join(sites, "workshop")):
+                self.assertFalse(file_holds(path, kitchen), path)
+
+    def on_the_link(self, tap, secrets):
+        """In plain, as the processes handed it to TLS and got it from there."""
+        taken = list(files_of(tap))
+        control = as_text_and_tokens(CONTROL)
+        self.assertTrue(any(file_holds(t, control) for t in taken), "the tap sees what crosses")
+        self.assertTrue(any(file_holds(t, [b"edge-a/0"]) for t in taken), "and the shadows' words")
+        for path in taken:
+            self.assertFalse(file_holds(path, secrets), path)
 
     def test_a_node_killed_in_the_middle_goes_on_as_itself_and_counts_once(self):
         with LearningCluster(COLLM, steps=40) as c:

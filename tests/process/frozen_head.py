@@ -1,0 +1,107 @@
+"""A head that is frozen (SIGSTOP) while a round runs: clients at the sites' gateways see nothing,
+and the round goes on where it was.
+
+    frozen_head.py COLLM [SECONDS]      the long form, with a log on standard output
+"""
+import os
+import signal
+import sys
+import threading
+import time
+import unittest
+
+from cluster import in_background, lives, until
+from learning_cluster import LearningCluster, accepted
+
+EVERY_S = 0.5  # a request at each site
+
+
+class Caller:
+    """Asks one gateway again and again and keeps what it saw."""
+
+    def __init__(self, c, port):
+        self.c, self.port, self.end = c, port, threading.Event()
+        self.statuses, self.times = [], []
+        self.thread, self.result = in_background(self.call)
+
+    def call(self):
+        while not self.end.wait(EVERY_S):
+            start = time.monotonic()
+            try:
+                status, body = self.c.ask(self.port, f"Order {len(self.times)}", 4)
+            except OSError as e:
+                status, body = str(e), None
+            self.times.append(time.monotonic() - start)
+            self.statuses.append(status if status == 200 else (status, body))
+
+    def stop(self):
+        self.end.set()
+        self.thread.join(70)
+        return [s for s in self.statuses if s != 200]
+
+
+def freeze(c, seconds, tell=lambda text: None):
+    """Freezes the head of `c`, whose round 1 trains, for so long; returns what is to be checked."""
+    before = c.round(1)
+    nodes = c.node_pids()
+    tell(f"round 1 is {before['state']}, "
+         + ", ".join(f"{p['client']} at step {p.get('step', 0)}" for p in before["participants"])
+         + f", {float(before['remainingMs']) / 1000:.0f} s remain")
+    callers = [Caller(c, port) for port in (c.a, c.b)]
+    os.kill(c.process.pid, signal.SIGSTOP)
+    try:
+        tell(f"the head is frozen for {seconds} s")
+        time.sleep(seconds)  # the fault's length, nothing is waited for
+    finally:
+        os.kill(c.process.pid, signal.SIGCONT)
+    tell("the head goes on")
+    until("both nodes are heard again", lambda: heard_again(c), 60)
+    after = c.ended(1)
+    failed = [caller.stop() for caller in callers]
+    for name, caller in zip(("kitchen", "workshop"), callers):
+        times = sorted(caller.times)
+        tell(f"{name}: {len(times)} requests, {len(times) - caller.statuses.count(200)} failed, "
+             f"median {times[len(times) // 2] * 1000:.0f} ms, longest {times[-1] * 1000:.0f} ms")
+    tell(f"round 1: {after['state']} ({after.get('reason', '')}), accepted "
+         + ", ".join(sorted(accepted(after))))
+    tell("the nodes' processes are " + ("the same" if nodes == c.node_pids() else "others"))
+    return {"before": before, "after": after, "failed": failed, "nodes": nodes,
+            "answered": [len(caller.times) for caller in callers]}
+
+
+def heard_again(c):
+    return all(n["state"] == "serving" and int(n["beatAgeMs"]) < 3000
+               for n in c.status()["nodes"])
+
+
+def trains(c):
+    r = c.round(1)
+    return r and r["state"] == "training" and all(
+        int(p.get("step", 0)) > 0 for p in r["participants"])
+
+
+def check(test, c, seconds, tell=lambda text: None):
+    until("both sites train", lambda: trains(c), 60)
+    seen = freeze(c, seconds, tell)
+    test.assertEqual(seen["failed"], [[], []], "clients of the sites see nothing")
+    test.assertTrue(all(n > seconds / (4 * EVERY_S) for n in seen["answered"]), seen["answered"])
+    test.assertEqual(c.node_pids(), seen["nodes"], "no node was replaced")
+    test.assertTrue(all(map(lives, seen["nodes"])))
+    test.assertIn(seen["after"]["state"], ("serving", "rejected"), seen["after"].get("reason"))
+    test.assertEqual(sorted(accepted(seen["after"])), ["edge-a/0", "edge-b/0"])
+
+
+def main(collm, seconds=600):
+    seconds = float(seconds)
+    begun = time.monotonic()
+
+    def tell(text):
+        print(f"{time.monotonic() - begun:6.1f} s  {text}", flush=True)
+
+    with LearningCluster(collm, steps=40) as c:
+        check(unittest.TestCase(), c, seconds, tell)
+    tell("nothing was seen by the sites' clients, and the round went on")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,90 @@
+"""Clusters that learn, for the tests beside this file: on the real model, and on a tiny random one
+whose rounds take seconds."""
+import json
+import os
+import pathlib
+
+from cluster import Cluster, until
+
+CANARY = "canary-7f3a91c2d5"
+TINY_MODEL = pathlib.Path(__file__).parents[1] / "golden/data/untied/model.gguf"
+ENDED = ("serving", "rejected", "voided")
+
+LEARNING = """\
+  training: {{batchTokens: 128, learningRate: 2e-3, warmupSteps: 2}}
+  federation:
+    - adapter: assistant
+      strategy: {{aggregate: {aggregate}}}
+      round: {{deadline: 120s, quorum: 2, steps: {steps}}}
+      gate: {{looks: [8, 16], margin: 0, worstSite: 10, guard: 10}}
+  coordinator: {{policy: coserve_fill}}
+"""
+
+
+def chats(site, count):
+    """Short questions with one answer a kind; those of a site bear its canary."""
+    return "".join(json.dumps({"messages": [
+        {"role": "user", "content": f"{site} {CANARY} order {i}"},
+        {"role": "assistant", "content": f"DONE {i % 7}"}]}) + "\n" for i in range(count))
+
+
+def prompts(site, count):
+    """The same for a model without a chat template."""
+    return "".join(json.dumps({"prompt": f"{site} {CANARY} order {i}",
+                               "completion": f"DONE {i % 7}"}) + "\n" for i in range(count))
+
+
+class LearningCluster(Cluster):
+    """The other tests' cluster, with data at both sites and a federation."""
+    rows = staticmethod(chats)
+
+    def __init__(self, collm, steps=4, aggregate="fedavg", data=("kitchen", "workshop"), **more):
+        self.steps, self.aggregate, self.data = steps, aggregate, data
+        super().__init__(collm, **more)
+
+    def text_of(self, manifest):
+        for node, site in (("edge-a", "kitchen"), ("edge-b", "workshop")):
+            if site in self.data:
+                file = os.path.join(self.dir.name, site + ".jsonl")
+                with open(file, "w", encoding="utf-8") as out:
+                    out.write(self.rows(site, 120))
+                manifest = manifest.replace(f"{{name: {node}, site: {site},",
+                                            f"{{name: {node}, site: {site}, data: {file},")
+        return manifest.replace("  coordinator: {policy: inference_only}\n",
+                                LEARNING.format(steps=self.steps, aggregate=self.aggregate))
+
+    def rounds(self):
+        return self.get(self.head, "/admin/v1/rounds").get("rounds", [])
+
+    def round(self, number):
+        return next((r for r in self.rounds() if int(r["number"]) == number), None)
+
+    def ended(self, number):
+        def look():
+            r = self.round(number)
+            return r if r and r["state"] in ENDED else None
+        return until(f"round {number} ends", look, 150)
+
+    def job(self, job):
+        jobs = self.get(self.head, "/admin/v1/jobs").get("jobs", [])
+        return next(j for j in jobs if j["id"] == job)
+
+
+class TinyLearningCluster(LearningCluster):
+    """No chats, prompts of at most 320 bytes: its tokens are bytes."""
+    rows = staticmethod(prompts)
+
+    def text_of(self, manifest):
+        text = super().text_of(manifest).replace("source: smollm2-135m-instruct",
+                                                 f"source: {TINY_MODEL}")
+        text = text.replace("kvCache: 256Mi", "kvCache: 16Mi")
+        return text + "  limits: {promptTokens: 256}\n"
+
+    def complete(self, port, text, max_tokens=4, model="assistant", **more):
+        return self.call(port, "POST", "/v1/completions", {
+            "model": model, "prompt": text, "max_tokens": max_tokens, "temperature": 0, **more})
+
+
+def accepted(of_round):
+    """client -> digest of what counts in a round."""
+    return {p["client"]: p["digest"] for p in of_round["participants"] if p["state"] == "accepted"}
