@@ -4,9 +4,9 @@ other in every round; medians of all steps but each run's first count.
 
 r = 8 on all seven linear maps, samples of 256 tokens, four a step, loss over all of a sample but
 its first token. The text is this tree's own documents. Hugging Face runs in f32 and in bf16, each
-with what was fastest in a short trial before the rounds: its scaled dot product attention or its
-eager one, and in bf16 also an adapter in bf16 (PEFT's own choice is f32). The faster of the two is
-the peer. Ours runs in f32 too if --reference is given: a check of the curve.
+with the faster of its two attentions in a short trial, the adapter in f32 as PEFT makes it; the
+faster one is the peer. Beside them: bf16 throughout, adapter and AdamW's moments too, which PEFT
+advises against. Ours runs in f32 too if --reference is given: a check of the curve.
 
 Peak memory is the process's largest resident size, libraries and base included: of ours from start
 to end; of the peer's over its steps alone, for it loads (from safetensors of its own type) with
@@ -31,8 +31,10 @@ CACHE = Path(os.environ.get("COLLM_CACHE", Path.home() / ".cache/collm"))
 MODEL = CACHE / "models/smollm2-135m-instruct.gguf"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 LENGTH, SAMPLES, RATE = 256, 4, 5e-4
-# Of each type: attention, and whether the adapter is in f32 (PEFT's default) or of that type.
-WAYS = {"float32": ("sdpa", "eager"), "bfloat16": ("sdpa", "eager", "sdpa adapter-too")}
+ATTENTIONS = ("sdpa", "eager")
+# name -> type of the base, whether the adapter is in f32: PEFT's default, for stable training.
+PEERS = {"peft float32": ("float32", True), "peft bfloat16": ("bfloat16", True),
+         "peft bfloat16 throughout": ("bfloat16", False)}
 TRIAL_STEPS = 4
 
 
@@ -48,8 +50,8 @@ def arguments():
     p.add_argument("--out", default="bench/results/train", help="writes OUT.json and OUT.md")
     p.add_argument("--built", action="store_true", help="curve_bench is there: do not build it")
     p.add_argument("--prepare", help=argparse.SUPPRESS)
-    p.add_argument("--way", default="sdpa", help=argparse.SUPPRESS)
-    p.add_argument("--peer", choices=WAYS, help=argparse.SUPPRESS)
+    p.add_argument("--attention", choices=ATTENTIONS, default="sdpa", help=argparse.SUPPRESS)
+    p.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     return p.parse_args()
 
 
@@ -68,7 +70,7 @@ def load(dtype, **place):
     from transformers import AutoModelForCausalLM
     torch.set_num_threads(ARGS.threads)
     return AutoModelForCausalLM.from_pretrained(dtype=getattr(torch, dtype), **place,
-                                                attn_implementation=ARGS.way.split()[0])
+                                                attn_implementation=ARGS.attention)
 
 
 def prepare(folder):
@@ -85,7 +87,7 @@ def prepare(folder):
     read = load("float32", pretrained_model_name_or_path=MODEL.parent, gguf_file=MODEL.name)
     config = read.config
     del config.quantization_config  # plain tensors by now, yet refused by save_pretrained
-    for dtype in WAYS:
+    for dtype in ("float32", "bfloat16"):
         base = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
         base.load_state_dict(read.state_dict())
         base.save_pretrained(Path(folder) / dtype)
@@ -107,9 +109,10 @@ def peer(folder):
     import peft
     import torch
     import transformers
-    base = load(ARGS.peer, pretrained_model_name_or_path=Path(folder) / ARGS.peer)
+    dtype, adapter_in_f32 = PEERS[ARGS.peer]
+    base = load(dtype, pretrained_model_name_or_path=Path(folder) / dtype)
     model = peft.PeftModel.from_pretrained(base, Path(folder) / "lora", is_trainable=True,
-                                           autocast_adapter_dtype="adapter-too" not in ARGS.way)
+                                           autocast_adapter_dtype=adapter_in_f32)
     model.train()
     model.config.use_cache = False
     loading_kib = peak_kib()
@@ -143,21 +146,22 @@ def lines(command, feed=None):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def run_peer(dtype, way, steps, folder):
-    return lines([ARGS.python, __file__, "--prepare", folder, "--peer", dtype, "--way", way,
-                  "--steps", str(steps), "--threads", str(ARGS.threads)])
+def run_peer(name, attention, steps, folder):
+    return lines([ARGS.python, __file__, "--prepare", folder, "--peer", name, "--attention",
+                  attention, "--steps", str(steps), "--threads", str(ARGS.threads)])
 
 
 def rate(step):
     return step["tokens"] / step["seconds"]
 
 
-def fastest_ways(folder):
-    """type -> way, and what the trial says."""
-    trial = {dtype: {way: statistics.median(map(rate, run_peer(dtype, way, TRIAL_STEPS,
-                                                               folder)[1:-1])) for way in ways}
-             for dtype, ways in WAYS.items()}
-    return {dtype: max(of, key=of.get) for dtype, of in trial.items()}, trial
+def faster_attentions(folder):
+    """Peer -> attention, and what the trial says."""
+    trial = {name: {a: statistics.median(map(rate, run_peer(name, a, TRIAL_STEPS, folder)[1:-1]))
+                    for a in ATTENTIONS} for name, (_, adapter_in_f32) in PEERS.items()
+             if adapter_in_f32}
+    best = {PEERS[name][0]: max(of, key=of.get) for name, of in trial.items()}
+    return {name: best[dtype] for name, (dtype, _) in PEERS.items()}, trial
 
 
 def run_ours(precision, folder):
@@ -177,42 +181,56 @@ def summary(runs):
 
 
 def compare(engines):
-    peers = {k: v for k, v in engines.items() if k.startswith("peft")}
+    peers = {name: engines[name] for name, (_, adapter_in_f32) in PEERS.items() if adapter_in_f32}
     best = max(peers, key=lambda k: peers[k]["tokens_per_s"])
     ours, exact = engines["ours int8"], engines["peft float32"]
-    return {"peer": best,
-            "ratio": {"tokens_per_s": ours["tokens_per_s"] / peers[best]["tokens_per_s"],
-                      "peak_memory": ours["peak_mib"] / peers[best]["peak_mib"]},
-            "loss_gap": abs(sum(ours["losses"]) / sum(exact["losses"]) - 1)}
+
+    def over(name):
+        return {key: ours[of] / engines[name][of] for key, of in
+                (("tokens_per_s", "tokens_per_s"), ("peak_memory", "peak_mib"))}
+    return {"peer": best, "ratio": over(best), "ratio_to": {name: over(name) for name in PEERS},
+            "loss_gap": abs(sum(ours["losses"]) / sum(exact["losses"]) - 1),
+            "largest_step_gap": max(abs(a / b - 1) for a, b in
+                                    zip(ours["losses"], exact["losses"], strict=True))}
 
 
 def table(result):
-    rows = ["| engine | tokens/s | of the rounds | peak MiB | first loss | last loss |",
-            "|---|---|---|---|---|---|"]
+    exact = result["engines"]["peft float32"]["losses"]
+    rows = ["| engine | tokens/s | of the rounds | ours over it | peak MiB | mean loss "
+            "| off f32's |", "|---|---|---|---|---|---|---|"]
     for name, e in result["engines"].items():
         rounds = ", ".join(f"{r:.0f}" for r in e["tokens_per_s_of_runs"])
-        rows.append(f"| {name} | {e['tokens_per_s']:.0f} | {rounds} | {e['peak_mib']:.0f} "
-                    f"| {e['losses'][0]:.4f} | {e['losses'][-1]:.4f} |")
-    ratio, ways = result["ratio"], result["ways"]
-    trial = "; ".join(f"{dtype} " + ", ".join(f"{way} {r:.0f}" for way, r in of.items())
-                      for dtype, of in result["trial_tokens_per_s"].items())
+        over = result["ratio_to"].get(name)
+        rows.append(f"| {name} | {e['tokens_per_s']:.0f} | {rounds} | "
+                    + (f"{over['tokens_per_s']:.2f}" if over else "")
+                    + f" | {e['peak_mib']:.0f} | {statistics.mean(e['losses']):.4f} | "
+                    f"{100 * (sum(e['losses']) / sum(exact) - 1):+.2f} % |")
+    ratio = result["ratio"]
+    trial = "; ".join(f"{name} " + ", ".join(f"{a} {r:.0f}" for a, r in of.items())
+                      for name, of in result["trial_tokens_per_s"].items())
     versions = result["engines"]["peft float32"]["about"]["versions"]
     return "\n".join([
         f"LoRA training, SmolLM2-135M, r = 8 on all linear layers, {SAMPLES} samples of {LENGTH} "
         f"tokens a step, {result['steps']} steps a round, {result['threads']} threads, "
-        f"{result['cpu']}, {result['date']}, `./dev bench train`. Peer: "
+        f"{result['cpu']}, {result['date']}, commit {result['commit']}, `./dev bench train`. Peer: "
         + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + "; " + ", ".join(f"{dtype} by {way}" for dtype, way in ways.items())
-        + f" (trial, tokens/s: {trial}).\n",
+        + f"; the faster attention each (trial, tokens/s: {trial}); the adapter in f32, as PEFT "
+        "makes it, but in the last row of its.\n",
         *rows, "", f"Ours over {result['peer']}: {ratio['tokens_per_s']:.2f} times the tokens a "
         f"second, {ratio['peak_memory']:.2f} times the peak memory; mean loss "
-        f"{100 * result['loss_gap']:.2f} % off f32's. Peak: largest resident size, base and "
+        f"{100 * result['loss_gap']:.2f} % off f32's, a single step at most "
+        f"{100 * result['largest_step_gap']:.2f} %. Peak: largest resident size, base and "
         "libraries included, ours from start to end, the peer's over its steps alone.", ""])
 
 
 def cpu():
     info = Path("/proc/cpuinfo").read_text()
     return next(line.split(":")[1].strip() for line in info.splitlines() if "model name" in line)
+
+
+def commit():
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, check=False).stdout.strip() or "unknown"
 
 
 def check_python():
@@ -236,19 +254,19 @@ def main():
     runs = {}
     with tempfile.TemporaryDirectory() as folder:
         lines([ARGS.python, __file__, "--prepare", folder, "--steps", str(ARGS.steps)])
-        ways, trial = fastest_ways(folder)
+        attentions, trial = faster_attentions(folder)
         print("trial:", trial, file=sys.stderr, flush=True)
         for number in range(ARGS.rounds):
             print(f"round {number + 1} of {ARGS.rounds}", file=sys.stderr, flush=True)
             runs.setdefault("ours int8", []).append(run_ours("int8", folder))
-            for dtype in WAYS:
-                runs.setdefault(f"peft {dtype}", []).append(
-                    run_peer(dtype, ways[dtype], ARGS.steps, folder))
+            for name, attention in attentions.items():
+                runs.setdefault(name, []).append(run_peer(name, attention, ARGS.steps, folder))
         if ARGS.reference:
             runs["ours f32"] = [run_ours("f32", folder)]
     engines = {name: summary(r) for name, r in runs.items()}
     result = {"date": datetime.date.today().isoformat(), "cpu": cpu(), "threads": ARGS.threads,
-              "steps": ARGS.steps, "rounds": ARGS.rounds, "ways": ways,
+              "commit": commit(), "steps": ARGS.steps, "rounds": ARGS.rounds,
+              "attentions": attentions,
               "trial_tokens_per_s": trial, **compare(engines), "engines": engines}
     out = ROOT / ARGS.out
     out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")

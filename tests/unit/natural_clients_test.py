@@ -71,6 +71,12 @@ class Tables(unittest.TestCase):
         self.assertAlmostEqual(-0.25, same_steps["worst_gain"])
         self.assertAlmostEqual(0, c["against_alone"]["fedavg"]["same_time"]["mean_gain"])
 
+    def test_alone_is_also_compared_where_it_was_best(self):
+        self.assertEqual(50, study.best_step(self.lines, "alone", [1, 2]))
+        c = study.compared(self.lines, [1, 2])
+        self.assertEqual("alone at its best", c["steps"][-1]["arm"])
+        self.assertEqual(0, c["against_alone"]["fedavg"]["its_best"]["won"])
+
     def test_the_worst_client_is_the_one_with_the_highest_loss(self):
         row = study.row_of(self.lines, "alone", [1, 2], study.STEPS)
         self.assertEqual("a", row["worst"]["client"])
