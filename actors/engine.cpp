@@ -47,6 +47,7 @@ class driver {
     run.version = version;
     run.prompt_tokens = r->getPrompt().size();
     run.admitted_ms = now_ms(self_);
+    run.units_admitted_ms = state_.training->units_ms();
     run.wants_logprobs = r->getSampling().getLogprobs() >= 0;
     auto spec = spec_of(*r, version);
     run.arrival_ms = run.admitted_ms - static_cast<double>(r->getAgeUs()) / 1000;
@@ -181,9 +182,11 @@ class driver {
   training_turn::ended train(const std::vector<coordinator::planned_sequence>& sequences,
                              const coordinator::step_plan& plan, double begun) {
     const double share = state_.training->budget_share();
+    const coordinator::iteration_moment m{
+        .begun_ms = begun, .step_ms = now_ms(self_) - begun, .budget_share = share};
     return state_.training->run({.begun_ms = begun,
                                  .window_ms = coordinator::training_window_ms(
-                                     sequences, plan, *state_.model, deps_.promises, share, begun),
+                                     sequences, plan, *state_.model, deps_.promises, m),
                                  .idle = state_.choices.empty()});
   }
 
@@ -281,7 +284,10 @@ class driver {
       return end(at, schema::FinishReason::ERROR, e.text);
     }
     if (c.first_token_ms < 0) c.first_token_ms = at_ms;
-    if (run.first_token_ms < 0) run.first_token_ms = at_ms;
+    if (run.first_token_ms < 0) {
+      run.first_token_ms = at_ms;
+      run.units_first_ms = state_.training->units_ms();
+    }
     ++run.completion_tokens;
     ++state_.slot_generated;
     ++state_.report.generated_tokens;
@@ -299,10 +305,14 @@ class driver {
 
   void count_served(const running_request& run, double last_ms) {
     const double gaps = static_cast<double>(run.completion_tokens) / run.choices - 1;
+    const auto per_gap = [gaps](double ms) { return gaps > 0 ? ms / gaps : 0; };
+    const double units_ms = state_.training->units_ms();
     state_.training->ended_request({.ttft_ms = run.first_token_ms - run.arrival_ms,
-                                    .tpot_ms = gaps > 0 ? (last_ms - run.first_token_ms) / gaps : 0,
+                                    .tpot_ms = per_gap(last_ms - run.first_token_ms),
                                     .service_ms = last_ms - run.scheduled_ms,
-                                    .units_ms = state_.training->units_ms() - run.units_before_ms});
+                                    .units_ms = units_ms - run.units_before_ms,
+                                    .units_first_ms = run.units_first_ms - run.units_admitted_ms,
+                                    .units_token_ms = per_gap(units_ms - run.units_first_ms)});
   }
 
   void drop_sequence(engine::sequence_id id) {

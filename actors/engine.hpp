@@ -49,7 +49,8 @@ struct engine_state {
     std::uint32_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
     double arrival_ms = 0;  ///< at the gateway
     double admitted_ms = 0, scheduled_ms = -1, first_token_ms = -1;
-    double units_before_ms = 0;  ///< training_turn::units_ms when it was scheduled
+    /// training_turn::units_ms when it was admitted, when scheduled, at its first token
+    double units_admitted_ms = 0, units_before_ms = 0, units_first_ms = 0;
     std::uint32_t choices = 1;
     bool cut_by_length = false;
     bool wants_logprobs = false;

@@ -116,13 +116,14 @@ struct replica_report {
   /// What it trained between its serving steps.
   struct training_figures {
     double share = 0, budget_share = 1, credit_ms = 0;  ///< x, s_tr and c of now
-    double violations = 0, felt = 1;  ///< of its requests: share of late ones; xi of felt_part
-    std::uint32_t jobs = 0;           ///< that wait or run
-    std::uint32_t units = 0;          ///< of the slot
-    double unit_ms = 0;               ///< of the slot, what jobs take to begin included
-    double tokens_per_s = 0;          ///< that reached an optimizer step, over ten slots
-    double longest_bound_ms = 0;      ///< of the slot's units
-    double unit_ms_total = 0;                                         ///< since start
+    double violations = 0,
+           felt = 1;              ///< of its requests: share that units made late; xi of felt_part
+    std::uint32_t jobs = 0;       ///< that wait or run
+    std::uint32_t units = 0;      ///< of the slot
+    double unit_ms = 0;           ///< of the slot, what jobs take to begin included
+    double tokens_per_s = 0;      ///< that reached an optimizer step, over ten slots
+    double longest_bound_ms = 0;  ///< of the slot's units
+    double unit_ms_total = 0;     ///< since start
     std::uint64_t units_total = 0, tokens = 0, failed_jobs = 0;       ///< since start
     std::uint64_t turns = 0, no_time = 0, no_credit = 0, yields = 0;  ///< since start
     std::uint64_t long_units = 0;  ///< since start: units whose bound was above maxUnit

@@ -171,7 +171,11 @@ void training_turn::finish(result<engine::unit_report> outcome) {
 }
 
 void training_turn::ended_request(const served_request& r) {
-  const bool late = r.ttft_ms > limits_.promises.ttft_ms || r.tpot_ms > limits_.promises.tpot_ms;
+  const auto broken_by_units = [](double took_ms, double units_ms, double promised_ms) {
+    return took_ms > promised_ms && took_ms - units_ms <= promised_ms;
+  };
+  const bool late = broken_by_units(r.ttft_ms, r.units_first_ms, limits_.promises.ttft_ms) ||
+                    broken_by_units(r.tpot_ms, r.units_token_ms, limits_.promises.tpot_ms);
   ++(late ? late_ : done_);
   felt_.observe(r.service_ms - r.units_ms, r.service_ms, credit_.share());
 }

@@ -36,8 +36,10 @@ struct training_limits {
 /// A request that ended by itself.
 struct served_request {
   double ttft_ms = 0, tpot_ms = 0;
-  double service_ms = 0;  ///< from its first step to its last token
-  double units_ms = 0;    ///< of it: units that ran between
+  double service_ms = 0;      ///< from its first step to its last token
+  double units_ms = 0;        ///< of it: units that ran between
+  double units_first_ms = 0;  ///< units that ran between its admission and its first token
+  double units_token_ms = 0;  ///< of tpot_ms: units that ran between two tokens, their mean
 };
 
 /// The moment after a serving step.
@@ -75,6 +77,8 @@ class training_turn {
 
   // -- once a slot
   void arrived() { ++arrivals_; }
+  /// A promise that would have been broken without any unit as well says nothing about training:
+  /// less of it would mend nothing.
   void ended_request(const served_request& r);
   void on_slot();
   /// Figures of the slot, which ends with this call.

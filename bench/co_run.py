@@ -1,6 +1,6 @@
 """Training beside requests in one engine (`collm bench co-run`), kept as JSON and as a table.
 
-usage: ./dev bench co_run [--pairs 3] [--seconds 20] [--out bench/results/co_run]
+usage: ./dev bench co_run [--pairs 4] [--seconds 40] [--out bench/results/co_run]
 """
 import argparse
 import datetime
@@ -20,8 +20,8 @@ def arguments():
     build = ROOT / os.environ.get("COLLM_BUILD", "build")
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     p.add_argument("--program", default=str(build / "bin/collm"))
-    p.add_argument("--pairs", type=int, default=3)
-    p.add_argument("--seconds", type=int, default=20, help="of a part")
+    p.add_argument("--pairs", type=int, default=4)
+    p.add_argument("--seconds", type=int, default=40, help="of a part")
     p.add_argument("--out", type=Path, default=ROOT / "bench/results/co_run",
                    help=".json and .md are added")
     return p.parse_args()

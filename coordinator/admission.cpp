@@ -12,6 +12,9 @@ constexpr double chunk_tokens = 64, chunk_offset = 256;
 // Decodes of all that was admitted may take so much of the TPOT promise: the rest is for prefill
 // and for steps that take longer than predicted.
 constexpr double decode_share_max = 0.85;
+// Where one sequence alone takes more than this of that, the planner lets them follow each other:
+// the second one waits for its turn within its TTFT promise and is not refused for its company.
+constexpr double company_share_max = 0.7;
 // A first token may be predicted this late in its promise: the rest covers the prediction's error.
 constexpr double ttft_share_max = 0.9;
 
@@ -24,10 +27,9 @@ refusal refusal_of(const replica_load& load, const admission_decision& d, double
   const bool others = load.sequences > 0;
   if (others && load.kv_tokens_max > 0 && load.kv_tokens > load.kv_tokens_max)
     return refusal::memory;
-  // Where a single sequence cannot keep the promise, to refuse a second one would not mend it.
   const double tpot_max = decode_share_max * promises.tpot_ms;
-  const bool holdable = load.costs.bound_ms({.decodes = 1}) <= tpot_max;
-  if (others && holdable && d.predicted_tpot_ms > tpot_max) return refusal::crowded;
+  const bool company = load.costs.bound_ms({.decodes = 1}) <= company_share_max * tpot_max;
+  if (others && company && d.predicted_tpot_ms > tpot_max) return refusal::crowded;
   if (rate <= 0)
     return load.backlog_tokens > unmeasured_tokens_max ? refusal::queue : refusal::none;
   if (load.backlog_tokens > 2 * rate * promises.ttft_ms) return refusal::queue;

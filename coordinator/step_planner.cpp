@@ -7,8 +7,8 @@ namespace collm::coordinator {
 
 namespace {
 
-// While prompts wait and nothing of them fits a step, every ninth step still computes one tile of
-// the oldest, so that none starves.
+// While prompts wait, nothing of them fits a step and the oldest has no time left to wait, every
+// ninth step still computes one tile of it, so that none starves.
 constexpr std::uint32_t starvation_guard_steps = 9;
 
 std::uint32_t blocks_for(const planned_sequence& s, std::uint32_t tokens,
@@ -126,7 +126,13 @@ void step_planner::pack_prefill(std::span<const planned_sequence> sequences,
     return a->arrival_ms <
            b->arrival_ms;  // one TTFT promise for all: deadline order is arrival order
   });
-  const bool guard = ++held_back_ >= starvation_guard_steps;
+  // A tile costs the running answers their promise, so it is due only when at this pace the rest of
+  // the prompt would just be in time.
+  const auto& oldest = *waiting.front();
+  const double tiles = std::ceil(static_cast<double>(oldest.left()) / limits.tile);
+  const double pace_ms = starvation_guard_steps * model.mean_ms(plan.features);
+  const bool pressed = now_ms + tiles * pace_ms >= oldest.arrival_ms + slo_.ttft_ms;
+  const bool guard = ++held_back_ >= starvation_guard_steps && pressed;
   if (plan.overload && !guard) return;
 
   // Each decode may need one more block before the newcomers end: keep that many.

@@ -56,8 +56,8 @@ class step_planner {
  public:
   explicit step_planner(slo promises) : slo_(promises) {}
 
-  /// `sequences` in order of admission. Keeps one bit of history: how often prefill was held back
-  /// in a row.
+  /// `sequences` in order of admission. Keeps one number of history: how often prefill was held
+  /// back in a row.
   step_plan plan(std::span<const planned_sequence> sequences, const latency_model& model,
                  planner_limits limits, double now_ms);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 namespace collm::coordinator {
@@ -15,14 +16,18 @@ struct rest_of_prompt {
   double computed = 0, left = 0;  ///< after this iteration's step
 };
 
+std::uint32_t packed_tokens(const step_plan& plan, std::uint64_t id) {
+  for (const auto& item : plan.work)
+    if (item.id == id) return item.tokens;
+  return 0;
+}
+
 std::vector<rest_of_prompt> waiting_prompts(std::span<const planned_sequence> sequences,
                                             const step_plan& plan, slo promises) {
   std::vector<rest_of_prompt> waiting;
   for (const auto& s : sequences) {
     if (s.first_token_ms >= 0 || s.left() == 0) continue;
-    double packed = 0;
-    for (const auto& item : plan.work)
-      if (item.id == s.id) packed += item.tokens;
+    const double packed = packed_tokens(plan, s.id);
     const double left = s.left() - packed;
     if (left > 0) waiting.push_back({s.arrival_ms + promises.ttft_ms, s.computed + packed, left});
   }
@@ -39,6 +44,21 @@ step_features all_decodes(std::span<const planned_sequence> sequences) {
     f.decode_context += s.length;
   }
   return f;
+}
+
+/// Decodes of the next step, if this one ends a prompt whose answer goes on.
+std::optional<step_features> decodes_after_a_prompt(std::span<const planned_sequence> sequences,
+                                                    const step_plan& plan) {
+  step_features next = all_decodes(sequences);
+  bool any = false;
+  for (const auto& s : sequences) {
+    if (s.decoding() || s.left() == 0 || s.produced + 1 >= s.max_tokens) continue;
+    if (packed_tokens(plan, s.id) < s.left()) continue;
+    any = true;
+    next.decodes += 1;
+    next.decode_context += s.length + 1.0;
+  }
+  return any ? std::optional(next) : std::nullopt;
 }
 
 }  // namespace
@@ -67,15 +87,18 @@ double smallest_need_ms(std::span<const planned_sequence> sequences, const step_
 }
 
 double training_window_ms(std::span<const planned_sequence> sequences, const step_plan& plan,
-                          const latency_model& model, slo promises, double budget_share,
-                          double now_ms) {
+                          const latency_model& model, slo promises, const iteration_moment& m) {
   if (sequences.empty()) return std::numeric_limits<double>::infinity();
   if (plan.overload) return 0;
   // A lost request sets no budget, and may be predicted lost and not be: it still gets its tokens.
   const bool decodes = plan.features.decodes > 0;
   const double gap_ms = decodes ? promises.tpot_ms : std::numeric_limits<double>::infinity();
-  return std::min(std::min(gap_ms, budget_share * plan.budget_ms),
-                  need_share * smallest_need_ms(sequences, plan, model, promises, now_ms));
+  double window = std::min(gap_ms, m.budget_share * plan.budget_ms);
+  // The budget was set before the step: it knows nothing of an answer that began with it.
+  if (const auto next = decodes_after_a_prompt(sequences, plan))
+    window = std::min(window, m.step_ms + std::max(0.0, promises.tpot_ms - model.bound_ms(*next)));
+  return std::min(window,
+                  need_share * smallest_need_ms(sequences, plan, model, promises, m.begun_ms));
 }
 
 unit_verdict judge_unit(const unit_moment& m) {

@@ -18,13 +18,20 @@ namespace collm::coordinator {
 double smallest_need_ms(std::span<const planned_sequence> sequences, const step_plan& plan,
                         const latency_model& model, slo promises, double now_ms);
 
+/// The iteration that a window is asked for.
+struct iteration_moment {
+  double begun_ms = 0;      ///< as given to plan()
+  double step_ms = 0;       ///< what its step took
+  double budget_share = 1;  ///< s_tr of reactive_share
+};
+
 /// T_tr, ms from the iteration's start: until when units may run. min(budget_share * T_bud,
 /// 0.9 * need), and one tpot where a sequence decodes: units never hold its next token up for
-/// longer, lost or not; infinity with nothing running or waiting; 0 when the decodes alone exceed
-/// the budget. budget_share: s_tr of reactive_share.
+/// longer, lost or not. Whom the step gave its first token gets the second one within a tpot as
+/// well: units end a step of all decodes before that. Infinity with nothing running or waiting; 0
+/// when the decodes alone exceed the budget.
 double training_window_ms(std::span<const planned_sequence> sequences, const step_plan& plan,
-                          const latency_model& model, slo promises, double budget_share,
-                          double now_ms);
+                          const latency_model& model, slo promises, const iteration_moment& m);
 
 /// The moment between two units.
 struct unit_moment {

@@ -14,7 +14,7 @@ using clock = co_run_rig::clock;
 using std::chrono::milliseconds;
 
 constexpr std::uint32_t unloaded_requests = 15, alone_seconds = 10;
-constexpr std::uint32_t capacity_trials = 5, capacity_seconds = 6;
+constexpr std::uint32_t capacity_trials = 5, capacity_seconds = 12;
 constexpr double capacity_attainment = 0.9;
 constexpr auto drained_within = milliseconds(20000);
 constexpr auto grant_every = std::chrono::seconds(5);  // a plan's life is longer

@@ -48,7 +48,7 @@ struct co_run {
   }
 };
 
-/// Takes 2 * pairs * seconds and about a minute.
+/// Takes 2 * pairs * seconds and about a minute and a half.
 result<co_run> run_co_run(const co_run_options& o);
 
 }  // namespace collm::deploy

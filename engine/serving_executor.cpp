@@ -24,9 +24,12 @@ serving_executor::serving_executor(parts p)
       end_tokens_(text::end_tokens(base_->vocabulary())),
       model_(std::move(p.forward)),
       kv_(std::move(p.kv)),
-      cache_(kv_.pages().blocks, kv_.pages().block_tokens) {
+      cache_(kv_.pages().blocks, kv_.pages().block_tokens),
+      samplers_(p.options.threads) {
   planned_.reserve(options_.sequences_max);
   segments_.reserve(options_.sequences_max);
+  speaking_.reserve(options_.sequences_max);
+  chosen_.reserve(options_.sequences_max);
   model_->watch(options_.clock);
 }
 
@@ -293,19 +296,44 @@ result<std::vector<emission>> serving_executor::step(std::span<const step_work> 
   mark(phase::plan);
   const auto logits = run_forward();
   if (!logits) return logits.failure();
-  const std::size_t vocab = base_->shape().vocab;
-  std::size_t row = 0;
-  std::vector<emission> emissions;
-  emissions.reserve(planned_.size());
+  speaking_.clear();
   for (const planned& p : planned_) {
     p.of->computed = p.end;
     publish_full_blocks(*p.of);
-    if (p.end == p.of->length())
-      emissions.push_back(next_token(*p.of, logits->subspan(vocab * row++, vocab)));
+    if (p.end == p.of->length()) speaking_.push_back(p.of);
   }
+  mark(phase::bookkeeping);
+  choose(*logits);
+  mark(phase::sampling);
+  std::vector<emission> emissions;
+  emissions.reserve(speaking_.size());
+  for (std::size_t i = 0; i < speaking_.size(); ++i)
+    emissions.push_back(next_token(*speaking_[i], *std::move(chosen_[i])));
   forget_finished(emissions);
   mark(phase::bookkeeping);
   return emissions;
+}
+
+// A greedy token stands in its row's peak already; what costs more is divided among the team.
+void serving_executor::choose(std::span<const float> logits) {
+  const std::size_t vocab = base_->shape().vocab;
+  const auto peaks = model_->peaks();
+  chosen_.clear();
+  chosen_.resize(speaking_.size());
+  const auto work = [&](const member& me) {
+    const auto [first, last] = me.part(static_cast<std::uint32_t>(speaking_.size()), 1);
+    for (std::size_t i = first; i < last; ++i) {
+      const sequence& s = *speaking_[i];
+      chosen_[i] = samplers_[me.index].choose({logits.subspan(vocab * i, vocab), peaks[i]},
+                                              s.spec.how, s.history, s.produced());
+    }
+  };
+  const auto costly = std::ranges::count_if(
+      speaking_, [](const sequence* s) { return !is_plain_greedy(s->spec.how); });
+  if (costly > 1)
+    run_team(options_.threads, point_, std::cref(work));
+  else
+    work({});
 }
 
 void serving_executor::publish_full_blocks(sequence& s) {
@@ -316,12 +344,9 @@ void serving_executor::publish_full_blocks(sequence& s) {
                        std::span(s.tokens).subspan(std::size_t{s.chained} * size, size));
 }
 
-emission serving_executor::next_token(sequence& s, std::span<const float> logits) {
+emission serving_executor::next_token(sequence& s, result<choice> chosen) {
   emission e;
   e.id = s.spec.id;
-  mark(phase::bookkeeping);
-  auto chosen = sampler_.choose(logits, s.spec.how, s.history, s.produced());
-  mark(phase::sampling);
   if (!chosen) {
     e.token = -1;
     e.finish = finish_reason::failed;

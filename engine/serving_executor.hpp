@@ -5,11 +5,14 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "engine/kv_storage.hpp"
 #include "engine/model/model.hpp"
+#include "engine/model/team.hpp"
+#include "engine/sample/sampler.hpp"
 #include "engine/sequence.hpp"
 #include "text/tokenizer.hpp"
 
@@ -64,7 +67,8 @@ class serving_executor final : public executor {
   segment rows_of(const sequence& s, std::uint32_t end) const;
   result<std::span<const float>> run_forward();
   void publish_full_blocks(sequence& s);
-  emission next_token(sequence& s, std::span<const float> logits);
+  void choose(std::span<const float> logits);
+  emission next_token(sequence& s, result<choice> chosen);
   void say(sequence& s, emission& e);
   void drop(sequence& s);
   void forget_finished(std::span<const emission> emissions);
@@ -84,11 +88,14 @@ class serving_executor final : public executor {
   std::unique_ptr<model> model_;
   kv_storage kv_;
   prefix_cache cache_;
-  sampler sampler_;
+  std::vector<sampler> samplers_;  ///< one a member of the team
+  meeting_point point_;
   std::map<version_id, resident_version> versions_;
   std::vector<std::unique_ptr<sequence>> sequences_;  ///< in order of admission
   std::vector<planned> planned_;                      ///< of this step, memory reused
   std::vector<segment> segments_;
+  std::vector<sequence*> speaking_;  ///< those that get a token in this step, and their tokens
+  std::vector<std::optional<result<choice>>> chosen_;
   std::uint64_t prefix_queries_ = 0, prefix_hits_ = 0;
 };
 

@@ -34,8 +34,7 @@ lora_pair initial_pair(const model_shape& shape, target t, std::uint32_t rank, f
                  .out = out,
                  .scale = alpha / static_cast<float>(rank),
                  .a = {},
-                 .b = {},
-                 .bt = {}};
+                 .b = {}};
   const double bound = 1 / std::sqrt(static_cast<double>(in));
   pair.a.resize(std::size_t{rank} * in);
   for (float& x : pair.a)
@@ -45,7 +44,34 @@ lora_pair initial_pair(const model_shape& shape, target t, std::uint32_t rank, f
   return pair;
 }
 
+/// The power of two that brings the largest of `values` to [512, 1024): far from a half's largest
+/// number, and what is a ten-millionth of it is still a normal half.
+float unit_of(const std::vector<float>& values) {
+  float most = 0;
+  for (const float v : values) most = std::max(most, std::fabs(v));
+  int exponent = 0;
+  (void)std::frexp(most, &exponent);
+  return most > 0 ? std::ldexp(1.0f, std::clamp(10 - exponent, -120, 100)) : 1.0f;
+}
+
+std::vector<half> to_served(std::vector<float> values, float unit) {
+  for (float& v : values) v *= unit;
+  std::vector<half> out(values.size());
+  kernels().to_halves(values.data(), static_cast<std::uint32_t>(values.size()), out.data());
+  return out;
+}
+
 }  // namespace
+
+void lora_pair::prepare() {
+  std::vector<float> bt(b.size());
+  for (std::size_t o = 0; o < out; ++o)
+    for (std::size_t j = 0; j < rank; ++j) bt[j * out + o] = b[o * rank + j];
+  const float unit_a = unit_of(a), unit_b = unit_of(b);
+  served_a = to_served(a, unit_a);
+  served_bt = to_served(std::move(bt), unit_b);
+  served_unit = 1 / unit_a / unit_b;
+}
 
 std::pair<std::uint32_t, std::uint32_t> target_shape(const model_shape& shape, target t) {
   const std::uint32_t queries = shape.heads * shape.head_dim;
@@ -82,7 +108,7 @@ void seal(adapter& a) {
       hash.add(p.a.data(), p.a.size() * sizeof(float));
       hash.add(p.b.data(), p.b.size() * sizeof(float));
       a.rank_max = std::max(a.rank_max, p.rank);
-      a.bytes += (p.a.size() + p.b.size() + p.bt.size()) * sizeof(float);
+      a.bytes += (p.a.size() + p.b.size()) * (sizeof(float) + sizeof(half));
     }
   a.digest = to_hex(hash.finish());
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/engine.hpp"
+#include "engine/kernels/kernels.hpp"
 
 namespace collm::engine {
 
@@ -21,14 +22,14 @@ struct lora_pair {
   std::uint32_t rank = 0, in = 0, out = 0;
   float scale = 0;  ///< alpha/rank, or alpha/sqrt(rank) with rsLoRA
   std::vector<float> a, b;
-  /// [rank, out]: b transposed, the order that serving reads. Made by prepare(), which every maker
-  /// of factors calls last (the forward pass asserts it).
-  std::vector<float> bt = {};
-  void prepare() {
-    bt.resize(b.size());
-    for (std::size_t o = 0; o < out; ++o)
-      for (std::size_t j = 0; j < rank; ++j) bt[j * out + o] = b[o * rank + j];
-  }
+  /// What int8 bases serve: A as it lies and B transposed, [rank, out], each in half precision and
+  /// times a power of two that lets neither end of a half's range matter. Many versions in one
+  /// batch read their factors from memory, so their bytes are what they cost. Made by prepare(),
+  /// which every maker of factors calls last (the forward pass asserts it).
+  std::vector<half> served_a = {}, served_bt = {};
+  float served_unit = 1;  ///< what both powers of two take back
+  float served_scale() const { return scale * served_unit; }
+  void prepare();
 };
 
 class adapter {

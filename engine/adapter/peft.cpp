@@ -83,13 +83,8 @@ class reader {
     if (told && !expected) return refused(name_a, "there, though target_modules does not name it");
     const auto [out, in] = target_shape(shape_, t);
     const std::uint32_t rank = config_.rank_of(module);
-    pair = {.rank = rank,
-            .in = in,
-            .out = out,
-            .scale = config_.scale_of(module),
-            .a = {},
-            .b = {},
-            .bt = {}};
+    pair = {
+        .rank = rank, .in = in, .out = out, .scale = config_.scale_of(module), .a = {}, .b = {}};
     if (auto ok = read_factor(name_a, {rank, in}, pair.a); !ok) return ok.failure();
     return read_factor(name_b, {out, rank}, pair.b);
   }

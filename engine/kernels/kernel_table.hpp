@@ -8,8 +8,8 @@ namespace collm::engine {
 namespace {
 
 constexpr kernel_table table_named(const char* name) {
-  return {name,  quantise, gemm,      dequantise_row, rms_norm, rotate,    swiglu,
-          geglu, add,      lora_down, lora_up,        attend,   to_halves, exponential_row};
+  return {name, quantise,  gemm,    dequantise_row, rms_norm,  rotate,          swiglu, geglu,
+          add,  lora_down, lora_up, attend,         to_halves, exponential_row, peak};
 }
 
 }  // namespace

@@ -148,6 +148,13 @@ struct attention_task {
   const void* values = nullptr;           ///< block 0, this KV head: [block_positions][head_dim]
   std::size_t block_stride = 0;           ///< numbers from block to block
   float* scratch = nullptr;               ///< attention_scratch_floats()
+  const attention_task* next = nullptr;   ///< the same thread's next one, whose pages may be asked
+                                          ///< for; nullptr: none
+  /// The first block that any row sees.
+  std::uint32_t first_block() const {
+    return window == 0 || position + 1 < window ? 0 : (position + 1 - window) / block_positions;
+  }
+  std::uint32_t blocks_seen() const { return (position + rows - 1) / block_positions + 1; }
 };
 inline constexpr std::uint32_t attention_queries = 8;  ///< (row, head) pairs computed together
 std::size_t attention_scratch_floats(std::uint32_t positions, std::uint32_t head_dim);
@@ -174,16 +181,19 @@ struct kernel_table {
   /// x += y
   void (*add)(const float* y, std::uint32_t n, float* x);
   /// t[j] = scale * dot(x, a[j]); a: [rank, in]
-  void (*lora_down)(const float* x, const float* a, std::uint32_t in, std::uint32_t rank,
+  void (*lora_down)(const float* x, const half* a, std::uint32_t in, std::uint32_t rank,
                     float scale, float* t);
   /// y[o] += sum_j t[j] bt[j][o] for o in [first, last); bt: [rank, out]
-  void (*lora_up)(const float* t, const float* bt, std::uint32_t rank, std::uint32_t out,
+  void (*lora_up)(const float* t, const half* bt, std::uint32_t rank, std::uint32_t out,
                   std::uint32_t first, std::uint32_t last, float* y);
   void (*attend)(const attention_task& task);
   /// To the nearest half, ties to even.
   void (*to_halves)(const float* x, std::uint32_t n, half* out);
   /// exp as the softmax and sigmoid above use it; 0 below -87.
   void (*exponential)(const float* x, std::uint32_t n, float* out);
+  /// The largest of x; finite: whether none is NaN or infinite (with NaN the largest means
+  /// nothing).
+  float (*peak)(const float* x, std::uint32_t n, bool* finite);
 };
 
 /// Memory of this thread for tiles that are made wide: grows to the most that was asked for.

@@ -2,6 +2,7 @@
 // peaks of this machine, all measured in this run. Prints JSON; `./dev bench kernels` makes the
 // table of it. Weights, keys and factors are read from pools beyond the caches, as in a step.
 //   kernels_bench [SECONDS of a round: 0.02]
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
@@ -134,6 +135,13 @@ void run_rows(bench& on) {
       [](row_memory& m) {
         for (std::uint32_t i = 0; i < hidden; ++i) m.exact[i] += static_cast<double>(m.y[i]);
       });
+  run_row(
+      on, "peak", "768 logits", 768, 2.0 * 768, false,
+      [](const kernel_table& k, row_memory& m) {
+        bool finite = true;
+        m.out[0] = k.peak(m.x.data(), 768, &finite);
+      },
+      [](row_memory& m) { m.exact[0] = *std::max_element(m.x.begin(), m.x.end()); });
 }
 
 // -- attention
@@ -203,10 +211,12 @@ void run_lora(bench& on, std::uint32_t versions) {
   constexpr std::uint32_t rows = 16, out = 2 * ffn;
   constexpr std::size_t a_floats = std::size_t{rank} * hidden, bt_floats = std::size_t{rank} * out;
   const auto count =
-      static_cast<std::uint32_t>(pool_bytes / (sizeof(float) * (a_floats + bt_floats)));
+      static_cast<std::uint32_t>(pool_bytes / (sizeof(half) * (a_floats + bt_floats)));
   std::mt19937 random(6);
-  const auto one = naive::random_floats(random, a_floats + bt_floats);
-  const auto pool = std::make_shared<std::vector<std::vector<float>>>(count, one);
+  const auto exact = naive::random_floats(random, a_floats + bt_floats);
+  std::vector<half> one(exact.size());
+  kernels().to_halves(exact.data(), static_cast<std::uint32_t>(exact.size()), one.data());
+  const auto pool = std::make_shared<std::vector<std::vector<half>>>(count, one);
   const auto x = std::make_shared<std::vector<float>>(
       naive::random_floats(random, std::size_t{rows} * hidden));
   bench_case c{.kernel = "LoRA down + up",
@@ -214,13 +224,13 @@ void run_lora(bench& on, std::uint32_t versions) {
                         (versions == 1 ? " version" : " versions"),
                .counted = unit::f32};
   c.operations = 2.0 * rows * rank * (hidden + out);
-  c.bytes = sizeof(float) * static_cast<double>(a_floats + bt_floats) * versions;
+  c.bytes = sizeof(half) * static_cast<double>(a_floats + bt_floats) * versions;
   c.make = [=](const kernel_table& k, std::uint32_t thread) -> call {
     const auto y = std::make_shared<std::vector<float>>(std::size_t{rows} * out);
     return [=, &k, at = thread * count / threads_most]() mutable {
       float t[rank];
       for (std::uint32_t r = 0; r < rows; ++r) {
-        const float* a = (*pool)[(at + r * versions / rows) % count].data();
+        const half* a = (*pool)[(at + r * versions / rows) % count].data();
         k.lora_down(x->data() + std::size_t{r} * hidden, a, hidden, rank, 2.0f, t);
         k.lora_up(t, a + a_floats, rank, out, 0, out, y->data() + std::size_t{r} * out);
       }
@@ -229,7 +239,7 @@ void run_lora(bench& on, std::uint32_t versions) {
   };
   const auto y = std::make_shared<std::vector<double>>(out);
   c.naive = [=] {
-    const float* a = pool->front().data();
+    const float* a = exact.data();
     naive::lora(x->data(), {a, a + a_floats, hidden, out, rank, 2.0}, y->data());
   };
   c.naive_fraction = 1.0 / rows;

@@ -1,6 +1,8 @@
 // Kernels over one row, written once over lanes. Included by kernels_<path>.cpp after lanes.hpp.
 #pragma once
 
+#include <limits>
+
 #include "engine/kernels/kernels.hpp"
 #include "engine/kernels/lanes.hpp"
 
@@ -61,6 +63,23 @@ void exponential_row(const float* x, std::uint32_t n, float* out) {
   over_lanes(n, [&](std::uint32_t i, std::uint32_t count) {
     store_some(exponential(load_some(x + i, count)), out + i, count);
   });
+}
+
+float peak(const float* x, std::uint32_t n, bool* finite) {
+  lanes most = lanes::all(-std::numeric_limits<float>::infinity()), poison = lanes::all(0);
+  std::uint32_t i = 0;
+  for (; i + lane_count <= n; i += lane_count) {
+    const lanes v = lanes::load(x + i);
+    most = max(v, most);
+    poison = fma(v, lanes::all(0), poison);
+  }
+  float top = largest(most), broken = sum(poison);
+  for (; i < n; ++i) {
+    top = x[i] > top ? x[i] : top;
+    broken += x[i] * 0;
+  }
+  *finite = broken == 0;
+  return top;
 }
 
 void to_halves(const float* x, std::uint32_t n, half* out) {
@@ -177,27 +196,35 @@ void quantise(float* x, const linear_s8& shape, const quantised_rows& to, std::s
   to.scale[row] = scale + sum(poison);
 }
 
-/// Four dots at once only hide latency; each has its own lanes and the same order as one alone.
+/// Many dots at once only hide latency; each has its own lanes and the same order as one alone. The
+/// loops over sums must be unrolled, or GCC 12 stores every sum in every round.
 template <std::uint32_t Many>
-void dots(const float* x, const float* a, std::uint32_t in, float scale, float* t) {
+void dots(const float* x, const half* a, std::uint32_t in, float scale, float* t) {
   lanes total[Many];
-  for (auto& lane : total) lane = lanes::all(0);
-  over_lanes(in, [&](std::uint32_t i, std::uint32_t count) {
-    const lanes v = load_some(x + i, count);
-    for (std::uint32_t j = 0; j < Many; ++j)
-      total[j] = fma(v, load_some(a + std::size_t{j} * in + i, count), total[j]);
-  });
-  for (std::uint32_t j = 0; j < Many; ++j) t[j] = scale * sum(total[j]);
+  _Pragma("GCC unroll 8") for (std::uint32_t j = 0; j < Many; ++j) total[j] = lanes::all(0);
+  std::uint32_t i = 0;
+  for (; i + lane_count <= in; i += lane_count) {
+    const lanes v = lanes::load(x + i);
+    _Pragma("GCC unroll 8") for (std::uint32_t j = 0; j < Many; ++j) total[j] =
+        fma(v, lanes::load(a + std::size_t{j} * in + i), total[j]);
+  }
+  if (const std::uint32_t rest = in - i; rest > 0) {
+    const lanes v = load_some(x + i, rest);
+    _Pragma("GCC unroll 8") for (std::uint32_t j = 0; j < Many; ++j) total[j] =
+        fma(v, load_some(a + std::size_t{j} * in + i, rest), total[j]);
+  }
+  _Pragma("GCC unroll 8") for (std::uint32_t j = 0; j < Many; ++j) t[j] = scale * sum(total[j]);
 }
 
-void lora_down(const float* x, const float* a, std::uint32_t in, std::uint32_t rank, float scale,
+void lora_down(const float* x, const half* a, std::uint32_t in, std::uint32_t rank, float scale,
                float* t) {
   std::uint32_t j = 0;
+  for (; j + 8 <= rank; j += 8) dots<8>(x, a + std::size_t{j} * in, in, scale, t + j);
   for (; j + 4 <= rank; j += 4) dots<4>(x, a + std::size_t{j} * in, in, scale, t + j);
   for (; j < rank; ++j) dots<1>(x, a + std::size_t{j} * in, in, scale, t + j);
 }
 
-void lora_up(const float* t, const float* bt, std::uint32_t rank, std::uint32_t out,
+void lora_up(const float* t, const half* bt, std::uint32_t rank, std::uint32_t out,
              std::uint32_t first, std::uint32_t last, float* y) {
   over_lanes(last - first, [&](std::uint32_t i, std::uint32_t count) {
     const std::uint32_t o = first + i;

@@ -12,6 +12,7 @@ namespace {
 constexpr std::uint32_t product_grain =
     16;  // outputs: one cache line of floats, so that no two threads write one line
 constexpr std::uint32_t rows_of_member_min = 12;  // below, reading the weights is what takes long
+constexpr std::uint32_t head_piece = 768;         // outputs: of 32 rows they fit the second cache
 constexpr std::uint32_t attention_rows =
     32;  // query rows of one attention item: enough items to share out
 std::size_t padded(std::size_t n) {
@@ -111,6 +112,7 @@ void decoder::place_rows(std::span<const segment> segments) {
   if (lora_.size() < rows_ * ranks) lora_.resize(rows_max_ * ranks);
   if (logits_.size() < std::size_t{outputs_} * shape().vocab)
     logits_.resize(std::size_t{outputs_} * shape().vocab);
+  peaks_.assign(std::size_t{outputs_} * threads_, {});
 }
 
 void decoder::place_attention(std::span<const segment> segments) {
@@ -136,6 +138,7 @@ std::span<const float> decoder::forward(std::span<const segment> segments, const
   };
   run_team(threads_, point_, std::cref(work));  // by reference: a step allocates nothing
   if (clock_ != nullptr) clock_->mark(phase::waiting);
+  for (std::size_t i = outputs_; i < peaks_.size(); ++i) peaks_[i % outputs_].take(peaks_[i]);
   return {logits_.data(), std::size_t{outputs_} * shape().vocab};
 }
 
@@ -248,7 +251,10 @@ void decoder::prepare_row(const member& me, std::uint32_t layer, matrix m, std::
   for (const auto& slot : slots(m)) {
     const auto& pair = s.with->layers[layer][static_cast<std::size_t>(slot.which)];
     if (pair.rank == 0) continue;
-    kernels_.lora_down(x, pair.a.data(), pair.in, pair.rank, pair.scale, t);
+    if (w.f32 != nullptr)
+      lora_down_f32(x, pair.a.data(), pair.in, pair.rank, pair.scale, t);
+    else
+      kernels_.lora_down(x, pair.served_a.data(), pair.in, pair.rank, pair.served_scale(), t);
     t += pair.rank;
   }
   me.mark(phase::lora_down);
@@ -288,6 +294,7 @@ void decoder::multiply(const linear_weights& w, const share& part, float* to,
 void decoder::add_lora(std::uint32_t layer, matrix m, const share& part,
                        std::span<const segment> segments) {
   const auto [first_row, last_row, first, last] = part;
+  const bool exact = weights_.layers[layer].of(m).f32 != nullptr;
   for (std::uint32_t r = first_row; r < last_row; ++r) {
     const adapter* with = segments[places_[r].segment].with;
     const float* t = lora(r);
@@ -295,12 +302,15 @@ void decoder::add_lora(std::uint32_t layer, matrix m, const share& part,
       if (with == nullptr) break;
       const auto& pair = with->layers[layer][static_cast<std::size_t>(slot.which)];
       if (pair.rank == 0) continue;
-      COLLM_ASSERT(pair.bt.size() == pair.b.size());
+      COLLM_ASSERT(pair.served_bt.size() == pair.b.size());
       const std::uint32_t from = std::max(first, slot.first),
                           to = std::min(last, slot.first + slot.out);
-      if (from < to)
-        kernels_.lora_up(t, pair.bt.data(), pair.rank, pair.out, from - slot.first, to - slot.first,
-                         wide(r) + slot.first);
+      if (from < to && exact)
+        lora_up_f32(t, pair.b.data(), pair.rank, from - slot.first, to - slot.first,
+                    wide(r) + slot.first);
+      else if (from < to)
+        kernels_.lora_up(t, pair.served_bt.data(), pair.rank, pair.out, from - slot.first,
+                         to - slot.first, wide(r) + slot.first);
       t += pair.rank;
     }
   }
@@ -376,33 +386,42 @@ void decoder::keep_keys_values(std::uint32_t layer, std::uint32_t row, const seg
   keep(halves + m.kv_heads * m.head_dim, kv.values(layer, block), at, false);
 }
 
+attention_task decoder::task_of(const attention_item& item, const segment& s, std::uint32_t layer,
+                                const kv_pages& kv) const {
+  const auto& m = shape();
+  const std::size_t page =
+      std::size_t{item.kv_head} * block_positions * m.head_dim * kv.number_bytes();
+  attention_task task;
+  task.group = m.heads / m.kv_heads;
+  task.q = wide(item.first) + std::size_t{item.kv_head} * task.group * m.head_dim;
+  task.q_stride = wide_stride_;
+  task.out_stride = input_stride_;
+  task.rows = item.rows;
+  task.head_dim = m.head_dim;
+  task.position = places_[item.first].position;
+  task.window = m.windowed(layer) ? m.window : 0;
+  task.blocks = s.blocks.data();
+  task.keys = kv.keys(layer, 0) + page;
+  task.values = kv.values(layer, 0) + page;
+  task.block_stride = kv.block_numbers();
+  task.halves = kv.halves;
+  return task;
+}
+
 void decoder::attention(const member& me, std::uint32_t layer, std::span<const segment> segments,
                         const kv_pages& kv) {
-  const auto& m = shape();
-  const std::uint32_t group = m.heads / m.kv_heads;
   // Every members-th item: long items and short ones spread evenly over the team.
+  attention_task task, next;
   for (std::size_t i = me.index; i < items_.size(); i += me.members) {
     const auto& item = items_[i];
-    const auto& s = segments[item.segment];
-    const std::size_t head = std::size_t{item.kv_head} * group * m.head_dim;
-    const std::size_t page =
-        std::size_t{item.kv_head} * block_positions * m.head_dim * kv.number_bytes();
-    attention_task task;
-    task.q = wide(item.first) + head;
-    task.out = input(item.first) + head;
-    task.q_stride = wide_stride_;
-    task.out_stride = input_stride_;
-    task.rows = item.rows;
-    task.group = group;
-    task.head_dim = m.head_dim;
-    task.position = places_[item.first].position;
-    task.window = m.windowed(layer) ? m.window : 0;
-    task.blocks = s.blocks.data();
-    task.keys = kv.keys(layer, 0) + page;
-    task.values = kv.values(layer, 0) + page;
-    task.block_stride = kv.block_numbers();
-    task.halves = kv.halves;
+    task = i == me.index ? task_of(item, segments[item.segment], layer, kv) : next;
+    task.out = input(item.first) + std::size_t{item.kv_head} * task.group * task.head_dim;
     task.scratch = reinterpret_cast<float*>(scratch_.data() + me.index * scratch_stride_);
+    if (i + me.members < items_.size()) {
+      const auto& after = items_[i + me.members];
+      next = task_of(after, segments[after.segment], layer, kv);
+      task.next = &next;
+    }
     kernels_.attend(task);
   }
 }
@@ -422,8 +441,24 @@ void decoder::head(const member& me) {
     me.mark(phase::quantise);
   }
   me.meet();
-  multiply(w, share_of(me, outputs_, s.vocab), logits_.data(), s.vocab);
+  head_products(me);
   me.mark(phase::head);
+}
+
+/// Piece by piece, so that each row's peak is taken from the cache.
+void decoder::head_products(const member& me) {
+  const auto& w = weights_.head;
+  const std::size_t vocab = shape().vocab;
+  const auto [first_row, last_row, first, last] = share_of(me, outputs_, shape().vocab);
+  if (first_row == last_row) return;
+  logit_peak* const peaks = peaks_.data() + std::size_t{me.index} * outputs_;
+  const std::uint32_t piece = w.f32 != nullptr ? std::max(last - first, 1u) : head_piece;
+  for (std::uint32_t o = first; o < last; o += piece) {
+    const std::uint32_t end = std::min(last, o + piece);
+    multiply(w, {first_row, last_row, o, end}, logits_.data(), vocab);
+    for (std::uint32_t r = first_row; r < last_row; ++r)
+      peaks[r].take({logits_.data() + r * vocab + o, end - o}, static_cast<std::int32_t>(o));
+  }
 }
 
 }  // namespace collm::engine

@@ -43,6 +43,7 @@ class decoder final : public model {
   decoder(std::shared_ptr<const packed_base> b, std::uint32_t threads, std::uint32_t rows_max,
           input_observer* observer = nullptr);
   std::span<const float> forward(std::span<const segment> segments, const kv_pages& kv) override;
+  std::span<const logit_peak> peaks() const override { return {peaks_.data(), outputs_}; }
   std::uint64_t activation_bytes() const override;
   void watch(phase_clock* clock) override { clock_ = clock; }
 
@@ -84,11 +85,17 @@ class decoder final : public model {
                         const kv_pages& kv);
   template <class Number>
   void keep(const Number* from, std::uint8_t* block, std::uint32_t at, bool across) const;
+  attention_task task_of(const attention_item& item, const segment& s, std::uint32_t layer,
+                         const kv_pages& kv) const;
   void attention(const member& me, std::uint32_t layer, std::span<const segment> segments,
                  const kv_pages& kv);
   void head(const member& me);
+  void head_products(const member& me);
   std::span<const slot> slots(matrix m) const;
 
+  const float* wide(std::uint32_t row) const {
+    return wide_.data() + std::size_t{row} * wide_stride_;
+  }
   float* residual(std::uint32_t row) {
     return residual_.data() + std::size_t{row} * shape().hidden;
   }
@@ -118,7 +125,8 @@ class decoder final : public model {
   std::vector<std::uint32_t> output_rows_;
   std::vector<attention_item> items_;
   std::vector<float> residual_, input_, wide_, lora_,
-      logits_;  ///< input_: what the next product reads; wide_: what it gives
+      logits_;                     ///< input_: what the next product reads; wide_: what it gives
+  std::vector<logit_peak> peaks_;  ///< [member][output]; after forward() the first ones are of all
   std::size_t lora_stride_ = 0;
   std::vector<std::uint8_t> quantised_bytes_, scratch_;
   std::vector<float> quantised_scales_;

@@ -6,6 +6,8 @@
 #include <ATen/ops/mm.h>
 #include <c10/core/InferenceMode.h>
 
+#include <numeric>
+
 namespace collm::engine {
 namespace {
 
@@ -36,6 +38,18 @@ void product_f32_back(const float* dy, std::size_t dy_stride, std::uint32_t rows
   const auto left = view(dy, rows, out, dy_stride), right = view(w, out, in, in);
   auto to = view(dx, rows, in, dx_stride);
   at::mm_out(to, left, right);
+}
+
+void lora_down_f32(const float* x, const float* a, std::uint32_t in, std::uint32_t rank,
+                   float scale, float* t) {
+  for (std::uint32_t j = 0; j < rank; ++j, a += in)
+    t[j] = scale * std::transform_reduce(a, a + in, x, 0.0f);
+}
+
+void lora_up_f32(const float* t, const float* b, std::uint32_t rank, std::uint32_t first,
+                 std::uint32_t last, float* y) {
+  for (std::uint32_t o = first; o < last; ++o)
+    y[o] += std::transform_reduce(t, t + rank, b + std::size_t{o} * rank, 0.0f);
 }
 
 void use_one_torch_thread() {

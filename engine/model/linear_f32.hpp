@@ -1,4 +1,5 @@
-// The reference product in f32, by libtorch: the one place of engine/model that calls it.
+// The reference products in f32, the dense ones by libtorch: the one place of engine/model that
+// calls it.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +17,14 @@ void product_f32(const float* x, std::size_t x_stride, std::uint32_t rows, std::
 /// dx_stride apart.
 void product_f32_back(const float* dy, std::size_t dy_stride, std::uint32_t rows, std::uint32_t out,
                       const float* w, std::uint32_t in, float* dx, std::size_t dx_stride);
+
+/// t[j] = scale * dot(x, a[j]); a: [rank, in].
+void lora_down_f32(const float* x, const float* a, std::uint32_t in, std::uint32_t rank,
+                   float scale, float* t);
+
+/// y[o] += sum_j t[j] b[o][j] for o in [first, last); b: [out, rank].
+void lora_up_f32(const float* t, const float* b, std::uint32_t rank, std::uint32_t first,
+                 std::uint32_t last, float* y);
 
 /// Makes libtorch compute on the calling thread alone: the team divides the work.
 void use_one_torch_thread();

@@ -10,6 +10,7 @@
 
 #include "engine/engine.hpp"
 #include "engine/phase_clock.hpp"
+#include "engine/sample/logit_peak.hpp"
 
 namespace collm::engine {
 
@@ -55,6 +56,8 @@ class model {
   /// Runs all segments; writes their KV. Returns logits [outputs, vocab] f32, rows in order of the
   /// segments that asked; valid until the next call.
   virtual std::span<const float> forward(std::span<const segment> segments, const kv_pages& kv) = 0;
+  /// The peak of each row of logits that forward() returned last; valid until the next call.
+  virtual std::span<const logit_peak> peaks() const = 0;
   virtual std::uint64_t activation_bytes() const = 0;
   /// From now on forward() tells its phases; nullptr: no more.
   virtual void watch(phase_clock* clock) = 0;

@@ -20,17 +20,6 @@ error out_of_range(const char* name, double value, const char* range) {
 // Eight partial results in a fixed pattern: vectors without leaving the order to the compiler.
 constexpr std::size_t strands = 8;
 
-float largest(std::span<const float> values) {
-  std::array<float, strands> most;
-  most.fill(-std::numeric_limits<float>::infinity());
-  std::size_t i = 0;
-  for (; i + strands <= values.size(); i += strands)
-    for (std::size_t j = 0; j < strands; ++j)
-      most[j] = values[i + j] > most[j] ? values[i + j] : most[j];
-  for (; i < values.size(); ++i) most[0] = std::max(most[0], values[i]);
-  return *std::max_element(most.begin(), most.end());
-}
-
 double sum(std::span<const float> values) {
   std::array<double, strands> total{};
   std::size_t i = 0;
@@ -41,17 +30,11 @@ double sum(std::span<const float> values) {
          ((total[4] + total[5]) + (total[6] + total[7]));
 }
 
-std::int32_t first_of(std::span<const float> values, float value) {
-  return static_cast<std::int32_t>(std::find(values.begin(), values.end(), value) - values.begin());
-}
-
 // NaN anywhere or +Inf: a forward pass over broken weights. -Inf alone is a probability of 0.
 result<void> check_logits(std::span<const float> logits) {
-  unsigned broken = 0;
-  for (const float x : logits) broken |= !(x <= std::numeric_limits<float>::max());
-  if (broken == 0) return {};
   const auto at = std::ranges::find_if(
       logits, [](float x) { return !(x <= std::numeric_limits<float>::max()); });
+  if (at == logits.end()) return {};
   return error{errc::internal, "logit of token " + std::to_string(at - logits.begin()) +
                                    " is not finite: the weights of this version overflow"};
 }
@@ -81,18 +64,21 @@ result<void> check(const sampling& how) {
   return {};
 }
 
-result<choice> sampler::choose(std::span<const float> logits, const sampling& how,
+result<choice> sampler::choose(const logits_row& row, const sampling& how,
                                const token_history& history, std::uint64_t index) {
-  COLLM_ASSERT(!logits.empty());
-  if (auto ok = check_logits(logits); !ok) return ok.failure();
-  const float most = largest(logits);
-  if (!std::isfinite(most)) return error{errc::internal, "no token has a finite logit"};
-  const auto adjusted = penalise(logits, how, history);
+  COLLM_ASSERT(!row.values.empty());
+  if (row.peak.suspect) {
+    if (auto ok = check_logits(row.values); !ok) return ok.failure();
+  }
+  if (!std::isfinite(row.peak.most)) return error{errc::internal, "no token has a finite logit"};
+  const auto penalised = penalise(row.values, how, history);
+  const auto adjusted =
+      penalised.data() == row.values.data() ? row : logits_row(penalised, peak_of(penalised));
   choice out;
   out.token = how.temperature == 0.0f
-                  ? first_of(adjusted, largest(adjusted))
+                  ? adjusted.peak.at
                   : draw(adjusted, how, uniform(how.seed, random_stream::sample, index));
-  if (how.logprobs >= 0) fill_logprobs(logits, most, how.logprobs, out);
+  if (how.logprobs >= 0) fill_logprobs(row.values, row.peak.most, how.logprobs, out);
   return out;
 }
 
@@ -128,9 +114,10 @@ void sampler::fill_logprobs(std::span<const float> logits, float most, std::int3
   for (const candidate& c : candidates_) out.top.push_back({c.token, logprob(c.logit)});
 }
 
-std::int32_t sampler::draw(std::span<const float> logits, const sampling& how, double u) {
-  const float most = largest(logits) / how.temperature;
-  if (!std::isfinite(most)) return first_of(logits, largest(logits));  // so cold that it is greedy
+std::int32_t sampler::draw(const logits_row& row, const sampling& how, double u) {
+  const auto logits = row.values;
+  const float most = row.peak.most / how.temperature;
+  if (!std::isfinite(most)) return row.peak.at;  // so cold that it is greedy
   const double total = weigh(logits, how.temperature, most);
   // Tokens below a fair part of what top-p drops are all dropped, so only the others are sorted.
   const double dropped = how.top_k > 0 ? 0 : (1 - static_cast<double>(how.top_p)) * total;

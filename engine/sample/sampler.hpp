@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/executor.hpp"
+#include "engine/sample/logit_peak.hpp"
 
 namespace collm::engine {
 
@@ -30,6 +31,11 @@ class token_history {
 
 bool has_penalties(const sampling& how);
 
+/// Whether the largest logit says all that is asked for.
+inline bool is_plain_greedy(const sampling& how) {
+  return how.temperature == 0.0f && how.logprobs < 0 && !has_penalties(how);
+}
+
 /// Refuses, by name, a value outside its range.
 result<void> check(const sampling& how);
 
@@ -40,12 +46,21 @@ struct choice {
       top;  ///< how.logprobs most likely tokens, best first; ties: smaller id first
 };
 
+/// One row of logits, [vocabulary], and what is known of it.
+struct logits_row {
+  logits_row(std::span<const float> v) : logits_row(v, peak_of(v)) {}
+  logits_row(const std::vector<float>& v) : logits_row(std::span(v)) {}
+  logits_row(std::span<const float> v, const logit_peak& p) : values(v), peak(p) {}
+  std::span<const float> values;
+  logit_peak peak;
+};
+
 class sampler {
  public:
   /// `index`: how many tokens the sequence has produced; selects the random number. Fails
   /// (internal) on a NaN or +Inf logit.
-  result<choice> choose(std::span<const float> logits, const sampling& how,
-                        const token_history& history, std::uint64_t index);
+  result<choice> choose(const logits_row& row, const sampling& how, const token_history& history,
+                        std::uint64_t index);
 
  private:
   struct candidate {
@@ -58,7 +73,7 @@ class sampler {
   std::span<const float> penalise(std::span<const float> logits, const sampling& how,
                                   const token_history& history);
   void fill_logprobs(std::span<const float> logits, float most, std::int32_t count, choice& out);
-  std::int32_t draw(std::span<const float> logits, const sampling& how, double u);
+  std::int32_t draw(const logits_row& row, const sampling& how, double u);
   double weigh(std::span<const float> logits, float temperature, float most);
   void gather_best(std::span<const float> logits, std::size_t count);
   void gather_above(std::span<const float> logits, double least);

@@ -185,6 +185,29 @@ TEST(training, i3_no_unit_makes_a_request_late) {
   }
 }
 
+TEST(training, the_second_token_of_an_answer_is_not_held_up_by_units) {
+  trained_engine e;
+  e.rig.grant(1);
+  e.train_on();
+  e.expect_requests(2, 30s, 5);
+  for (auto& [due, r] : e.rig.coming) r.answer_tokens = 2;
+  e.pass(32s);
+  ASSERT_GT(e.rig.answers.size(), 30u);
+  for (const auto& [id, a] : e.rig.answers) EXPECT_LE(ms(a.last - a.first), promises.tpot_ms) << id;
+  EXPECT_GT(e.units_ms({}, clock::time_point::max()), 15000);
+}
+
+TEST(training, a_promise_that_no_unit_broke_takes_nothing_from_training) {
+  trained_engine e;
+  e.rig.grant(0.5);
+  e.train_on();
+  for (int i = 0; i < 64; ++i) e.rig.send({.answer_tokens = 60});  // 62 ms a token without training
+  e.pass(10s);
+  EXPECT_GT(e.late(), 40u);
+  EXPECT_EQ(e.rig.training().violations, 0);
+  EXPECT_EQ(e.rig.training().share, 0.5);
+}
+
 TEST(training, i4_an_arrival_waits_for_one_unit_at_most) {
   trained_engine e;
   e.rig.grant(0.8);

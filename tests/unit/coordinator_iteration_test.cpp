@@ -86,8 +86,9 @@ class modelled_engine {
     const auto plan =
         planner_.plan(all_, model_, {.step_tokens_max = 2048, .blocks_free = 100000}, now_);
     check(before, plan);
-    const double window = training_window_ms(all_, plan, model_, promise, 1, begun);
     execute(plan);
+    const double window = training_window_ms(before, plan, model_, promise,
+                                             {.begun_ms = begun, .step_ms = now_ - begun});
     const int ran = options_.training ? train(begun, before, plan, window) : 0;
     log.push_back({begun, work_of(plan), ran});
     credit_.advance(now_ - begun);
@@ -214,7 +215,7 @@ TEST(iteration_alone, a_step_is_packed_from_serving_state_alone) {
   const std::vector<planned_sequence> state = {
       {.id = 1, .arrival_ms = 0, .length = 700, .max_tokens = 9}};
   const auto a = p.plan(state, m, {.blocks_free = 1000}, 10);
-  (void)training_window_ms(state, a, m, promise, 0.5, 10);
+  (void)training_window_ms(state, a, m, promise, {.begun_ms = 10, .budget_share = 0.5});
   const auto b = q.plan(state, m, {.blocks_free = 1000}, 10);
   ASSERT_EQ(a.work.size(), b.work.size());
   EXPECT_EQ(a.work[0].tokens, b.work[0].tokens);
@@ -255,7 +256,8 @@ TEST(training_window, units_fill_the_slack_as_the_vectors_say) {
   const auto plan = p.plan(all, m, {.step_tokens_max = 2048, .blocks_free = 100000}, 940);
   ASSERT_DOUBLE_EQ(plan.budget_ms, 60);
   for (const auto& [share, count, end] : {std::tuple{1.0, 4, 55.378}, std::tuple{.9, 3, 47.378}}) {
-    const double window = training_window_ms(all, plan, m, promise, share, 940);
+    const double window = training_window_ms(
+        all, plan, m, promise, {.begun_ms = 940, .step_ms = plan.bound_ms, .budget_share = share});
     const auto [units, elapsed] = fill(plan.bound_ms, {4, 4, 4, 8, 8}, window);
     EXPECT_EQ(units, count);
     EXPECT_NEAR(elapsed, end, 1e-3);
@@ -269,7 +271,8 @@ TEST(training_window, a_waiting_prompt_bounds_it) {
   all.push_back({.id = 90, .arrival_ms = 900, .length = 300, .max_tokens = 16});
   const auto plan = p.plan(all, m, {.step_tokens_max = 2048, .blocks_free = 100000}, 920);
   const auto [units, end] =
-      fill(plan.bound_ms, {1.2, 1.2}, training_window_ms(all, plan, m, promise, 1, 920));
+      fill(plan.bound_ms, {1.2, 1.2},
+           training_window_ms(all, plan, m, promise, {.begun_ms = 920, .step_ms = plan.bound_ms}));
   EXPECT_EQ(units, 1);
   EXPECT_NEAR(end, 79.4552, 1e-3);
 
@@ -280,17 +283,19 @@ TEST(training_window, a_waiting_prompt_bounds_it) {
   all.push_back(
       {.id = 91, .arrival_ms = 920 - promise.ttft_ms + rest + 70, .length = 160, .max_tokens = 16});
   EXPECT_NEAR(smallest_need_ms(all, none, m, promise, 920), 70, 1e-6);
-  EXPECT_EQ(fill(plan.bound_ms, {1.2}, training_window_ms(all, none, m, promise, 1, 920)).first, 0);
+  const double window =
+      training_window_ms(all, none, m, promise, {.begun_ms = 920, .step_ms = plan.bound_ms});
+  EXPECT_EQ(fill(plan.bound_ms, {1.2}, window).first, 0);
 }
 
 TEST(training_window, an_idle_engine_has_all_the_time_and_an_overloaded_one_none) {
   const latency_model m(profile());
-  EXPECT_TRUE(std::isinf(training_window_ms({}, {}, m, promise, 0.3, 0)));
+  EXPECT_TRUE(std::isinf(training_window_ms({}, {}, m, promise, {.budget_share = 0.3})));
   const auto all = thirty_two_decodes(0);
   step_plan plan;
   plan.overload = true;
   plan.budget_ms = 20;
-  EXPECT_EQ(training_window_ms(all, plan, m, promise, 1, 0), 0);
+  EXPECT_EQ(training_window_ms(all, plan, m, promise, {}), 0);
 }
 
 TEST(training_window, a_lost_request_still_gets_a_token_every_promised_time) {
@@ -300,7 +305,24 @@ TEST(training_window, a_lost_request_still_gets_a_token_every_promised_time) {
   const double late = 1e6;  // all are lost: the budget is the largest
   const auto plan = p.plan(all, m, {.step_tokens_max = 2048, .blocks_free = 100000}, late);
   ASSERT_DOUBLE_EQ(plan.budget_ms, 500);
-  EXPECT_DOUBLE_EQ(training_window_ms(all, plan, m, promise, 1, late), promise.tpot_ms);
+  EXPECT_DOUBLE_EQ(training_window_ms(all, plan, m, promise, {.begun_ms = late}), promise.tpot_ms);
+}
+
+TEST(training_window, the_second_token_of_an_answer_that_has_just_begun_is_on_time_too) {
+  const latency_model m(profile());
+  step_planner p(promise);
+  const std::vector<planned_sequence> all = {
+      {.id = 1, .arrival_ms = 0, .length = 64, .max_tokens = 9}};
+  const auto plan = p.plan(all, m, {.blocks_free = 1000}, 0);
+  ASSERT_EQ(plan.work.size(), 1u);
+  const double next_ms = m.bound_ms({.decodes = 1, .decode_context = 65});
+  const auto window = [&](std::uint32_t max_tokens) {
+    auto asked = all;
+    asked[0].max_tokens = max_tokens;
+    return training_window_ms(asked, plan, m, promise, {.step_ms = 31});
+  };
+  EXPECT_DOUBLE_EQ(window(9), 31 + promise.tpot_ms - next_ms);
+  EXPECT_DOUBLE_EQ(window(1), plan.budget_ms);  // nothing follows
 }
 
 TEST(training_window, a_request_that_cannot_be_on_time_throttles_nobody) {

@@ -66,10 +66,10 @@ TEST(peft, reads_factors_and_scale) {
   EXPECT_EQ(q.out, 8u);
   EXPECT_EQ(q.scale, 2.0f);
   EXPECT_EQ(q.a, std::vector<float>(16, 0.5f));
-  EXPECT_EQ(q.bt.size(), q.b.size());
+  EXPECT_EQ(q.served_bt.size(), q.b.size());
   EXPECT_EQ(pair_of(**read, 1, target::q).rank, 0u);
   EXPECT_EQ((*read)->rank_max, 2u);
-  EXPECT_EQ((*read)->bytes, 3 * 16 * sizeof(float));
+  EXPECT_EQ((*read)->bytes, 3 * 16 * sizeof(float));  // both factors, and both in halves
 }
 
 TEST(peft, the_smallest_valid_config_has_pefts_defaults) {
@@ -307,7 +307,7 @@ TEST_F(initial, has_a_random_a_within_its_bound_and_b_zero) {
   EXPECT_EQ(down.b, std::vector<float>(48 * 4, 0.0f));
   EXPECT_EQ(pair_of(**made, 0, target::k).rank, 0u);
   EXPECT_EQ(adapter_rank(**made), 4u);
-  EXPECT_EQ(adapter_bytes(**made), 4u * 2 * ((48 + 2 * 48) + (72 + 2 * 48)) * sizeof(float));
+  EXPECT_EQ(adapter_bytes(**made), 4u * 2 * ((48 + 48) + (72 + 48)) * 6);
 }
 
 TEST_F(initial, depends_on_the_seed_alone) {

@@ -223,32 +223,39 @@ TEST(engine_kernels, a_row_of_four_bits_is_dequantised_as_its_bytes_say) {
   }
 }
 
+/// Numbers with few enough bits for half precision.
+std::vector<float> short_floats(std::mt19937& random, std::size_t n) {
+  auto v = random_floats(random, n);
+  for (auto& x : v) x = std::nearbyint(x * 64) / 64;
+  return v;
+}
+
+std::vector<half> halves_of(const std::vector<float>& x) {
+  std::vector<half> out(x.size());
+  kernels().to_halves(x.data(), static_cast<std::uint32_t>(x.size()), out.data());
+  return out;
+}
+
 TEST(engine_kernels, lora_is_scale_x_at_bt_in_any_range_of_outputs) {
   std::mt19937 random(6);
   for (std::uint32_t rank : {1u, 3u, 4u, 8u, 13u})
     for (std::uint32_t in : {1u, 24u, 33u}) {
       const std::uint32_t out = 37;
-      const auto x = random_floats(random, in), a = random_floats(random, std::size_t{rank} * in);
-      const auto bt = random_floats(random, std::size_t{rank} * out),
+      const auto x = random_floats(random, in), a = short_floats(random, std::size_t{rank} * in);
+      const auto bt = short_floats(random, std::size_t{rank} * out),
                  start = random_floats(random, out);
+      const auto half_a = halves_of(a), half_bt = halves_of(bt);
       const auto y = same_on_all_paths([&](const kernel_table& k) {
         std::vector<float> t(rank), to = start;
-        k.lora_down(x.data(), a.data(), in, rank, 0.5f, t.data());
-        k.lora_up(t.data(), bt.data(), rank, out, 0, 19, to.data());
-        k.lora_up(t.data(), bt.data(), rank, out, 19, out, to.data());
+        k.lora_down(x.data(), half_a.data(), in, rank, 0.5f, t.data());
+        k.lora_up(t.data(), half_bt.data(), rank, out, 0, 19, to.data());
+        k.lora_up(t.data(), half_bt.data(), rank, out, 19, out, to.data());
         return to;
       });
       std::vector<double> expected(start.begin(), start.end());
       naive::lora(x.data(), {a.data(), bt.data(), in, out, rank, 0.5}, expected.data());
       for (std::uint32_t o = 0; o < out; ++o) EXPECT_NEAR(y[o], expected[o], 1e-4);
     }
-}
-
-/// Numbers with few enough bits for half precision.
-std::vector<float> short_floats(std::mt19937& random, std::size_t n) {
-  auto v = random_floats(random, n);
-  for (auto& x : v) x = std::nearbyint(x * 64) / 64;
-  return v;
 }
 
 TEST(engine_kernels, halves_are_the_nearest_ties_to_even_and_overflow_to_infinity) {
