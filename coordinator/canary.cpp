@@ -30,7 +30,9 @@ canary_verdict judge_canary(const canary_options& o, const canary_counts& counts
   if (v.p_bad < p_max) v.reason = "more bad answers than the serving version";
   if (v.p_entropy < p_max) v.reason = "a larger cross entropy than the serving version";
   v.decision = v.reason.empty() ? canary_decision::promote : canary_decision::roll_back;
-  if (v.reason.empty()) v.reason = "no worse than the serving version on live traffic";
+  if (v.reason.empty())
+    v.reason = counts.count > 0 ? "no worse than the serving version on live traffic"
+                                : "no request met it in time: the gate alone decides";
   return v;
 }
 

@@ -13,6 +13,22 @@ bool same(const known_version& a, const known_version& b) {
   return a.id == b.id && a.digest == b.digest;
 }
 
+void follow_canaries(std::span<const known_version> registered, std::span<const known_version> here,
+                     steps_to_follow& out) {
+  for (const auto& wanted : registered) {
+    const bool there = std::any_of(here.begin(), here.end(), [&](const auto& v) {
+      return (v.canary || v.serving) && same(v, wanted);
+    });
+    if (wanted.canary && !there) out.try_out.push_back(wanted.id);
+  }
+  for (const auto& v : here) {
+    const bool wanted = std::any_of(registered.begin(), registered.end(), [&](const auto& r) {
+      return (r.canary || r.serving) && same(r, v);
+    });
+    if (v.canary && !wanted) out.give_up.push_back(v.id);
+  }
+}
+
 }  // namespace
 
 steps_to_follow follow(std::span<const known_version> registered,
@@ -36,6 +52,7 @@ steps_to_follow follow(std::span<const known_version> registered,
     });
     if ((withdrawn && !replaced) || in_the_way) out.retire.push_back(v.id);
   }
+  follow_canaries(registered, here, out);
   return out;
 }
 

@@ -4,6 +4,7 @@
 
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "messages/ids.hpp"
@@ -14,7 +15,10 @@ namespace collm::coordinator {
 struct known_version {
   version_id id;
   std::string digest;
-  bool serving = true;
+  bool serving;
+  bool canary;  ///< answers a share of what asks for the bare name, beside what serves
+  known_version(version_id who, std::string factors, bool serves = true, bool is_canary = false)
+      : id(std::move(who)), digest(std::move(factors)), serving(serves), canary(is_canary) {}
 };
 
 struct steps_to_follow {
@@ -22,6 +26,9 @@ struct steps_to_follow {
   /// Serving here, withdrawn there, and nothing takes its place; or other factors under a number
   /// that must be loaded.
   std::vector<version_id> retire;
+  std::vector<version_id> try_out;  ///< canaries by the registry that are not here
+  std::vector<version_id> give_up;  ///< canaries here that are none any more, and serve nowhere
+  /// Whether it serves what it should; canaries do not keep a node from serving.
   bool done() const { return load.empty() && retire.empty(); }
 };
 

@@ -64,7 +64,9 @@ std::uint32_t steps_for(const round_terms& t, const shadow_view& s) {
 
 void round_policy::heard(const shadow_view& s, double now_ms) {
   if (!shadows_.contains(s.replica) && shadows_.size() >= shadows_max) return;
-  shadows_[s.replica] = {s, now_ms};
+  const auto known = shadows_.try_emplace(s.replica, seen{s, now_ms, now_ms}).first;
+  known->second.view = s;
+  known->second.heard_ms = now_ms;
 }
 
 std::uint64_t round_policy::samples() const {
@@ -102,7 +104,9 @@ std::vector<planned_member> round_policy::members(double now_ms) const {
     if (now_ms - s.heard_ms > options_.fresh_ms) continue;
     const bool trains =
         options_.policy == training_policy::coserve_fill || options_.trainers.contains(name);
-    const auto steps = trains ? steps_for(options_.terms, s.view) : 0;
+    if (!trains || s.view.train_samples == 0) continue;
+    auto steps = steps_for(options_.terms, s.view);
+    if (steps == 0 && now_ms - s.asked_ms >= options_.slow_again_ms) steps = 1;
     if (steps > 0) out.push_back({name, steps});
   }
   return out;
@@ -122,6 +126,7 @@ std::vector<planned_member> round_policy::next(double now_ms, bool asked) {
   // Others may be about to join: a round with all of them is worth a short wait.
   const bool all = options_.replicas > 0 && out.size() >= options_.replicas;
   if (!all && now_ms - quorum_since_ms_ < options_.gather_ms) return {};
+  for (const auto& m : out) shadows_.at(m.client).asked_ms = now_ms;
   return out;
 }
 

@@ -61,6 +61,9 @@ struct round_policy_options {
   std::uint32_t replicas = 0;           ///< expected; 0: not known
   double fresh_ms = 5000;               ///< heard within: it is there
   double gather_ms = 10000;             ///< longest wait for the others once a quorum is there
+  /// A shadow whose rate allows no step before the deadline is asked for one step after so long:
+  /// else nobody would measure again whether it is still so slow.
+  double slow_again_ms = 600000;
 };
 
 class round_policy {
@@ -87,6 +90,7 @@ class round_policy {
   struct seen {
     shadow_view view;
     double heard_ms = 0;
+    double asked_ms = 0;  ///< to train; or first heard
   };
   std::uint64_t samples() const;
   std::vector<planned_member> members(double now_ms) const;

@@ -8,8 +8,8 @@
 # most 1 MiB (UpdateChunk, answered by UploadPlace: where to go on; every chunk names the update, so
 # that either end may start anew). Factors of versions that rounds made are fetched the same way.
 #
-# What leaves a site is in this file: counts, losses, differences and factor changes. No text and no
-# token of its data.
+# What leaves a site is in this file: counts, losses, cross entropies, differences and factor
+# changes. No text and no token of its data.
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("collm::schema");
 
@@ -32,6 +32,7 @@ struct ShadowState {
   declined @11 :Text;
   # why it cannot do the task of `round` ("no sample to train on"); empty: it can
   steps @12 :UInt32;            # asked for by the task
+  canarySamples @13 :UInt32;    # in the site's canary reference set
 }
 
 struct TrainTask {
@@ -44,6 +45,9 @@ struct TrainTask {
   keepMoments @6 :Bool = true;  # false: the optimizer starts anew
   proxMu @7 :Float32;           # FedProx; 0: off
   remainingMs @8 :UInt32;       # until the round closes without its stragglers
+  lateCounts @9 :Bool;
+  # fedbuff: an update that comes after its round counts in a later one; a task that an evaluation
+  # interrupts goes on after it
 }
 
 struct EvaluateTask {
@@ -60,6 +64,9 @@ struct EvaluateTask {
   count @7 :UInt32;             # of the site's own sequences, from `from` on
   guardFrom @8 :UInt32;
   guardCount @9 :UInt32;
+  reference @10 :Bool;
+  # true: of the site's canary reference set instead, and cross entropies of both instead of
+  # differences: the candidate answers live requests meanwhile
 }
 
 struct Work {
@@ -109,6 +116,9 @@ struct Scores {
   guardFrom @7 :UInt32;
   guard @8 :List(Float64);
   failure @9 :Text;             # the candidate cannot be loaded or run here; empty: it can
+  reference @10 :Bool;          # as in the task
+  entropies @11 :List(Float64);         # reference: of the candidate, nats a token
+  entropiesBefore @12 :List(Float64);   # reference: of the serving version, same sequences
 }
 
 struct FactorsWanted {

@@ -84,6 +84,7 @@ struct Finish {
   prefillUs @6 :UInt64;         # first scheduled to first token
   decodeUs @7 :UInt64;          # first to last token
   message @8 :Text;             # for reason error
+  notFinite @9 :Bool;           # error: the version's logits held NaN or infinity
 }
 
 struct Reject {

@@ -61,6 +61,15 @@ const requestCounts = struct({
   inFlight: number,
 });
 
+const versionTraffic = struct({
+  adapter: text,
+  number,
+  answers: number,
+  bad: number,
+  notFinite: number,
+  requestsPerSecond: number,
+});
+
 const snapshot = struct({
   node: text,
   site: text,
@@ -81,6 +90,7 @@ const snapshot = struct({
   residentBytes: number,
   draining: flag,
   httpAddress: text,
+  traffic: list(versionTraffic),
 });
 
 const nodeState = oneOf(["starting", "serving", "lost", "restarting", "draining", "stopped"]);

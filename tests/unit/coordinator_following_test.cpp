@@ -45,6 +45,28 @@ TEST(following, what_waits_for_its_number_stays) {
   EXPECT_TRUE(follow({}, versions{{{"assistant", 0}, "a"}}).done());
 }
 
+TEST(following, a_canary_is_tried_out_beside_what_serves_and_given_up_when_it_is_none_any_more) {
+  const versions registered = {{{"assistant", 0}, "a"}, {{"assistant", 1}, "b", false, true}};
+  const known_version old{{"assistant", 0}, "a"}, tried{{"assistant", 1}, "b", false, true};
+  const auto steps = follow(registered, versions{old});
+  EXPECT_TRUE(steps.done()) << "a node without the canary serves all the same";
+  EXPECT_EQ(steps.try_out, (ids{{"assistant", 1}}));
+  EXPECT_TRUE(follow(registered, versions{old, tried}).try_out.empty());
+  EXPECT_TRUE(follow(registered, versions{old, tried}).give_up.empty());
+  const versions rolled_back = {{{"assistant", 0}, "a"}, {{"assistant", 1}, "b", false}};
+  EXPECT_EQ(follow(rolled_back, versions{old, tried}).give_up, (ids{{"assistant", 1}}));
+  EXPECT_EQ(follow(versions{old}, versions{old, tried}).give_up, (ids{{"assistant", 1}}));
+}
+
+TEST(following, a_canary_that_was_promoted_takes_the_place_of_what_served) {
+  const versions registered = {{{"assistant", 0}, "a", false}, {{"assistant", 1}, "b"}};
+  const auto steps =
+      follow(registered, versions{{{"assistant", 0}, "a"}, {{"assistant", 1}, "b", false, true}});
+  EXPECT_EQ(steps.load, (ids{{"assistant", 1}}));
+  EXPECT_TRUE(steps.retire.empty());
+  EXPECT_TRUE(steps.give_up.empty());
+}
+
 TEST(adapter_names, are_short_plain_and_nobody_elses) {
   EXPECT_EQ(adapter_name_fault("assistant-2.b_c", "base"), "");
   EXPECT_EQ(adapter_name_fault(std::string(63, 'a'), "base"), "");

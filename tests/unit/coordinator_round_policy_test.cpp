@@ -57,6 +57,27 @@ TEST(round_policy, asks_nobody_who_is_silent_or_has_no_data) {
   EXPECT_EQ(p.next(10000), both);
 }
 
+TEST(round_policy, asks_a_shadow_that_was_too_slow_for_one_step_every_ten_minutes) {
+  round_policy p(options());
+  const auto say = [&](double now) {
+    p.heard({"a/0", 100, 1000}, now);
+    p.heard({"b/0", 100, 1}, now);  // a step would take it 17 minutes
+  };
+  for (double now = 0; now < 600000; now += 1000) {
+    say(now);
+    ASSERT_TRUE(p.next(now).empty()) << now;
+  }
+  say(600000);
+  EXPECT_EQ(p.next(600000), (std::vector<planned_member>{{"a/0", 6}, {"b/0", 1}}));
+  p.opened(1);
+  p.ended(1, false, false, 700000);
+  say(700000);
+  EXPECT_TRUE(p.next(700000).empty());
+  p.heard({"b/0", 100, 1000}, 701000);  // measured anew
+  p.heard({"a/0", 100, 1000}, 701000);
+  EXPECT_EQ(p.next(701000), both);
+}
+
 TEST(round_policy, opens_one_round_after_the_other_until_three_gain_nothing) {
   round_policy p(options());
   hear(p, 0);

@@ -83,6 +83,15 @@ void fill_requests(schema::RequestCounts::Builder b) {
   b.setInFlight(11);
 }
 
+void fill_traffic(schema::VersionTraffic::Builder b) {
+  b.setAdapter("assistant");
+  b.setNumber(2);
+  b.setAnswers(12345);
+  b.setBad(31);
+  b.setNotFinite(1);
+  b.setRequestsPerSecond(1.5F);
+}
+
 void fill_actors(schema::Snapshot::Builder b, const std::string& replica) {
   const actor_row rows[] = {{"node", "", 0, 0.001F, 812, 0.25F},
                             {"router", "", 0, 0.0125F, 24690, 1.5F},
@@ -122,6 +131,7 @@ void fill_snapshot(schema::Snapshot::Builder b, const std::string& node, const c
   fill_entry(ledger[2], "versions", 9.2 * mib, 0);
   fill_entry(ledger[3], "activations", 31 * mib, 32 * mib);
   fill_requests(b.initRequests());
+  fill_traffic(b.initTraffic(1)[0]);
   b.setTokensPerSecond(143.25F);
   b.setTtftMsP50(312.5F);
   b.setTtftMsP99(1480);

@@ -1,0 +1,103 @@
+#include "coordinator/live_traffic.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace collm::coordinator {
+
+namespace {
+
+constexpr std::size_t versions_kept = 8;
+constexpr double heard_lately_ms = 10000;
+
+std::int64_t second_of(double now_ms) { return static_cast<std::int64_t>(now_ms / 1000); }
+
+std::uint32_t narrowed(std::uint64_t n) {
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(n, std::numeric_limits<std::uint32_t>::max()));
+}
+
+}  // namespace
+
+void traffic_counter::row::turn_to(std::int64_t second) {
+  const auto size = static_cast<std::int64_t>(seconds);
+  for (auto s = std::max(newest + 1, second - size + 1); s <= second; ++s)
+    ended_in[static_cast<std::size_t>(s % size)] = 0;
+  newest = std::max(newest, second);
+}
+
+void traffic_counter::ended(const version_id& id, quality how, double now_ms) {
+  if (!rows_.contains(id)) {
+    const auto first = rows_.lower_bound({id.name, 0});
+    const auto of_name =
+        std::count_if(first, rows_.end(), [&](const auto& r) { return r.first.name == id.name; });
+    if (static_cast<std::size_t>(of_name) >= versions_kept) rows_.erase(first);
+  }
+  auto& r = rows_[id];
+  r.since_start.id = id;
+  ++r.since_start.answers;
+  r.since_start.bad += how == quality::good ? 0 : 1;
+  r.since_start.not_finite += how == quality::not_finite ? 1 : 0;
+  r.turn_to(second_of(now_ms));
+  ++r.ended_in[static_cast<std::size_t>(second_of(now_ms)) % seconds];
+}
+
+std::vector<version_traffic> traffic_counter::view(double now_ms) const {
+  std::vector<version_traffic> out;
+  for (const auto& [id, known] : rows_) {
+    auto r = known;
+    r.turn_to(second_of(now_ms));
+    std::uint64_t ended = 0;
+    for (const auto n : r.ended_in) ended += n;
+    out.push_back(r.since_start);
+    out.back().requests_per_s = static_cast<double>(ended) / seconds;
+  }
+  return out;
+}
+
+void traffic_book::heard(const std::string& name, std::uint64_t life,
+                         const std::vector<version_traffic>& counts, double now_ms) {
+  if (!processes_.contains(name) && processes_.size() >= processes_max) return;
+  auto& p = processes_[name];
+  const bool goes_on = p.life == life && p.heard_ms > 0;
+  std::map<version_id, version_traffic> now;
+  for (const auto& c : counts) {
+    now[c.id] = c;
+    if (c.not_finite > 0) not_finite_.insert(c.id);
+    if (!goes_on) continue;
+    const auto before = p.last.contains(c.id) ? p.last.at(c.id) : version_traffic{};
+    if (c.answers < before.answers) continue;  // an old word that comes late
+    auto& s = since_mark_[c.id];
+    s.answers += c.answers - before.answers;
+    s.bad += c.bad - std::min(c.bad, before.bad);
+  }
+  p = {life, std::max(now_ms, 1e-3), std::move(now)};
+}
+
+void traffic_book::mark() { since_mark_.clear(); }
+
+canary_counts traffic_book::counts(const version_id& canary, const version_id& serving) const {
+  canary_counts out;
+  if (const auto at = since_mark_.find(canary); at != since_mark_.end()) {
+    out.count = narrowed(at->second.answers);
+    out.bad = narrowed(at->second.bad);
+  }
+  if (const auto at = since_mark_.find(serving); at != since_mark_.end()) {
+    out.count_before = narrowed(at->second.answers);
+    out.bad_before = narrowed(at->second.bad);
+  }
+  out.not_finite = not_finite_.contains(canary);
+  return out;
+}
+
+double traffic_book::requests_per_s(const std::string& adapter, double now_ms) const {
+  double sum = 0;
+  for (const auto& [name, p] : processes_) {
+    if (now_ms - p.heard_ms > heard_lately_ms) continue;
+    for (const auto& [id, c] : p.last)
+      if (id.name == adapter) sum += c.requests_per_s;
+  }
+  return sum;
+}
+
+}  // namespace collm::coordinator

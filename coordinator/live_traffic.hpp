@@ -1,0 +1,73 @@
+// What live requests say of a version: a process counts its ended answers, the head adds up what
+// the processes count. Pure. Owners: each process's telemetry actor (counter), the aggregator
+// (book).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordinator/gate.hpp"
+#include "messages/ids.hpp"
+
+namespace collm::coordinator {
+
+/// Of one version, in one process.
+struct version_traffic {
+  version_id id = {};
+  std::uint64_t answers = 0;     ///< ended since the process started, bad ones included
+  std::uint64_t bad = 0;         ///< late against the SLO, or broken off by a fault of ours
+  std::uint64_t not_finite = 0;  ///< of the bad ones: its logits held NaN or infinity
+  double requests_per_s = 0;     ///< mean of the last 60 s
+};
+
+/// Counts answers as they end. Knows the eight newest versions of an adapter.
+class traffic_counter {
+ public:
+  enum class quality : std::uint8_t { good, bad, not_finite };
+  void ended(const version_id& id, quality how, double now_ms);
+  std::vector<version_traffic> view(double now_ms) const;
+
+ private:
+  static constexpr std::size_t seconds = 60;
+  struct row {
+    version_traffic since_start;
+    std::array<std::uint32_t, seconds> ended_in = {};  ///< by second, a ring
+    std::int64_t newest = 0;                           ///< second that the ring ends with
+    void turn_to(std::int64_t second);
+  };
+  std::map<version_id, row> rows_;
+};
+
+/// Adds up the processes. One that starts again counts from nought: what it counted before stays.
+class traffic_book {
+ public:
+  /// `life` tells a process's restarts apart. The first word of a life is where its counts begin.
+  void heard(const std::string& process, std::uint64_t life,
+             const std::vector<version_traffic>& counts, double now_ms);
+  /// Counts begin here.
+  void mark();
+  /// Of `canary` and of `serving` since mark(); `not_finite`: ever.
+  canary_counts counts(const version_id& canary, const version_id& serving) const;
+  /// Of all versions of an adapter, over the processes that were heard of lately.
+  double requests_per_s(const std::string& adapter, double now_ms) const;
+
+ private:
+  struct process {
+    std::uint64_t life = 0;
+    double heard_ms = 0;
+    std::map<version_id, version_traffic> last;
+  };
+  struct sum {
+    std::uint64_t answers = 0, bad = 0;
+  };
+  static constexpr std::size_t processes_max = 1024;
+  std::map<std::string, process> processes_;
+  std::map<version_id, sum> since_mark_;
+  std::set<version_id> not_finite_;
+};
+
+}  // namespace collm::coordinator

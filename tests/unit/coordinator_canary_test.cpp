@@ -1,0 +1,195 @@
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "coordinator/canary_watch.hpp"
+#include "coordinator/live_traffic.hpp"
+
+namespace collm::coordinator {
+namespace {
+
+using quality = traffic_counter::quality;
+const version_id serving{"assistant", 3}, canary{"assistant", 4};
+
+version_traffic row(const version_id& id, std::uint64_t answers, std::uint64_t bad = 0,
+                    std::uint64_t not_finite = 0, double rate = 0) {
+  return {
+      .id = id, .answers = answers, .bad = bad, .not_finite = not_finite, .requests_per_s = rate};
+}
+
+TEST(traffic_counter, counts_what_ended_by_version_and_how) {
+  traffic_counter c;
+  c.ended(serving, quality::good, 1000);
+  c.ended(serving, quality::bad, 1500);
+  c.ended(canary, quality::not_finite, 2000);
+  const auto v = c.view(2000);
+  ASSERT_EQ(v.size(), 2u);
+  EXPECT_EQ(v[0].id, serving);
+  EXPECT_EQ(v[0].answers, 2u);
+  EXPECT_EQ(v[0].bad, 1u);
+  EXPECT_EQ(v[0].not_finite, 0u);
+  EXPECT_EQ(v[1].bad, 1u) << "what is not finite is bad, too";
+  EXPECT_EQ(v[1].not_finite, 1u);
+}
+
+TEST(traffic_counter, tells_the_mean_of_the_last_minute) {
+  traffic_counter c;
+  for (int s = 0; s < 120; ++s)
+    for (int i = 0; i < 3; ++i) c.ended(serving, quality::good, 1000.0 * s);
+  EXPECT_DOUBLE_EQ(c.view(119000)[0].requests_per_s, 3);
+  EXPECT_DOUBLE_EQ(c.view(149000)[0].requests_per_s, 1.5);
+  EXPECT_DOUBLE_EQ(c.view(179000)[0].requests_per_s, 0);
+  EXPECT_DOUBLE_EQ(c.view(999000)[0].requests_per_s, 0);
+  EXPECT_EQ(c.view(999000)[0].answers, 360u);
+}
+
+TEST(traffic_counter, knows_the_eight_newest_versions_of_an_adapter) {
+  traffic_counter c;
+  c.ended({"other", 0}, quality::good, 0);
+  for (std::uint32_t n = 0; n < 20; ++n) c.ended({"assistant", n}, quality::good, 0);
+  const auto v = c.view(0);
+  ASSERT_EQ(v.size(), 9u);
+  EXPECT_EQ(v.front().id.number, 12u);
+  EXPECT_EQ(v.back().id.name, "other");
+}
+
+TEST(traffic_book, counts_from_its_mark_over_all_processes) {
+  traffic_book b;
+  b.heard("edge-a", 1, {row(serving, 100, 7)}, 0);
+  b.heard("edge-b", 1, {row(serving, 50)}, 0);
+  b.heard("edge-a", 1, {row(serving, 110, 8)}, 500);
+  b.mark();
+  b.heard("edge-a", 1, {row(serving, 113, 9), row(canary, 4, 1)}, 1000);
+  b.heard("edge-b", 1, {row(serving, 51), row(canary, 2)}, 1000);
+  const auto c = b.counts(canary, serving);
+  EXPECT_EQ(c.count, 6u);
+  EXPECT_EQ(c.bad, 1u);
+  EXPECT_EQ(c.count_before, 4u);
+  EXPECT_EQ(c.bad_before, 1u);
+  EXPECT_FALSE(c.not_finite);
+}
+
+TEST(traffic_book, a_process_that_starts_again_adds_to_what_it_counted_before) {
+  traffic_book b;
+  b.heard("edge-a", 1, {}, 0);
+  b.mark();
+  b.heard("edge-a", 1, {row(canary, 5)}, 1000);
+  b.heard("edge-a", 2, {row(canary, 0)}, 2000);
+  b.heard("edge-a", 2, {row(canary, 3, 2)}, 3000);
+  EXPECT_EQ(b.counts(canary, serving).count, 8u);
+  EXPECT_EQ(b.counts(canary, serving).bad, 2u);
+}
+
+TEST(traffic_book, remembers_what_was_not_finite) {
+  traffic_book b;
+  b.heard("edge-a", 1, {row(canary, 1, 1, 1)}, 0);
+  b.mark();
+  b.heard("edge-a", 2, {}, 1000);
+  EXPECT_TRUE(b.counts(canary, serving).not_finite);
+  EXPECT_FALSE(b.counts(serving, canary).not_finite);
+}
+
+TEST(traffic_book, adds_up_the_rates_of_processes_that_were_heard_of_lately) {
+  traffic_book b;
+  b.heard("edge-a", 1, {row(serving, 9, 0, 0, 0.4), row({"other", 0}, 9, 0, 0, 5)}, 0);
+  b.heard("edge-b", 1, {row(serving, 9, 0, 0, 0.3), row(canary, 9, 0, 0, 0.2)}, 8000);
+  EXPECT_DOUBLE_EQ(b.requests_per_s("assistant", 8000), 0.9);
+  EXPECT_DOUBLE_EQ(b.requests_per_s("assistant", 15000), 0.5);
+}
+
+class watch : public testing::Test {
+ protected:
+  canary_watch w{{.share = 0.5, .completions = 20, .time_max_ms = 15000}, 0};
+  const canary_counts good = {.bad = 0, .count = 20, .bad_before = 0, .count_before = 20};
+
+  reference_answer answer(const std::string& site, std::uint32_t from, std::size_t count,
+                          double now = 1, double before = 1) {
+    reference_answer a{.replica = site + "/0", .site = site, .from = from};
+    for (std::size_t i = 0; i < count; ++i) {
+      a.entropies.push_back(now + 0.01 * static_cast<double>(i % 3));
+      a.entropies_before.push_back(before + 0.01 * static_cast<double>(i % 3));
+    }
+    return a;
+  }
+};
+
+TEST_F(watch, one_replica_of_each_site_measures_at_most_32_sequences) {
+  w.heard({"a/0", "kitchen", 96}, 0);
+  w.heard({"a/1", "kitchen", 96}, 0);
+  w.heard({"b/0", "workshop", 10}, 0);
+  EXPECT_EQ(w.task_for("a/0"), (gate_request{.from = 0, .count = 32}));
+  EXPECT_EQ(w.task_for("a/1"), std::nullopt);
+  EXPECT_EQ(w.task_for("b/0"), (gate_request{.from = 0, .count = 10}));
+  EXPECT_FALSE(w.take(answer("office", 0, 4)));
+  EXPECT_FALSE(w.take(answer("kitchen", 3, 4))) << "nothing of the first three has come";
+  ASSERT_TRUE(w.take(answer("kitchen", 0, 32)));
+  ASSERT_TRUE(w.take(answer("kitchen", 0, 32))) << "told again";
+  EXPECT_EQ(w.task_for("a/0"), std::nullopt);
+  auto lame = answer("workshop", 0, 4);
+  lame.entropies.pop_back();
+  EXPECT_FALSE(w.take(lame));
+}
+
+TEST_F(watch, another_replica_takes_over_where_the_first_is_silent) {
+  w.heard({"a/0", "kitchen", 96}, 0);
+  w.heard({"a/1", "kitchen", 96}, 6000);
+  EXPECT_EQ(w.task_for("a/0"), std::nullopt);
+  EXPECT_TRUE(w.task_for("a/1"));
+}
+
+TEST_F(watch, waits_for_the_reference_sets_and_then_decides) {
+  w.heard({"a/0", "kitchen", 16}, 0);
+  EXPECT_EQ(w.judge(good, 3000).decision, canary_decision::waiting);
+  ASSERT_TRUE(w.take(answer("kitchen", 0, 16)));
+  EXPECT_EQ(w.judge(good, 1000).decision, canary_decision::waiting) << "others may come";
+  EXPECT_EQ(w.judge(good, 3000).decision, canary_decision::promote);
+  EXPECT_EQ(w.judge({.count = 19}, 3000).decision, canary_decision::waiting);
+}
+
+TEST_F(watch, does_not_wait_for_a_site_beyond_the_longest_time_or_that_has_gone) {
+  w.heard({"a/0", "kitchen", 16}, 0);
+  EXPECT_EQ(w.judge(good, 9000).decision, canary_decision::waiting);
+  EXPECT_EQ(w.judge(good, 11000).decision, canary_decision::promote);
+  w.heard({"a/0", "kitchen", 16}, 11000);
+  EXPECT_EQ(w.judge(good, 14000).decision, canary_decision::waiting);
+  EXPECT_EQ(w.judge({}, 15000).decision, canary_decision::promote);
+  EXPECT_NE(w.judge({}, 15000).reason.find("no request met it"), std::string::npos);
+}
+
+TEST_F(watch, a_site_that_has_fewer_than_it_said_is_done_with_them) {
+  w.heard({"a/0", "kitchen", 16}, 0);
+  ASSERT_TRUE(w.take(answer("kitchen", 0, 5)));
+  EXPECT_EQ(w.task_for("a/0"), std::nullopt);
+  EXPECT_EQ(w.judge(good, 3000).decision, canary_decision::promote);
+}
+
+TEST_F(watch, rolls_back_by_the_cross_entropies_of_all_sites_together) {
+  w.heard({"a/0", "kitchen", 16}, 0);
+  w.heard({"b/0", "workshop", 16}, 0);
+  ASSERT_TRUE(w.take(answer("kitchen", 0, 16, 1.0, 1.0)));
+  ASSERT_TRUE(w.take(answer("workshop", 0, 16, 1.4, 1.0)));
+  const auto v = w.judge(good, 3000);
+  EXPECT_EQ(v.decision, canary_decision::roll_back);
+  EXPECT_LT(v.p_entropy, 0.025);
+}
+
+TEST_F(watch, rolls_back_at_once_what_is_not_finite_or_does_not_run) {
+  auto other = w;
+  EXPECT_EQ(w.judge({.not_finite = true}, 0).decision, canary_decision::roll_back);
+  w.heard({"a/0", "kitchen", 2}, 0);
+  auto a = answer("kitchen", 0, 2);
+  a.entropies[1] = std::numeric_limits<double>::quiet_NaN();
+  ASSERT_TRUE(w.take(a));
+  EXPECT_EQ(w.judge({}, 0).decision, canary_decision::roll_back);
+  other.heard({"a/0", "kitchen", 2}, 0);
+  ASSERT_TRUE(other.take({.replica = "a/0", .site = "kitchen", .failure = "no room"}));
+  EXPECT_EQ(other.judge({}, 0).reason, "kitchen: no room");
+}
+
+TEST(canary_line, names_both_sides) {
+  EXPECT_EQ(canary_line({.reason = "fine"}, {1, 20, 2, 31, false}),
+            "fine (20 answers, 1 bad; serving 31, 2 bad)");
+}
+
+}  // namespace
+}  // namespace collm::coordinator
