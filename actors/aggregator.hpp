@@ -19,13 +19,6 @@
 
 namespace collm::actors {
 
-/// What live traffic says of a canary. Empty functions: no traffic is seen, so there is no canary.
-struct canary_deps {
-  coordinator::canary_options options;
-  std::function<double(const std::string& adapter)> requests_per_s;
-  std::function<coordinator::canary_counts(const version_id&)> counts;  ///< since it began
-};
-
 struct aggregator_deps {
   std::string adapter, node = "head";
   federation::adapter_shape shape;
@@ -33,8 +26,8 @@ struct aggregator_deps {
   coordinator::gate_options gate;
   coordinator::gate_patience patience;
   std::uint32_t guard_pool = 0;  ///< general sequences that every node has; 0: none
-  std::optional<canary_deps> canary;
-  double deadline_ms = 60000;      ///< of a round, from opening
+  std::optional<coordinator::canary_options> canary;  ///< none: the gate alone decides
+  double deadline_ms = 60000;                         ///< of a round, from opening
   double gather_ms = 3000;         ///< a head that came back hears its sites before it judges
   double operator_ms = 600000;     ///< a candidate that only an operator may promote waits so long
   std::uint32_t quorum = 2;        ///< updates that hold tokens
@@ -48,7 +41,7 @@ struct aggregator_deps {
   std::shared_ptr<store::blob_store> blobs;  ///< of this adapter alone
   head_registry_actor registry;
   head_coordinator_actor coordinator;
-  telemetry_actor telemetry;
+  telemetry_actor telemetry;  ///< the head's
   meter_ptr counts;
   std::chrono::milliseconds slot{1000};
 };

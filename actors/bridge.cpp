@@ -38,6 +38,7 @@ class bridge {
     if (s_.over) return;
     s_.accepted = true;
     s_.outcome.adapter = m.read()->getAdapter().cStr();
+    s_.outcome.version = m.read()->getVersion();
     deps_.stream.accepted(m);
     if (s_.cancelled) cancel();
   }
@@ -152,6 +153,7 @@ class bridge {
       default:
         o.how = kind::failed, o.reason = "error";
     }
+    o.not_finite = f.getNotFinite();
     o.cached_tokens = f.getCachedTokens();
     o.completion_tokens = s_.tokens;
     o.queue_ms = static_cast<double>(f.getQueueUs()) / 1000;

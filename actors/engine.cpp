@@ -281,6 +281,7 @@ class driver {
     const auto at = state_.requests.find(c.request);
     auto& run = at->second;
     if (e.finish == engine::finish_reason::failed) {
+      run.not_finite = true;
       return end(at, schema::FinishReason::ERROR, e.text);
     }
     if (c.first_token_ms < 0) c.first_token_ms = at_ms;

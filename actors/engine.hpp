@@ -53,6 +53,7 @@ struct engine_state {
     double units_admitted_ms = 0, units_before_ms = 0, units_first_ms = 0;
     std::uint32_t choices = 1;
     bool cut_by_length = false;
+    bool not_finite = false;  ///< the version's logits
     bool wants_logprobs = false;
     std::vector<engine::sequence_id> sequences;
   };

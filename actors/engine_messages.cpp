@@ -93,6 +93,7 @@ msg<schema::Finish> finish_message(const running_request& run, schema::FinishRea
     b.setPrefillUs(us(first - scheduled));
     b.setDecodeUs(us(now_ms - first));
     b.setMessage(message);
+    b.setNotFinite(run.not_finite);
   });
 }
 

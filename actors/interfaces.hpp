@@ -81,9 +81,11 @@ reply<T> make_reply(result<T> r) {
 struct request_outcome {
   enum class kind : std::uint8_t { answered, refused, failed, cancelled };
   kind how = kind::answered;
-  std::string reason;       ///< finish reason ("stop", "length") or the errc's name
-  std::string adapter;      ///< name without version; empty: base
-  bool interactive = true;  ///< class of the tenant; false: batch
+  std::string reason;         ///< finish reason ("stop", "length") or the errc's name
+  std::string adapter;        ///< name without version; empty: base
+  std::uint32_t version = 0;  ///< of the adapter
+  bool not_finite = false;    ///< failed: the version's logits held NaN or infinity
+  bool interactive = true;    ///< class of the tenant; false: batch
   std::uint32_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, max_tokens = 0,
                 choices = 1;
   double ttft_ms = 0, e2e_ms = 0, tpot_ms = 0;         ///< from arrival at the gateway; 0: no token
@@ -286,6 +288,7 @@ using head_aggregator_actor = aggregator_actor::extend<
     replies_to<explain_atom, version_id>::with<reply<msg<schema::Explanation>>>,
     replies_to<replay_atom, std::uint32_t,
                std::string>::with<reply<msg<schema::Replay>>>,  // round, client left out
+    reacts_to<msg<schema::Snapshot>>,  // of every process with a gateway, each slot: for canaries
     reacts_to<slot_atom>>;
 
 /// What aggregators tell the coordinator: shadows as they told themselves, and rounds that ended.
@@ -295,10 +298,14 @@ using head_coordinator_actor =
                               reacts_to<msg<schema::ShadowState>>, reacts_to<msg<schema::Round>>,
                               reacts_to<slot_atom>>;
 
+/// Whoever judges canaries: what a process has counted of live traffic, by its Snapshot.
+using traffic_actor = typed_actor<reacts_to<msg<schema::Snapshot>>>;
+
 /// One a process: counts, histograms, the event ring, one Snapshot a slot.
 using telemetry_actor =
     typed_actor<reacts_to<request_outcome>, reacts_to<replica_report_ptr>,
-                reacts_to<msg<schema::Event>>,  // from anybody; seq is set here
+                reacts_to<msg<schema::VersionRecord>>,  // what a version became on this node
+                reacts_to<msg<schema::Event>>,          // from anybody; seq is set here
                 reacts_to<slot_atom>,
                 replies_to<list_atom>::with<msg<schema::Snapshot>>,  // the last one
                 replies_to<events_atom,

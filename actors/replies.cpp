@@ -8,7 +8,8 @@ std::vector<coordinator::known_version> registered_versions(
   for (const auto v : list.getVersions()) {
     out.push_back({{v.getAdapter().cStr(), v.getNumber()},
                    v.getDigest().cStr(),
-                   v.getState() == schema::VersionState::SERVING});
+                   v.getState() == schema::VersionState::SERVING,
+                   v.getState() == schema::VersionState::CANARY});
   }
   return out;
 }

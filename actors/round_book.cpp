@@ -161,6 +161,15 @@ std::uint32_t round_book::staleness(std::uint32_t task_round) const {
   return behind;
 }
 
+bool round_book::counts(const std::string& client, std::uint32_t task_round) const {
+  return std::any_of(kept_.begin(), kept_.end(), [&](const auto& round) {
+    const auto& accepted = round.accepted();
+    return std::any_of(accepted.begin(), accepted.end(), [&](const auto& u) {
+      return u.client == client && u.task_round == task_round;
+    });
+  });
+}
+
 double round_book::last_at_ms() const { return kept_.empty() ? 0 : kept_.back().last_at_ms(); }
 
 }  // namespace collm::actors

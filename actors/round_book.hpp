@@ -52,6 +52,8 @@ class round_book {
   double median_norm() const;
   /// Versions that a client's parent is behind: rounds since its task's that began elsewhere.
   std::uint32_t staleness(std::uint32_t task_round) const;
+  /// Whether the client's update of that task counts in any round that is kept.
+  bool counts(const std::string& client, std::uint32_t task_round) const;
   /// Clock on which the newest record lies; 0: none.
   double last_at_ms() const;
 

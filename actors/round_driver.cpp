@@ -29,6 +29,8 @@ const char* event_of(state s) {
       return "round_voided";
     case state::candidate:
       return "round_candidate";
+    case state::canary:
+      return "round_canary";
     case state::serving:
       return "round_promoted";
     case state::rejected:
@@ -95,6 +97,7 @@ void round_driver::slot() {
   const auto old = now() - 600000;
   std::erase_if(shadows_, [&](const auto& s) { return s.second.heard_ms < old; });
   if (gate_) gate_->time_passed(now());
+  ask_own_traffic();
   if (book_.running()) moved(fed::time_passed{});
   refresh([this](const result<void>&) { advance(); });
 }
@@ -131,6 +134,7 @@ void round_driver::noticed(fed::round_state before) {
     gate_.reset();
     held_since_ms_ = -1;
   }
+  if (round.state() != state::canary) canary_.reset();
   self_->send(deps_.coordinator, message_of(round));
 }
 

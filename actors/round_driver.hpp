@@ -44,11 +44,14 @@ class round_driver {
   caf::result<reply<msg<schema::Explanation>>> explain(const version_id& id);
   caf::result<reply<msg<schema::Replay>>> replay(std::uint32_t round, const std::string& without);
 
+  /// What a process counted of live requests.
+  void traffic(const schema::Snapshot::Reader& from);
+
  private:
   /// A shadow as it told itself last.
   struct seen {
     std::string site;
-    std::uint32_t gate_samples = 0, step = 0;
+    std::uint32_t gate_samples = 0, canary_samples = 0, step = 0;
     double heard_ms = 0;
   };
 
@@ -72,8 +75,11 @@ class round_driver {
   bool overtaken();
   bool hold_for_operator(const coordinator::gate_verdict& v);
   void open_gate();
+  void ask_own_traffic();
   bool begin_canary();
   bool watch_canary(const version_id& id);
+  bool end_canary(bool passed, const std::string& why);
+  bool canary_overtaken();
   bool promote();
   bool withdraw();
   /// Asks the registry; `then` with its answer: true where the round moved on. One question of a
@@ -93,7 +99,12 @@ class round_driver {
   // -- answers
   void remember(const schema::ShadowState::Reader& s);
   void told_by(const schema::ShadowState::Reader& s);
-  msg<schema::Work> work_for(const std::string& replica) const;
+  msg<schema::Work> work_for(const schema::ShadowState::Reader& s) const;
+  msg<schema::Work> task_of(const federation::training_round& round,
+                            const std::string& replica) const;
+  bool late_counts(const schema::ShadowState::Reader& s) const;
+  msg<schema::Work> late_work(const schema::ShadowState::Reader& s) const;
+  msg<schema::Work> held_out_work(const std::string& replica) const;
   result<msg<schema::FactorsChunk>> chunk(std::uint32_t number, std::uint64_t at,
                                           std::uint64_t count);
   result<msg<schema::Explanation>> explanation(const version_id& id) const;
@@ -110,9 +121,11 @@ class round_driver {
   std::map<std::string, seen> shadows_;  ///< by replica, at most 8192
   std::map<std::uint32_t, record> versions_;
   bool versions_known_ = false;
-  std::optional<coordinator::gate_course> gate_;  ///< while the round is in the gate
+  std::optional<coordinator::gate_course> gate_;     ///< while the round is in the gate
+  std::optional<coordinator::canary_watch> canary_;  ///< while it is a canary
+  coordinator::traffic_book traffic_;
   double clock_offset_ms_ = 0, awake_ms_ = -1;
-  double started_ms_ = 0, held_since_ms_ = -1, canary_since_ms_ = 0;
+  double started_ms_ = 0, held_since_ms_ = -1;
   bool asking_ = false;          ///< the registry, for the round
   std::uint32_t withdrawn_ = 0;  ///< round whose candidate was withdrawn already
   std::string last_failure_;

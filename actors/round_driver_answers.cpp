@@ -50,8 +50,9 @@ void round_driver::remember(const schema::ShadowState::Reader& s) {
   const std::string replica = s.getReplica().cStr();
   if (!shadows_.contains(replica) && shadows_.size() >= shadows_max) return;
   auto& seen = shadows_[replica];
-  seen = {s.getSite().cStr(), s.getGateSamples(), s.getStep(), now()};
+  seen = {s.getSite().cStr(), s.getGateSamples(), s.getCanarySamples(), s.getStep(), now()};
   if (gate_) gate_->heard({replica, seen.site, seen.gate_samples}, now());
+  if (canary_) canary_->heard({replica, seen.site, seen.canary_samples}, now());
 }
 
 /// What its state says of its task in this round.
@@ -73,29 +74,68 @@ void round_driver::told_by(const schema::ShadowState::Reader& s) {
   advance();
 }
 
-msg<schema::Work> round_driver::work_for(const std::string& replica) const {
-  if (!book_.running()) return no_work();
+msg<schema::Work> round_driver::task_of(const fed::training_round& round,
+                                        const std::string& replica) const {
+  const auto& setup = round.setup();
+  const auto mine = std::find_if(setup.participants.begin(), setup.participants.end(),
+                                 [&](const auto& p) { return p.client == replica; });
+  return train_work(
+      setup, {.steps = mine->steps,
+              .keep_moments = plan_next(deps_.how, book_.ended(), setup.serving).keep_moments,
+              .prox_mu = deps_.how.prox_mu,
+              .remaining_ms = round.deadline_at_ms() - now(),
+              .late_counts = deps_.how.fedbuff});
+}
+
+/// Whether the update that this shadow works at is of an earlier round and would still count.
+bool round_driver::late_counts(const schema::ShadowState::Reader& s) const {
+  const auto number = s.getRound();
+  const auto* newest = book_.newest();
+  if (!deps_.how.fedbuff || number == 0 || newest == nullptr || s.getDeclined().size() > 0)
+    return false;
+  const bool on_time = number == newest->setup().round && newest->state() <= state::uploading;
+  if (on_time || number > newest->setup().round) return false;
+  const std::string replica = s.getReplica().cStr();
+  if (book_.counts(replica, number) || book_.staleness(number) > fed::staleness_max) return false;
+  const auto round = book_.find(number);
+  if (!round) return false;
+  const auto client = round->participants().find(replica);
+  return client != round->participants().end() &&
+         client->second <= fed::participant_state::uploading;
+}
+
+msg<schema::Work> round_driver::late_work(const schema::ShadowState::Reader& s) const {
+  if (!late_counts(s)) return no_work();
+  return task_of(*book_.find(s.getRound()), s.getReplica().cStr());
+}
+
+/// What the gate or the canary wants to have measured.
+msg<schema::Work> round_driver::held_out_work(const std::string& replica) const {
   const auto& round = *book_.newest();
   const auto& setup = round.setup();
-  if (round.state() <= state::uploading) {
-    const auto client = round.participants().find(replica);
-    const bool asked =
-        client != round.participants().end() && client->second <= fed::participant_state::uploading;
-    if (!asked) return no_work();
-    const auto mine = std::find_if(setup.participants.begin(), setup.participants.end(),
-                                   [&](const auto& p) { return p.client == replica; });
-    return train_work(
-        setup, {.steps = mine->steps,
-                .keep_moments = plan_next(deps_.how, book_.ended(), setup.serving).keep_moments,
-                .prox_mu = deps_.how.prox_mu,
-                .remaining_ms = round.deadline_at_ms() - now()});
-  }
   const auto *candidate = version(round.version()), *serves = version(setup.serving);
-  if (!gate_ || candidate == nullptr || serves == nullptr) return no_work();
-  const auto task = gate_->task_for(replica);
+  if ((!gate_ && !canary_) || candidate == nullptr || serves == nullptr) return no_work();
+  const auto task = gate_ ? gate_->task_for(replica) : canary_->task_for(replica);
   if (!task) return no_work();
   return evaluate_work(setup, {round.version(), candidate->read()->getDigest().cStr()},
-                       {setup.serving, serves->read()->getDigest().cStr()}, *task);
+                       {setup.serving, serves->read()->getDigest().cStr()}, *task, !gate_);
+}
+
+/// Under fedbuff a shadow brings its old task to an end before it takes a new one; what waits for
+/// its scores waits for no training.
+msg<schema::Work> round_driver::work_for(const schema::ShadowState::Reader& s) const {
+  if (!book_.running()) return late_work(s);
+  const std::string replica = s.getReplica().cStr();
+  const auto& round = *book_.newest();
+  if (round.state() > state::uploading) {
+    auto wanted = held_out_work(replica);
+    return wanted.read()->isNone() ? late_work(s) : wanted;
+  }
+  if (late_counts(s)) return late_work(s);
+  const auto client = round.participants().find(replica);
+  const bool asked =
+      client != round.participants().end() && client->second <= fed::participant_state::uploading;
+  return asked ? task_of(round, replica) : no_work();
 }
 
 reply<msg<schema::Work>> round_driver::work(const msg<schema::ShadowState>& message) {
@@ -107,7 +147,7 @@ reply<msg<schema::Work>> round_driver::work(const msg<schema::ShadowState>& mess
   remember(*s);
   self_->send(deps_.coordinator, message);
   told_by(*s);
-  return make_reply<msg<schema::Work>>(work_for(s->getReplica().cStr()));
+  return make_reply<msg<schema::Work>>(work_for(*s));
 }
 
 reply<msg<schema::UploadPlace>> round_driver::update(const schema::UpdateChunk::Reader& chunk) {
@@ -146,13 +186,15 @@ reply<void> round_driver::scores(const schema::Scores::Reader& r) {
   wake();
   if (broken_) return make_reply<void>(*broken_);
   const auto& newest = book_.newest();
-  const bool judged_now = newest != nullptr && gate_ && r.getAdapter() == deps_.adapter.c_str() &&
-                          r.getRound() == newest->setup().round &&
-                          r.getCandidate() == newest->version();
-  if (!judged_now)
+  const bool of_newest = newest != nullptr && r.getAdapter() == deps_.adapter.c_str() &&
+                         r.getRound() == newest->setup().round &&
+                         r.getCandidate() == newest->version();
+  // A canary does not wait for every site: what comes after its end is late, not wrong.
+  if (of_newest && r.getReference() && !canary_) return make_reply<void>(result<void>());
+  if (!of_newest || (!r.getReference() && !gate_))
     return make_reply<void>(
         error{errc::conflict, "no gate waits for scores of round " + std::to_string(r.getRound())});
-  auto taken = gate_->take(answer_of(r), now());
+  auto taken = r.getReference() ? canary_->take(reference_of(r)) : gate_->take(answer_of(r), now());
   advance();
   return make_reply<void>(std::move(taken));
 }

@@ -1,4 +1,4 @@
-// The gate, the canary and the promotion of a round.
+// The gate and the promotion of a round.
 #include "actors/replies.hpp"
 #include "actors/round_driver.hpp"
 
@@ -80,37 +80,7 @@ bool round_driver::judged(fed::gate_outcome outcome, const coordinator::gate_ver
   return moved(fed::gate_judged{outcome, verdict_line(v), *digest});
 }
 
-// -- canary, promotion
-
-bool round_driver::begin_canary() {
-  const bool traffic = deps_.canary && deps_.canary->requests_per_s && deps_.canary->counts &&
-                       coordinator::canary_possible(deps_.canary->requests_per_s(deps_.adapter));
-  if (!traffic) return moved(fed::canary_ended{true, "too little traffic for a canary"});
-  const version_id id{deps_.adapter, book_.newest()->version()};
-  ask_registry(
-      [this](const reply<record>& r) {
-        if (!*r) {
-          failed("the canary", r->failure());
-          return false;
-        }
-        canary_since_ms_ = now();
-        return moved(fed::canary_began{});
-      },
-      move_atom::value, id, schema::VersionState::CANARY, book_.newest()->reason());
-  return false;
-}
-
-bool round_driver::watch_canary(const version_id& id) {
-  if (!deps_.canary || !deps_.canary->counts)
-    return moved(fed::canary_ended{true, "no traffic is seen any more"});
-  if (canary_since_ms_ == 0) canary_since_ms_ = now();  // a head that came back begins anew
-  const auto v = coordinator::judge_canary(deps_.canary->options, deps_.canary->counts(id), {}, {},
-                                           now() - canary_since_ms_);
-  if (v.decision == coordinator::canary_decision::waiting) return false;
-  canary_since_ms_ = 0;
-  const bool passed = v.decision == coordinator::canary_decision::promote;
-  return moved(fed::canary_ended{passed, v.reason});
-}
+// -- promotion
 
 bool round_driver::promote() {
   const auto& round = *book_.newest();

@@ -98,11 +98,13 @@ msg<schema::Work> train_work(const fed::round_setup& setup, const train_task& ta
     t.setKeepMoments(task.keep_moments);
     t.setProxMu(static_cast<float>(task.prox_mu));
     t.setRemainingMs(milliseconds_of(task.remaining_ms));
+    t.setLateCounts(task.late_counts);
   });
 }
 
 msg<schema::Work> evaluate_work(const fed::round_setup& setup, const gate_side& candidate,
-                                const gate_side& serving, const coordinator::gate_request& r) {
+                                const gate_side& serving, const coordinator::gate_request& r,
+                                bool reference) {
   return msg<schema::Work>::build([&](schema::Work::Builder b) {
     auto t = b.initEvaluate();
     t.setAdapter(setup.adapter);
@@ -115,6 +117,7 @@ msg<schema::Work> evaluate_work(const fed::round_setup& setup, const gate_side& 
     t.setCount(r.count);
     t.setGuardFrom(r.guard_from);
     t.setGuardCount(r.guard_count);
+    t.setReference(reference);
   });
 }
 
@@ -128,6 +131,35 @@ coordinator::gate_answer answer_of(const schema::Scores::Reader& r) {
   for (const auto d : r.getGuard()) a.guard.push_back(d);
   a.failure = r.getFailure().cStr();
   return a;
+}
+
+coordinator::reference_answer reference_of(const schema::Scores::Reader& r) {
+  coordinator::reference_answer a;
+  a.replica = r.getReplica().cStr();
+  a.site = r.getSite().cStr();
+  a.from = r.getFrom();
+  for (const auto e : r.getEntropies()) a.entropies.push_back(e);
+  for (const auto e : r.getEntropiesBefore()) a.entropies_before.push_back(e);
+  a.failure = r.getFailure().cStr();
+  return a;
+}
+
+std::vector<coordinator::version_traffic> traffic_of(const schema::Snapshot::Reader& r,
+                                                     const std::string& adapter) {
+  constexpr std::size_t versions_max = 64;
+  std::vector<coordinator::version_traffic> out;
+  const auto count = [](double n) {
+    return n > 0 && n < 1e15 ? static_cast<std::uint64_t>(n) : std::uint64_t{0};
+  };
+  for (const auto t : r.getTraffic()) {
+    if (t.getAdapter() != adapter.c_str() || out.size() == versions_max) continue;
+    out.push_back({.id = {t.getAdapter().cStr(), t.getNumber()},
+                   .answers = count(t.getAnswers()),
+                   .bad = count(t.getBad()),
+                   .not_finite = count(t.getNotFinite()),
+                   .requests_per_s = t.getRequestsPerSecond()});
+  }
+  return out;
 }
 
 msg<schema::Round> round_message(const round_view& v) {

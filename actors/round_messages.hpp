@@ -6,9 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/canary_watch.hpp"
 #include "coordinator/gate_course.hpp"
+#include "coordinator/live_traffic.hpp"
 #include "federation/training_round.hpp"
 #include "messages/adaptation.capnp.h"
+#include "messages/events.capnp.h"
 #include "messages/federation.capnp.h"
 #include "messages/msg.hpp"
 #include "messages/registry.capnp.h"
@@ -21,6 +24,7 @@ struct train_task {
   std::uint32_t steps = 0;
   bool keep_moments = true;
   double prox_mu = 0, remaining_ms = 0;
+  bool late_counts = false;
 };
 msg<schema::Work> train_work(const federation::round_setup& setup, const train_task& task);
 
@@ -30,9 +34,14 @@ struct gate_side {
   std::string digest;  ///< of the version
 };
 msg<schema::Work> evaluate_work(const federation::round_setup& setup, const gate_side& candidate,
-                                const gate_side& serving, const coordinator::gate_request& r);
+                                const gate_side& serving, const coordinator::gate_request& r,
+                                bool reference = false);
 
 coordinator::gate_answer answer_of(const schema::Scores::Reader& r);
+coordinator::reference_answer reference_of(const schema::Scores::Reader& r);
+/// Of one adapter's versions, at most 64.
+std::vector<coordinator::version_traffic> traffic_of(const schema::Snapshot::Reader& r,
+                                                     const std::string& adapter);
 
 /// What is known of a client beside its round: its site, and the step that it told last.
 struct client_view {

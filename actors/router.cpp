@@ -5,6 +5,7 @@
 
 #include "actors/replies.hpp"
 #include "coordinator/admission.hpp"
+#include "coordinator/gate.hpp"
 
 namespace collm::actors {
 
@@ -23,14 +24,15 @@ class switchboard {
       refuse(*r, sink, {errc::draining, deps_.node + " is draining; ask another node", 5000});
       return;
     }
-    const auto version = resolve(std::string(r->getModel().cStr(), r->getModel().size()));
+    const auto version =
+        resolve(std::string(r->getModel().cStr(), r->getModel().size()), r->getId());
     if (!version) {
       refuse(*r, sink, version.failure());
       return;
     }
     auto* best = choose(r->getPrompt().size());
     if (best == nullptr) {
-      refuse(*r, sink, {errc::unavailable, deps_.node + " has no replica yet", 1000});
+      refuse(*r, sink, {errc::unavailable, no_replica(), 1000});
       return;
     }
     best->sent_tokens += r->getPrompt().size();
@@ -48,14 +50,19 @@ class switchboard {
       case schema::VersionState::SERVING:
         state_.serving[id.name] = id.number;
         state_.versions[id] = record;
+        forget_canary(id);
         break;
       case schema::VersionState::CANARY:
+        state_.versions[id] = record;
+        state_.canaries[id.name] = id.number;
+        break;
       case schema::VersionState::DRAINING:
         state_.versions[id] = record;
         if (!state_.serving.contains(id.name)) state_.serving[id.name] = id.number;
         break;
       default:
         state_.versions.erase(id);
+        forget_canary(id);
         if (auto at = state_.serving.find(id.name);
             at != state_.serving.end() && at->second == id.number) {
           state_.serving.erase(at);
@@ -71,7 +78,10 @@ class switchboard {
     }
   }
 
-  void add(const add_replica& r) { state_.replicas.push_back({r.name, r.actor, nullptr, 0}); }
+  void add(const add_replica& r) {
+    if (r.only_trains) return state_.set_apart.push_back(r.name);
+    state_.replicas.push_back({r.name, r.actor, nullptr, 0});
+  }
   void drain() { state_.draining = true; }
 
   msg<schema::VersionList> list() const {
@@ -83,11 +93,25 @@ class switchboard {
   }
 
  private:
-  result<version_id> resolve(const std::string& model) const {
+  void forget_canary(const version_id& id) {
+    const auto at = state_.canaries.find(id.name);
+    if (at != state_.canaries.end() && at->second == id.number) state_.canaries.erase(at);
+  }
+
+  /// What the bare name means to this request: the same each time it asks.
+  version_id by_name(const std::string& name, std::uint32_t serving, request_id request) const {
+    const auto canary = state_.canaries.find(name);
+    const auto share = deps_.canary_shares.find(name);
+    const bool takes = canary != state_.canaries.end() && share != deps_.canary_shares.end() &&
+                       coordinator::canary_takes(request, canary->second, share->second);
+    return {name, takes ? canary->second : serving};
+  }
+
+  result<version_id> resolve(const std::string& model, request_id request) const {
     if (model.empty() || model == deps_.base_name) {
       if (model.empty() && state_.serving.size() == 1) {
         const auto& [name, number] = *state_.serving.begin();
-        return version_id{name, number};
+        return by_name(name, number, request);
       }
       return version_id{};
     }
@@ -97,10 +121,17 @@ class switchboard {
     if (id.number == model_name::none) {
       const auto at = state_.serving.find(id.name);
       if (at == state_.serving.end()) return unknown(model);
-      id.number = at->second;
+      id = by_name(id.name, at->second, request);
     }
     if (!state_.versions.contains(id)) return unknown(model);
     return id;
+  }
+
+  std::string no_replica() const {
+    return state_.set_apart.empty()
+               ? deps_.node + " has no replica yet"
+               : deps_.node +
+                     " only trains (policy static_split); another node of its site answers";
   }
 
   error unknown(const std::string& model) const {

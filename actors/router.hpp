@@ -15,6 +15,9 @@ struct router_deps {
   std::string node;
   std::string base_name;  ///< what clients call the base: "smollm2-135m-instruct"
   meter_ptr counts;
+  /// Share of the requests for an adapter's bare name that its canary answers, while there is one;
+  /// not named: none.
+  std::map<std::string, double> canary_shares = {};
 };
 
 struct router_state {
@@ -27,14 +30,18 @@ struct router_state {
   };
   std::vector<target> replicas;
   std::map<std::string, std::uint32_t> serving;               ///< what a bare name means
+  std::map<std::string, std::uint32_t> canaries;              ///< beside what serves
   std::map<version_id, msg<schema::VersionRecord>> versions;  ///< that can be named
+  std::vector<std::string> set_apart;                         ///< replicas that only train
   bool draining = false;
 };
 
-/// Adds a replica; sent once by the node after it spawned one.
+/// Adds a replica; sent once by the node after it spawned one. One that only trains (policy
+/// static_split) gets no request.
 struct add_replica {
   std::string name;
   replica_actor actor;
+  bool only_trains = false;
 };
 
 using node_router_actor = router_actor::extend<reacts_to<add_replica>>;

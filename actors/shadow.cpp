@@ -49,21 +49,20 @@ class driver {
   }
 
   msg<schema::ShadowState> state() const {
-    return msg<schema::ShadowState>::build([&](schema::ShadowState::Builder b) {
-      b.setReplica(deps_.replica);
-      b.setSite(deps_.site);
-      b.setAdapter(deps_.adapter);
-      b.setPhase(phase_);
-      b.setTrainSamples(count(store::data_set::train));
-      b.setGateSamples(count(store::data_set::gate));
-      b.setTokensPerSecond(static_cast<float>(tokens_per_s_));
-      b.setRound(task_.round);
-      b.setAttempt(task_.attempt);
-      b.setStep(task_.step);
-      b.setSteps(steps_);
-      b.setLoss(static_cast<float>(loss_));
-      b.setDeclined(declined_);
-    });
+    // A task that is done with is no task: only why it was declined is told under its number.
+    const bool done = task_.round == finished_round_ && declined_.empty();
+    return state_message({.replica = deps_.replica,
+                          .site = deps_.site,
+                          .adapter = deps_.adapter,
+                          .phase = phase_,
+                          .samples = counts_,
+                          .tokens_per_s = tokens_per_s_,
+                          .round = done ? 0 : task_.round,
+                          .attempt = task_.attempt,
+                          .step = task_.step,
+                          .steps = steps_,
+                          .loss = loss_,
+                          .declined = declined_});
   }
 
  private:
@@ -134,6 +133,7 @@ class driver {
     facts_.parent_digest = t.getParentDigest().cStr();
     facts_.trained = factors_of(t.getTrained());
     const bool keep_moments = t.getKeepMoments();
+    late_counts_ = t.getLateCounts();
     const auto round = t.getRound();
     if (trainer_ && task_.round == round) return next_step();
     fetch(parent, facts_.parent_digest, [this, round, keep_moments](const adapter_ptr& weights) {
@@ -243,7 +243,15 @@ class driver {
     return w->isTrain() && w->getTrain().getRound() == task_.round;
   }
 
+  /// Scores are wanted meanwhile; the task goes on after them.
+  void pause() {
+    busy_ = false;
+    phase_ = schema::ShadowPhase::PAUSED;
+    begin();
+  }
+
   void next_step() {
+    if (!still_wanted() && late_counts_ && wanted_->read()->isEvaluate()) return pause();
     if (!still_wanted()) {
       event(schema::EventLevel::INFO, "task_dropped",
             "round " + std::to_string(task_.round) + " went on without this shadow");
@@ -424,24 +432,22 @@ class driver {
     const std::string serving_digest = e.getServingDigest().cStr();
     const auto refused = [this, work](const error& why) {
       if (passes(why.code)) return fail("version_missing", why);
-      send_scores(work, {}, {},
-                  why.message);  // a candidate that cannot be had is news for the gate
+      send_scores(work, {.failure = why.message});  // news for the gate
     };
     const auto fetched = [this, work, serving, serving_digest](const adapter_ptr& a) {
       fetch(serving, serving_digest,
-            [this, work, a](const adapter_ptr& b) { read_gate(work, a, b); });
+            [this, work, a](const adapter_ptr& b) { read_held_out(work, a, b); });
     };
     fetch(candidate, e.getCandidateDigest().cStr(), fetched, refused);
   }
 
-  void read_gate(const msg<schema::Work>& work, const adapter_ptr& candidate,
-                 const adapter_ptr& serving) {
+  void read_held_out(const msg<schema::Work>& work, const adapter_ptr& candidate,
+                     const adapter_ptr& serving) {
     const auto w = work.read();
     const auto e = w->getEvaluate();
     const auto key = collm::to_string(version_id{e.getAdapter().cStr(), e.getCandidate()});
-    self_
-        ->request(deps_.data, caf::infinite, list_atom::value, store::data_set::gate, key,
-                  e.getFrom(), e.getCount())
+    const auto set = e.getReference() ? store::data_set::canary : store::data_set::gate;
+    self_->request(deps_.data, caf::infinite, list_atom::value, set, key, e.getFrom(), e.getCount())
         .then(
             [this, work, candidate, serving](const reply<site_rows>& r) {
               if (!*r) return fail("shadow_failed", (*r).failure());
@@ -466,11 +472,13 @@ class driver {
       all->push_back({"guard " + std::to_string(i), deps_.guard[i]});
     score(candidate, all, [this, work, all, own_count, candidate, serving] {
       score(serving, all, [this, work, all, own_count, candidate, serving] {
+        score_lists lists;
         const auto a = scored_.of(candidate->digest, all), b = scored_.of(serving->digest, all);
-        std::vector<double> differences, guard;
+        if (work.read()->getEvaluate().getReference())
+          return send_scores(work, {.entropies = a, .entropies_before = b});
         for (std::size_t i = 0; i < a.size(); ++i)
-          (i < own_count ? differences : guard).push_back(b[i] - a[i]);
-        send_scores(work, differences, guard, "");
+          (i < own_count ? lists.differences : lists.guard).push_back(b[i] - a[i]);
+        send_scores(work, lists);
       });
     });
   }
@@ -499,11 +507,9 @@ class driver {
     });
   }
 
-  void send_scores(const msg<schema::Work>& work, const std::vector<double>& differences,
-                   const std::vector<double>& guard, const std::string& failure) {
+  void send_scores(const msg<schema::Work>& work, const score_lists& lists) {
     const auto w = work.read();
-    const auto answer =
-        scores_message(w->getEvaluate(), deps_.replica, deps_.site, differences, guard, failure);
+    const auto answer = scores_message(w->getEvaluate(), deps_.replica, deps_.site, lists);
     self_->request(deps_.aggregator, answer_within, answer)
         .then(
             [this](const reply<void>& r) {
@@ -546,10 +552,6 @@ class driver {
             [](const caf::error&) {});  // the store ends with the process
   }
 
-  std::uint32_t count(store::data_set set) const {
-    return static_cast<std::uint32_t>(counts_[static_cast<std::size_t>(set)]);
-  }
-
   void event(schema::EventLevel level, const char* kind, const std::string& text) {
     if (kind + text == told_) return;  // the same again and again is told once
     told_ = kind + text;
@@ -569,6 +571,7 @@ class driver {
   std::uint32_t control_number_ = 0;
   shadow_task task_;
   std::uint32_t steps_ = 0, finished_round_ = 0;
+  bool late_counts_ = false;  ///< the task's update counts after its round, too
   std::string declined_, told_;
   update_facts facts_;  ///< of the task's update
   std::vector<float> parent_values_, update_;

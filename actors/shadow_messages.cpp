@@ -25,6 +25,28 @@ void fill(List list, const std::vector<double>& values) {
 
 }  // namespace
 
+msg<schema::ShadowState> state_message(const shadow_standing& s) {
+  const auto count = [&](store::data_set set) {
+    return static_cast<std::uint32_t>(s.samples[static_cast<std::size_t>(set)]);
+  };
+  return msg<schema::ShadowState>::build([&](schema::ShadowState::Builder b) {
+    b.setReplica(s.replica);
+    b.setSite(s.site);
+    b.setAdapter(s.adapter);
+    b.setPhase(s.phase);
+    b.setTrainSamples(count(store::data_set::train));
+    b.setGateSamples(count(store::data_set::gate));
+    b.setCanarySamples(count(store::data_set::canary));
+    b.setTokensPerSecond(static_cast<float>(s.tokens_per_s));
+    b.setRound(s.round);
+    b.setAttempt(s.attempt);
+    b.setStep(s.step);
+    b.setSteps(s.steps);
+    b.setLoss(static_cast<float>(s.loss));
+    b.setDeclined(s.declined);
+  });
+}
+
 engine::trained_factors factors_of(schema::TrainedFactors t) {
   return t == schema::TrainedFactors::A_ONLY   ? engine::trained_factors::a_only
          : t == schema::TrainedFactors::B_ONLY ? engine::trained_factors::b_only
@@ -54,8 +76,7 @@ msg<schema::UpdateChunk> chunk_message(const update_facts& update, const shadow_
 
 msg<schema::Scores> scores_message(const schema::EvaluateTask::Reader& task,
                                    const std::string& replica, const std::string& site,
-                                   const std::vector<double>& differences,
-                                   const std::vector<double>& guard, const std::string& failure) {
+                                   const score_lists& lists) {
   return msg<schema::Scores>::build([&](schema::Scores::Builder b) {
     b.setAdapter(task.getAdapter());
     b.setRound(task.getRound());
@@ -64,9 +85,15 @@ msg<schema::Scores> scores_message(const schema::EvaluateTask::Reader& task,
     b.setSite(site);
     b.setFrom(task.getFrom());
     b.setGuardFrom(task.getGuardFrom());
-    b.setFailure(failure);
-    fill(b.initDifferences(static_cast<std::uint32_t>(differences.size())), differences);
-    fill(b.initGuard(static_cast<std::uint32_t>(guard.size())), guard);
+    b.setFailure(lists.failure);
+    b.setReference(task.getReference());
+    const auto size = [](const std::vector<double>& v) {
+      return static_cast<std::uint32_t>(v.size());
+    };
+    fill(b.initDifferences(size(lists.differences)), lists.differences);
+    fill(b.initGuard(size(lists.guard)), lists.guard);
+    fill(b.initEntropies(size(lists.entropies)), lists.entropies);
+    fill(b.initEntropiesBefore(size(lists.entropies_before)), lists.entropies_before);
   });
 }
 

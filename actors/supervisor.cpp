@@ -72,6 +72,7 @@ class warden {
     auto& m = at->second;
     m.snapshot = snapshot;
     m.last_beat_ms = now_ms(self_);
+    for (const auto& judge : deps_.traffic) self_->send(judge, snapshot);
     if (snapshot.read()->getDraining() && is_there(m)) m.state = schema::NodeState::DRAINING;
     if (m.last_beat_ms - m.joined_ms > deps_.stable_ms) m.wait_ms = deps_.back_off_ms;
     tell_serving();
@@ -244,7 +245,7 @@ class warden {
     if (m.state != schema::NodeState::STARTING || stopping_ || !ready) return;
     m.state = schema::NodeState::SERVING;
     tell_serving();
-    self_->send(deps_.ingress, node_route{m.plan.name, m.plan.site, m.router});
+    if (m.plan.answers) self_->send(deps_.ingress, node_route{m.plan.name, m.plan.site, m.router});
   }
 
   /// Whether `m` serves what the registry says; not known before the registry has answered.

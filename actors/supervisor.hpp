@@ -17,6 +17,7 @@ namespace collm::actors {
 struct planned_node {
   std::string name, site;
   bool process = true;
+  bool answers = true;  ///< false: its replicas only train, and no request is sent there
 };
 
 struct supervisor_deps {
@@ -31,6 +32,7 @@ struct supervisor_deps {
   telemetry_actor telemetry;  ///< the head's own
   registry_actor registry;
   site_router_actor ingress;
+  std::vector<traffic_actor> traffic = {};        ///< who hears what nodes count of live requests
   std::function<void(std::uint32_t)> on_serving;  ///< nodes that serve now; each slot
   meter_ptr counts;
   std::chrono::milliseconds slot{200};

@@ -59,6 +59,13 @@ class recorder {
     if (o.how == kind::cancelled) return;
     const bool good =
         o.how == kind::answered && o.ttft_ms <= deps_.ttft_slo_ms && o.tpot_ms <= deps_.tpot_slo_ms;
+    using quality = coordinator::traffic_counter::quality;
+    if (o.how != kind::refused && !o.adapter.empty())
+      s_.traffic.ended({o.adapter, o.version},
+                       o.not_finite ? quality::not_finite
+                       : good       ? quality::good
+                                    : quality::bad,
+                       now_ms(self_));
     if (s_.recent.size() == recent_max) s_.recent.pop_front();
     s_.recent.push_back({now_ms(self_), o.ttft_ms, o.tpot_ms, good});
   }
@@ -68,6 +75,16 @@ class recorder {
     s_.replicas[r->replica] = r;
     s_.families->observe(*r);
     if (first) make_snapshot();  // whoever waits for this replica need not wait for the slot
+  }
+
+  void version(const msg<schema::VersionRecord>& record) {
+    const auto r = record.read();
+    const version_id id{r->getAdapter().cStr(), r->getNumber()};
+    if (r->getState() == schema::VersionState::RETIRED) {
+      s_.states[id] = schema::VersionState::DRAINING;  // until its last pin ends
+    } else {
+      s_.states[id] = r->getState();
+    }
   }
 
   void event(const msg<schema::Event>& e) {
@@ -143,6 +160,7 @@ class recorder {
       write_versions(b);
       write_ledger(b);
       write_requests(b);
+      write_traffic(b);
     });
   }
 
@@ -198,6 +216,9 @@ class recorder {
         sum.pins = pins;
       }
     }
+    std::erase_if(s_.states, [&](const auto& known) {
+      return known.second == schema::VersionState::DRAINING && !all.contains(known.first);
+    });
     auto out = b.initVersions(static_cast<std::uint32_t>(all.size()));
     std::uint32_t i = 0;
     for (const auto& [id, v] : all) {
@@ -208,9 +229,23 @@ class recorder {
       const auto newer = all.upper_bound({id.name, id.number});
       if (newer != all.end() && newer->first.name == id.name)
         o.setState(schema::VersionState::DRAINING);
+      if (const auto told = s_.states.find(id); told != s_.states.end()) o.setState(told->second);
       o.setPins(v.pins);
       o.setBytes(static_cast<double>(v.bytes));
       o.setDigest(v.digest);
+    }
+  }
+
+  void write_traffic(schema::Snapshot::Builder b) const {
+    const auto rows = s_.traffic.view(now_ms(self_));
+    auto out = b.initTraffic(static_cast<std::uint32_t>(rows.size()));
+    for (std::uint32_t i = 0; i < rows.size(); ++i) {
+      out[i].setAdapter(rows[i].id.name);
+      out[i].setNumber(rows[i].id.number);
+      out[i].setAnswers(static_cast<double>(rows[i].answers));
+      out[i].setBad(static_cast<double>(rows[i].bad));
+      out[i].setNotFinite(static_cast<double>(rows[i].not_finite));
+      out[i].setRequestsPerSecond(static_cast<float>(rows[i].requests_per_s));
     }
   }
 
@@ -278,6 +313,7 @@ telemetry_actor::behavior_type telemetry_behavior(self_ptr self, telemetry_deps 
   return {
       m([d](const request_outcome& o) { d->outcome(o); }),
       m([d](const replica_report_ptr& r) { d->report(r); }),
+      m([d](const msg<schema::VersionRecord>& r) { d->version(r); }),
       m([d](const msg<schema::Event>& e) { d->event(e); }),
       m([d](slot_atom) { d->slot(); }),
       m([self](list_atom) { return self->state.snapshot; }),

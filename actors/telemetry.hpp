@@ -12,6 +12,7 @@
 #include "actors/interfaces.hpp"
 #include "actors/meter.hpp"
 #include "actors/metrics.hpp"
+#include "coordinator/live_traffic.hpp"
 
 namespace collm::actors {
 
@@ -48,6 +49,8 @@ struct telemetry_state {
     bool good;
   };
   std::deque<sample> recent;  ///< of the last minute, at most 4096
+  coordinator::traffic_counter traffic;
+  std::map<version_id, schema::VersionState> states;  ///< of resident versions, as the node told
   struct busy {
     std::uint64_t ns = 0;
     float share = 0, slowest_ms = 0;

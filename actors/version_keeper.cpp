@@ -44,6 +44,16 @@ record local_record(const version_id& id, const engine::adapter& weights, const 
 
 void nobody_waits(const result<void>&) {}
 
+bool holds(const std::vector<version_id>& list, const version_id& id) {
+  return std::find(list.begin(), list.end(), id) != list.end();
+}
+
+/// What is missing where the registry has a version in this state.
+std::string wanted_as(schema::VersionState as) {
+  return as == schema::VersionState::CANARY ? "a canary by the registry and not here: "
+                                            : "serves by the registry and not here: ";
+}
+
 reply<record> no_registry() {
   return make_reply<record>(error{
       errc::unavailable,
@@ -109,7 +119,9 @@ caf::result<reply<engine::adapter_ptr>> version_keeper::fetch(const version_id& 
 
 void version_keeper::withdraw(const version_id& id) {
   const auto at = s_.versions.find(id);
-  if (at != s_.versions.end() && at->second.state == schema::VersionState::SERVING) retire(id);
+  if (at == s_.versions.end()) return;
+  const auto now = at->second.state;
+  if (now == schema::VersionState::SERVING || now == schema::VersionState::CANARY) retire(id);
 }
 
 bool version_keeper::serves(const std::string& name, const std::string& digest) const {
@@ -161,9 +173,9 @@ void version_keeper::registered(record_promise& promise, const reply<record>& r,
 /// Loads on every replica, then routes new requests to it, then lets the version that served
 /// drain.
 void version_keeper::install(const version_id& id, const engine::adapter_ptr& weights,
-                             const std::string& source, node_state::installed then) {
-  if (const auto at = s_.versions.find(id); at != s_.versions.end() &&
-                                            at->second.state == schema::VersionState::SERVING &&
+                             const std::string& source, node_state::installed then,
+                             schema::VersionState as) {
+  if (const auto at = s_.versions.find(id); at != s_.versions.end() && at->second.state == as &&
                                             at->second.weights->digest == weights->digest) {
     return then({});
   }
@@ -172,13 +184,13 @@ void version_keeper::install(const version_id& id, const engine::adapter_ptr& we
   if (waiting.size() > 1) return;  // asked for twice: by an operator and by the registry's list
   auto left = std::make_shared<std::size_t>(deps_.replicas.size());
   auto failed = std::make_shared<std::optional<error>>();
-  const auto one_done = [this, id, weights, source, left, failed](const result<void>& r) {
+  const auto one_done = [this, id, weights, source, left, failed, as](const result<void>& r) {
     if (!r) *failed = r.failure();
     if (--*left > 0) return;
     if (*failed) {
       fail(id, "version_failed", (*failed)->message, deps_.retry);
     } else {
-      serve(id, weights, source);
+      offer(id, weights, source, as);
     }
     const auto outcome = *failed ? result<void>(**failed) : result<void>();
     const auto waited = s_.installing.extract(id);
@@ -193,24 +205,31 @@ void version_keeper::install(const version_id& id, const engine::adapter_ptr& we
   }
 }
 
-void version_keeper::serve(const version_id& id, const engine::adapter_ptr& weights,
-                           const std::string& source) {
+void version_keeper::tell(const record& r) {
+  self_->send(deps_.router, r);
+  self_->send(deps_.telemetry, r);
+}
+
+/// A canary answers beside what serves; what serves takes its place.
+void version_keeper::offer(const version_id& id, const engine::adapter_ptr& weights,
+                           const std::string& source, schema::VersionState as) {
+  const bool serves = as == schema::VersionState::SERVING;
   std::vector<version_id> before;
   for (const auto& [other, resident] : s_.versions) {
-    if (other.name == id.name && other != id && resident.state == schema::VersionState::SERVING)
-      before.push_back(other);
+    if (other.name == id.name && other != id && resident.state == as) before.push_back(other);
   }
-  s_.versions[id] = {weights, schema::VersionState::SERVING};
+  s_.versions[id] = {weights, as};
   s_.failed.erase(id);
-  self_->send(deps_.router, local_record(id, *weights, source, schema::VersionState::SERVING));
+  tell(local_record(id, *weights, source, as));
   for (const auto& old : before) retire(old);
-  event(schema::EventLevel::INFO, "version_serving", to_string(id) + " (" + source + ")");
+  event(schema::EventLevel::INFO, serves ? "version_serving" : "canary_answers",
+        to_string(id) + " (" + source + ")");
 }
 
 void version_keeper::retire(const version_id& id) {
   auto& resident = s_.versions.at(id);
   resident.state = schema::VersionState::DRAINING;
-  self_->send(deps_.router, local_record(id, *resident.weights, "", schema::VersionState::RETIRED));
+  tell(local_record(id, *resident.weights, "", schema::VersionState::RETIRED));
   auto left = std::make_shared<std::size_t>(deps_.replicas.size());
   const auto one_done = [this, id, left] {
     if (--*left > 0) return;
@@ -273,36 +292,45 @@ void version_keeper::follow(const msg<schema::VersionList>& list) {
   const auto l = list.read();
   std::vector<coordinator::known_version> here;
   for (const auto& [id, v] : s_.versions)
-    here.push_back({id, v.weights->digest, v.state == schema::VersionState::SERVING});
+    here.push_back({id, v.weights->digest, v.state == schema::VersionState::SERVING,
+                    v.state == schema::VersionState::CANARY});
   const auto steps = coordinator::follow(registered_versions(*l), here);
   std::erase_if(s_.failed, [&](const auto& f) {
-    return std::find(steps.load.begin(), steps.load.end(), f.first) == steps.load.end();
+    return !holds(steps.load, f.first) && !holds(steps.try_out, f.first);
   });
   for (const auto& id : steps.retire) withdraw(id);
+  for (const auto& id : steps.give_up) withdraw(id);
   for (const auto v : l->getVersions()) {
     const version_id id{v.getAdapter().cStr(), v.getNumber()};
-    if (std::find(steps.load.begin(), steps.load.end(), id) != steps.load.end()) bring(id, v);
+    if (holds(steps.load, id)) bring(id, v, schema::VersionState::SERVING);
+    if (holds(steps.try_out, id)) bring(id, v, schema::VersionState::CANARY);
   }
 }
 
-void version_keeper::bring(const version_id& id, const schema::VersionRecord::Reader& wanted) {
+void version_keeper::bring(const version_id& id, const schema::VersionRecord::Reader& wanted,
+                           schema::VersionState as) {
   const auto before = s_.failed.find(id);
   const bool waits = before != s_.failed.end() && now_ms(self_) < before->second.retry_at_ms;
   if (waits || s_.installing.contains(id)) return;
+  const auto resident = s_.versions.find(id);
+  const bool was_canary = resident != s_.versions.end() &&
+                          resident->second.state == schema::VersionState::CANARY &&
+                          resident->second.weights->digest == wanted.getDigest().cStr();
+  if (was_canary)
+    return install(id, resident->second.weights, wanted.getSource().cStr(), nobody_waits, as);
   const bool room = !full(id.name);
   const std::string source = wanted.getSource().cStr(), digest = wanted.getDigest().cStr();
   if (room && source.starts_with(round_prefix)) {
     s_.installing[id];  // a second list meanwhile must not ask again
-    return fetch_.get(id, digest, [this, id, source](const result<engine::adapter_ptr>& r) {
+    return fetch_.get(id, digest, [this, id, source, as](const result<engine::adapter_ptr>& r) {
       s_.installing.erase(id);
-      if (r) return install(id, *r, source, nobody_waits);
-      fail(id, "version_missing", "serves by the registry and not here: " + r.failure().message,
-           deps_.retry);
+      if (r) return install(id, *r, source, nobody_waits, as);
+      fail(id, "version_missing", wanted_as(as) + r.failure().message, deps_.retry);
     });
   }
   const auto weights = room ? factors_of(wanted) : too_many(id.name);
-  if (weights) return install(id, *weights, wanted.getSource().cStr(), nobody_waits);
-  fail(id, "version_missing", "serves by the registry and not here: " + weights.failure().message,
+  if (weights) return install(id, *weights, wanted.getSource().cStr(), nobody_waits, as);
+  fail(id, "version_missing", wanted_as(as) + weights.failure().message,
        room ? deps_.retry : std::chrono::milliseconds(0));
 }
 

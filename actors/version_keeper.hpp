@@ -20,7 +20,7 @@ class version_keeper {
   caf::result<reply<record>> load(const std::string& name, const std::string& folder);
   /// At this node's own gateway. The registry first: what it calls serving would come back.
   caf::result<reply<record>> unload(const std::string& name);
-  /// Retired by the registry: it drains, if it serves here.
+  /// Retired by the registry: it drains, if it serves or is a canary here.
   void withdraw(const version_id& id);
   /// Factors of a version with this digest, served here or not.
   caf::result<reply<engine::adapter_ptr>> fetch(const version_id& id, const std::string& digest);
@@ -37,14 +37,17 @@ class version_keeper {
   msg<schema::Register> registration(const initial_version& v, bool at_start) const;
   void registered(record_promise& promise, const reply<record>& r, const initial_version& v);
   void install(const version_id& id, const engine::adapter_ptr& weights, const std::string& source,
-               node_state::installed then);
-  void serve(const version_id& id, const engine::adapter_ptr& weights, const std::string& source);
+               node_state::installed then, schema::VersionState as = schema::VersionState::SERVING);
+  void offer(const version_id& id, const engine::adapter_ptr& weights, const std::string& source,
+             schema::VersionState as);
+  void tell(const record& r);
   void retire(const version_id& id);
   void register_initial();
   void initial_registered(const initial_version& v, const reply<record>& r);
   void ask_registry();
   void follow(const msg<schema::VersionList>& list);
-  void bring(const version_id& id, const schema::VersionRecord::Reader& wanted);
+  void bring(const version_id& id, const schema::VersionRecord::Reader& wanted,
+             schema::VersionState as);
   void fail(const version_id& id, const char* kind, const std::string& why,
             std::chrono::milliseconds wait);
   result<engine::adapter_ptr> factors_of(const schema::VersionRecord::Reader& wanted) const;

@@ -87,6 +87,7 @@ void co_run_rig::spawn_telemetry() {
   telemetry_ = system_.get().spawn([=]() -> telemetry_actor::behavior_type {
     return {[](const request_outcome&) {},
             [take](const replica_report_ptr& r) { take(*r); },
+            [](const msg<schema::VersionRecord>&) {},
             [note](const msg<schema::Event>& e) { note(*e.read()); },
             [](slot_atom) {},
             [empty](list_atom) { return empty(); },

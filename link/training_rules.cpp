@@ -87,7 +87,9 @@ result<void> check(const speaker& by, schema::Scores::Reader scores) {
                            {"failure", scores.getFailure()}}),
               own_client(by, scores.getReplica()), own_site(by, scores.getSite()),
               short_list("differences", scores.getDifferences().size()),
-              short_list("guard", scores.getGuard().size())});
+              short_list("guard", scores.getGuard().size()),
+              short_list("entropies", scores.getEntropies().size()),
+              short_list("entropiesBefore", scores.getEntropiesBefore().size())});
 }
 
 result<void> check(schema::FactorsWanted::Reader wanted, const limits& bounds) {

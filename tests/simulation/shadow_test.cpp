@@ -112,6 +112,50 @@ TEST_F(shadow, a_head_that_is_away_gets_the_update_when_it_is_back) {
   EXPECT_EQ(rig.trainer->batches, 5u);
 }
 
+TEST_F(shadow, measures_both_versions_on_the_reference_set_of_a_canary) {
+  shadow_rig rig(folder_, 200);
+  rig.ask_to_evaluate(0, 3, 0, true);
+  rig.system.pass(2s);
+  ASSERT_GT(rig.head.states.back().read()->getCanarySamples(), 2u);
+  ASSERT_EQ(rig.head.scores.size(), 1u);
+  const auto s = rig.head.scores[0].read();
+  EXPECT_TRUE(s->getReference());
+  EXPECT_EQ(s->getDifferences().size(), 0u);
+  ASSERT_EQ(s->getEntropies().size(), 3u);
+  ASSERT_EQ(s->getEntropiesBefore().size(), 3u);
+  for (std::uint32_t i = 0; i < 3; ++i)
+    EXPECT_THAT(s->getEntropiesBefore()[i] - s->getEntropies()[i], DoubleNear(1, 1e-9));
+  // Not the gate's rows: a question of one set is in no other.
+  const auto rows = rig.data->ordered(store::data_set::canary, "assistant@1", 0, 3);
+  ASSERT_TRUE(rows);
+  for (std::uint32_t i = 0; i < 3; ++i)
+    EXPECT_THAT(s->getEntropies()[i],
+                DoubleNear(6 - 0.01 * static_cast<double>((*rows)[i].prompt.size()), 1e-9));
+}
+
+TEST_F(shadow, under_fedbuff_goes_on_with_its_task_after_scores_that_were_wanted_in_between) {
+  shadow_rig rig(folder_);
+  std::uint32_t left = 10;
+  rig.before_job = [&] {
+    if (left == 0 || --left > 0) return;
+    rig.ask_to_evaluate(0, 2, 0);
+    caf::anon_send(rig.shadow, actors::slot_atom::value);  // steps take no time here
+  };
+  rig.ask_to_train(1, 100, schema::TrainedFactors::BOTH, true);
+  rig.system.pass(600ms);
+  ASSERT_EQ(rig.head.scores.size(), 1u) << "the gate does not wait for the whole task";
+  const auto done = rig.trainer->batches;
+  EXPECT_LT(done, 100u);
+  EXPECT_TRUE(rig.head.accepted.empty());
+  EXPECT_EQ(rig.head.states.back().read()->getRound(), 1u) << "and it says what it is still at";
+  rig.ask_to_train(1, 100, schema::TrainedFactors::BOTH, true);
+  rig.system.pass(5s);
+  ASSERT_EQ(rig.head.accepted.size(), 1u);
+  EXPECT_EQ(rig.head.accepted[0].read()->getRound(), 1u);
+  EXPECT_EQ(rig.trainer->batches, 100u) << "no step is lost and none done twice";
+  EXPECT_EQ(rig.head.states.back().read()->getRound(), 0u) << "done with it";
+}
+
 TEST_F(shadow, evaluates_by_difference_and_only_what_is_asked) {
   shadow_rig rig(folder_);
   rig.ask_to_evaluate(1, 2, 2);

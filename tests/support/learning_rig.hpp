@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,8 @@ struct learning_options {
   double deadline_ms = 60000, operator_ms = 600000;
   std::uint64_t blob_bytes_max = 1 << 20;
   bool standing = true;
+  coordinator::training_policy policy = coordinator::training_policy::coserve_fill;
+  std::set<std::string> trainers = {};  ///< static_split: who only trains
   std::function<void(actors::aggregator_deps&)> change = {};
 };
 
@@ -107,10 +110,11 @@ class learning_rig {
         registry_behavior,
         registry_deps{versions, "base", telemetry, "head", board->make("registry", "")});
     coordinator::round_policy_options policy{
-        .policy = coordinator::training_policy::coserve_fill,
+        .policy = options_.policy,
         .terms = {.steps = options_.steps,
                   .deadline_ms = options_.deadline_ms,
                   .quorum = options_.quorum},
+        .trainers = options_.trainers,
         .replicas = static_cast<std::uint32_t>(shadows.size())};
     coordinator = system.get().spawn(
         coordinator_behavior,

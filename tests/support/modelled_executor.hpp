@@ -24,6 +24,8 @@ class modelled_executor final : public engine::executor {
   std::uint32_t failing_steps = 0;  ///< so many next steps fail
   /// Called with each step's work: lets virtual time pass.
   std::function<void(const coordinator::step_features&)> computes;
+  /// Called as a version gives a token, by its digest; false: its logits are not finite.
+  std::function<bool(const std::string& digest)> gives;
 
   static std::int32_t next_token(const std::string& digest, const std::vector<std::int32_t>& prompt,
                                  std::uint32_t position, std::uint64_t seed) {
@@ -135,6 +137,10 @@ class modelled_executor final : public engine::executor {
     const auto token = next_token(digest, s.spec.prompt, s.produced, s.spec.how.seed);
     ++s.produced;
     ++s.length;
+    if (gives && !gives(digest)) {
+      out.push_back({w.id, 0, "logit 3 is not finite", 0, {}, engine::finish_reason::failed});
+      return;
+    }
     const bool last = s.produced == s.spec.max_tokens;
     out.push_back({w.id,
                    token,

@@ -17,19 +17,23 @@ namespace collm::testing_support {
 /// What the test sets and sees; outlives the actors.
 struct shadow_model {
   std::string replica, site;
-  std::uint32_t train_samples = 100, gate_samples = 40;
+  std::uint32_t train_samples = 100, gate_samples = 40, canary_samples = 40;
   float tokens_per_s = 0;
   std::int64_t tokens = 100;  ///< it trains on, a round
   std::chrono::milliseconds trains{3000};
   std::size_t chunk_bytes = 64;
-  bool silent = false;          ///< as if stopped
-  bool finishes_first = false;  ///< takes no new task before it has sent its update
-  bool evaluates = true;        ///< answers EvaluateTask
+  bool silent = false;    ///< as if stopped
+  bool evaluates = true;  ///< answers EvaluateTask
   std::string declines = {}, fails = {};
   /// d of the site's sequence i, serving minus candidate.
   std::function<double(std::uint32_t)> difference = [](std::uint32_t i) {
     return 0.05 + 0.01 * (i * 7 % 5);
   };
+  /// Cross entropy of its sequence i of the canary reference set.
+  std::function<double(std::uint32_t)> entropy = [](std::uint32_t i) {
+    return 1.0 + 0.01 * (i % 5);
+  };
+  std::function<double(std::uint32_t)> entropy_before = entropy;
   /// Changes of the trained factors; the same for a round, whatever the attempt.
   std::function<std::vector<float>(std::uint32_t round, std::size_t count)> changes = {};
   std::function<void(schema::UpdateHeader::Builder)> forge = {};
@@ -95,6 +99,7 @@ class modelled_shadow {
       b.setPhase(m_.phase);
       b.setTrainSamples(m_.train_samples);
       b.setGateSamples(m_.gate_samples);
+      b.setCanarySamples(m_.canary_samples);
       b.setTokensPerSecond(m_.tokens_per_s);
       b.setRound(m_.round);
       b.setAttempt(m_.attempt);
@@ -107,8 +112,7 @@ class modelled_shadow {
   void take(const msg<schema::Work>& work) {
     const auto w = work.read();
     if (w->isEvaluate() && m_.evaluates) evaluate(w->getEvaluate());
-    const bool busy = m_.finishes_first && m_.phase != schema::ShadowPhase::IDLE;
-    if (w->isTrain() && w->getTrain().getRound() != m_.round && !busy) begin(work);
+    if (w->isTrain() && w->getTrain().getRound() != m_.round) begin(work);
     if (m_.phase == schema::ShadowPhase::TRAINING && now() >= m_.done_at_ms) {
       m_.update = m_.make_update(deps_.count(m_.task.read()->getTrain().getTrained()));
       m_.phase = schema::ShadowPhase::UPLOADING;
@@ -139,6 +143,7 @@ class modelled_shadow {
       b.setSite(m_.site);
       b.setFrom(t.getFrom());
       b.setFailure(m_.fails);
+      if (t.getReference()) return measure(t, b);
       auto d = b.initDifferences(t.getCount());
       for (std::uint32_t i = 0; i < t.getCount(); ++i) d.set(i, m_.difference(t.getFrom() + i));
       b.setGuardFrom(t.getGuardFrom());
@@ -151,6 +156,15 @@ class modelled_shadow {
               if (!*r) m_.errors.push_back(r->failure().message);
             },
             [](const caf::error&) {});
+  }
+
+  void measure(const schema::EvaluateTask::Reader& t, schema::Scores::Builder b) const {
+    b.setReference(true);
+    auto now = b.initEntropies(t.getCount()), before = b.initEntropiesBefore(t.getCount());
+    for (std::uint32_t i = 0; i < t.getCount(); ++i) {
+      now.set(i, m_.entropy(t.getFrom() + i));
+      before.set(i, m_.entropy_before(t.getFrom() + i));
+    }
   }
 
   msg<schema::UpdateChunk> chunk(std::uint64_t at, bool asks) const {

@@ -185,7 +185,8 @@ class shadow_rig {
   }
 
   void ask_to_train(std::uint32_t round, std::uint32_t steps,
-                    schema::TrainedFactors which = schema::TrainedFactors::BOTH) {
+                    schema::TrainedFactors which = schema::TrainedFactors::BOTH,
+                    bool late_counts = false) {
     head.work = msg<schema::Work>::build([&](schema::Work::Builder b) {
       auto t = b.initTrain();
       t.setAdapter("assistant");
@@ -193,9 +194,11 @@ class shadow_rig {
       t.setParentDigest("parent");
       t.setTrained(which);
       t.setSteps(steps);
+      t.setLateCounts(late_counts);
     });
   }
-  void ask_to_evaluate(std::uint32_t from, std::uint32_t count, std::uint32_t guard) {
+  void ask_to_evaluate(std::uint32_t from, std::uint32_t count, std::uint32_t guard,
+                       bool reference = false) {
     head.work = msg<schema::Work>::build([&](schema::Work::Builder b) {
       auto e = b.initEvaluate();
       e.setAdapter("assistant");
@@ -206,6 +209,7 @@ class shadow_rig {
       e.setFrom(from);
       e.setCount(count);
       e.setGuardCount(guard);
+      e.setReference(reference);
     });
   }
   std::vector<float> update() const {

@@ -88,6 +88,7 @@ head_aggregator_actor spawn_aggregator(caf::actor_system& system, std::string ad
                 b.setWithout(without);
               }));
         },
+        [](const msg<schema::Snapshot>&) {},
         [](slot_atom) {},
     };
   });

@@ -95,6 +95,7 @@ telemetry_actor spawn_telemetry(caf::actor_system& system, board_ptr to, std::st
     return {
         [](const request_outcome&) {},
         [](const replica_report_ptr&) {},
+        [](const msg<schema::VersionRecord>&) {},
         [to](const msg<schema::Event>& event) {
           auto view = event.read();
           to->note([&](board& b) {
