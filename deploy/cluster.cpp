@@ -149,8 +149,11 @@ supervisor_deps cluster::impl::supervision() {
       .on_serving = [serving = serving](std::uint32_t n) { serving->store(n); },
       .counts = board->make("supervisor", ""),
       .lost_after_ms = double(lost_after.count())};
+  if (training)
+    for (const auto& [name, aggregator] : training->aggregators())
+      deps.traffic.emplace_back(aggregator);
   for (const auto& n : plan.nodes)
-    deps.nodes.push_back({n.name, n.site, n.where == placement::process});
+    deps.nodes.push_back({n.name, n.site, n.where == placement::process, plan.serves(n)});
   return deps;
 }
 

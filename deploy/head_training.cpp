@@ -46,7 +46,10 @@ learning_adapter learning_of(const spawn_plan& plan, const federation_spec& f,
                       .deadline_ms = static_cast<double>(f.deadline_ms),
                       .quorum = f.quorum,
                       .batch_tokens = plan.training.batch_tokens};
-  for (const auto& n : plan.nodes) out.policy.replicas += n.replicas;
+  out.policy.trainers = plan.trainers;
+  out.policy.replicas = static_cast<std::uint32_t>(plan.trainers.size());
+  if (plan.trainers.empty())
+    for (const auto& n : plan.nodes) out.policy.replicas += n.replicas;
   return out;
 }
 
@@ -111,6 +114,10 @@ result<std::unique_ptr<head_training>> head_training::start(caf::actor_system& s
     deps.gate = {
         .looks = f.looks, .margin = f.margin, .worst_site = f.worst_site, .guard = f.guard};
     deps.guard_pool = static_cast<std::uint32_t>(guard_samples(*model.encoder->tokens).size());
+    if (f.canary)
+      deps.canary = coordinator::canary_options{.share = f.canary_share,
+                                                .completions = f.canary_completions,
+                                                .time_max_ms = double(f.canary_max_time_ms)};
     deps.deadline_ms = f.deadline_ms;
     deps.quorum = f.quorum;
     deps.base_digest = model.base_digest;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -100,12 +101,14 @@ struct federation_spec {
   std::vector<std::uint32_t> looks = {16, 32, 64};
   double margin = 0.005, worst_site = 0.02, guard = 0.02;
   bool alone = false;  ///< control: alone; each site also trains a copy that never meets the others
+  bool canary = false;  ///< asked for: gate.canary is written, with a share above 0
   double canary_share = 0.5;
   std::uint32_t canary_completions = 20, canary_max_time_ms = 15000;
 };
 
 struct coordinator_spec {
   std::string policy = "coserve_fill";
+  double train_share = 0.5;  ///< static_split: part of each site's replicas that only trains
   std::uint32_t slow_period_ms = 10000;
 };
 
@@ -134,6 +137,14 @@ struct manifest {
   /// Of that field, or of the nearest parent that was written.
   place where(std::string field) const;
 };
+
+/// "edge-a/0", as requests, rounds and metrics call it.
+std::string replica_name(const std::string& node, std::uint32_t index);
+
+/// The replicas that only train, by name: none unless the policy is static_split. bad_request: a
+/// site would keep none that serves; says what would be right.
+result<std::set<std::string>> set_apart(const std::vector<node_spec>& nodes,
+                                        const coordinator_spec& c);
 
 /// `value` is there exactly if `problems` is empty.
 struct manifest_check {

@@ -2,16 +2,22 @@
 #include <algorithm>
 #include <functional>
 
+#include "coordinator/round_policy.hpp"
 #include "deploy/manifest_read.hpp"
 
 namespace collm::deploy {
 namespace {
 
-std::uint32_t count_replicas(const manifest& m) {
+/// That train: all of them, unless some are set apart for it.
+std::uint32_t count_trainers(const manifest& m) {
+  const auto apart = set_apart(m.nodes, m.coordinator);
+  if (apart && !apart->empty()) return static_cast<std::uint32_t>(apart->size());
   std::uint32_t replicas = 0;
   for (const node_spec& n : m.nodes) replicas += n.replicas;
   return replicas;
 }
+
+bool split(const manifest& m) { return m.coordinator.policy == "static_split"; }
 
 std::string item(const char* list, std::size_t index) {
   return std::string("spec.") + list + "[" + std::to_string(index) + "]";
@@ -97,21 +103,58 @@ void check_references(const manifest& m, std::vector<problem>& problems) {
 
 void check_quorums(const manifest& m, std::vector<problem>& problems) {
   for (std::size_t i = 0; i < m.federation.size(); ++i) {
-    const std::uint32_t quorum = m.federation[i].quorum, replicas = count_replicas(m);
+    const std::uint32_t quorum = m.federation[i].quorum, replicas = count_trainers(m);
     if (quorum <= replicas) continue;
     const std::string field = item("federation", i) + ".round.quorum";
     problems.push_back({m.where(field), field,
                         "a quorum of " + std::to_string(quorum) + " can never be met by " +
-                            std::to_string(replicas) + (replicas == 1 ? " replica" : " replicas")});
+                            std::to_string(replicas) + (replicas == 1 ? " replica" : " replicas") +
+                            (!split(m)       ? ""
+                             : replicas == 1 ? " that trains"
+                                             : " that train")});
   }
+}
+
+void check_split(const manifest& m, std::vector<problem>& problems) {
+  if (!split(m)) return;
+  const auto blame = [&](const std::string& field, const std::string& message) {
+    problems.push_back({m.where(field), field, message});
+  };
+  if (m.federation.empty())
+    blame("spec.coordinator.policy",
+          "static_split sets replicas apart for training, and no adapter learns; add federation, "
+          "or leave the policy out");
+  if (const auto apart = set_apart(m.nodes, m.coordinator); !apart)
+    blame(m.places.contains("spec.coordinator.trainShare") ? "spec.coordinator.trainShare"
+                                                           : "spec.coordinator.policy",
+          apart.failure().message);
+  for (std::size_t i = 0; i < m.federation.size(); ++i)
+    if (m.federation[i].alone)
+      blame(item("federation", i) + ".control",
+            "alone serves a copy where it is trained, and static_split lets nothing serve there; "
+            "leave it out, or choose coserve_fill");
 }
 
 }  // namespace
 
+std::string replica_name(const std::string& node, std::uint32_t index) {
+  return node + "/" + std::to_string(index);
+}
+
+result<std::set<std::string>> set_apart(const std::vector<node_spec>& nodes,
+                                        const coordinator_spec& c) {
+  if (c.policy != "static_split") return std::set<std::string>();
+  std::map<std::string, std::vector<std::string>> by_site;
+  for (const node_spec& n : nodes)
+    for (std::uint32_t i = 0; i < n.replicas; ++i)
+      by_site[n.site].push_back(replica_name(n.name, i));
+  return coordinator::static_split_of(by_site, c.train_share);
+}
+
 void complete_cluster(manifest& m) {
   for (std::size_t i = 0; i < m.federation.size(); ++i) {
     const bool written = m.places.contains(item("federation", i) + ".round.quorum");
-    if (!written) m.federation[i].quorum = std::min(m.federation[i].quorum, count_replicas(m));
+    if (!written) m.federation[i].quorum = std::min(m.federation[i].quorum, count_trainers(m));
   }
 }
 
@@ -120,6 +163,7 @@ void check_cluster(const manifest& m, std::vector<problem>& problems) {
   check_addresses(m, problems);
   check_references(m, problems);
   check_quorums(m, problems);
+  check_split(m, problems);
 }
 
 }  // namespace collm::deploy

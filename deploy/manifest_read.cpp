@@ -124,6 +124,7 @@ void read_canary(section canary, federation_spec& out) {
   canary.read("completions", out.canary_completions, whole_between(1, 1000000));
   canary.read("maxTime", out.canary_max_time_ms, milliseconds_between(1, 24 * hour_ms));
   canary.close();
+  out.canary = canary.present() && out.canary_share > 0;
 }
 
 void read_gate(section gate, federation_spec& out) {
@@ -155,9 +156,8 @@ void read_federation(section& item, federation_spec& out) {
 
 value_parser<std::string> a_policy() {
   return [](const std::string& text) -> result<std::string> {
-    const std::vector<std::string> unbuilt = {"two_timescale", "static_share", "static_split",
-                                              "fixed_rr"};
-    const std::vector<std::string> built = {"coserve_fill", "inference_only"};
+    const std::vector<std::string> unbuilt = {"two_timescale", "static_share", "fixed_rr"};
+    const std::vector<std::string> built = {"coserve_fill", "static_split", "inference_only"};
     if (std::find(built.begin(), built.end(), text) != built.end()) return text;
     const bool known = std::find(unbuilt.begin(), unbuilt.end(), text) != unbuilt.end();
     return error{errc::bad_request, "policy \"" + text + "\" is not " +
@@ -168,6 +168,10 @@ value_parser<std::string> a_policy() {
 
 void read_coordinator(section coordinator, coordinator_spec& out) {
   coordinator.read("policy", out.policy, a_policy());
+  coordinator.read("trainShare", out.train_share, one_of({0.25, 0.5, 0.75}));
+  if (coordinator.has("trainShare") && out.policy != "static_split")
+    coordinator.blame("trainShare", "is of the policy static_split, not of " + out.policy +
+                                        "; leave it out, or choose that policy");
   coordinator.read("slowPeriod", out.slow_period_ms, milliseconds_between(1000, hour_ms));
   coordinator.close();
 }

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <optional>
 #include <regex>
+#include <sstream>
 
 namespace collm::deploy {
 namespace {
@@ -185,6 +186,21 @@ value_parser<double> real_between(double least, double most) {
                    real_text(most));
     }
     return *value;
+  };
+}
+
+value_parser<double> one_of(std::vector<double> numbers) {
+  return [numbers = std::move(numbers)](const std::string& text) -> result<double> {
+    const auto number = real_between(-1e300, 1e300)(text);
+    if (!number) return number;
+    if (std::find(numbers.begin(), numbers.end(), *number) != numbers.end()) return number;
+    std::string known;
+    for (const double n : numbers) {
+      std::ostringstream one;
+      one << n;
+      known += (known.empty() ? "" : ", ") + one.str();
+    }
+    return error{errc::bad_request, text + " is not one of " + known};
   };
 }
 

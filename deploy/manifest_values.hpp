@@ -26,6 +26,8 @@ value_parser<std::uint32_t> milliseconds_between(std::uint32_t least, std::uint3
 value_parser<std::uint32_t> whole_between(std::uint32_t least, std::uint32_t most);
 /// A finite number within [least, most].
 value_parser<double> real_between(double least, double most);
+/// One of these numbers.
+value_parser<double> one_of(std::vector<double> numbers);
 /// "10/s", "600/min": requests a second, over 0.
 value_parser<double> rate();
 /// "true" or "false".

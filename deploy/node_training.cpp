@@ -106,6 +106,7 @@ result<std::unique_ptr<node_training>> node_training::start(caf::actor_system& s
   for (const auto& f : plan.federation) {
     const auto options = training_options_of(plan, node, f);
     for (const auto& [name, replica] : with.replicas) {
+      if (!plan.trainers.empty() && !plan.trainers.contains(name)) continue;  // it only serves
       shadow_deps deps{
           .replica = name,
           .site = node.site,

@@ -153,12 +153,6 @@ std::vector<std::string> inactive_parts(const manifest& m) {
     if (m.places.contains("spec.coordinator.slowPeriod"))
       parts.push_back(
           "coordinator.slowPeriod: validated, not active: there is no slow planner yet");
-    for (std::size_t i = 0; i < m.federation.size(); ++i) {
-      if (m.places.contains("spec.federation[" + std::to_string(i) + "].gate.canary"))
-        parts.push_back(
-            "canary of " + m.federation[i].adapter +
-            ": validated, not active: live traffic is not judged yet, the gate decides");
-    }
     return parts;
   }
   const std::string why = ": validated, not active: adapters do not learn (policy inference_only)";
@@ -175,6 +169,22 @@ std::vector<std::string> inactive_parts(const manifest& m) {
   return parts;
 }
 
+/// Who only trains, and whose data nobody trains on: a node's replicas train on its own.
+void add_split_notes(const manifest& m, std::vector<std::string>& notes) {
+  const auto apart = set_apart(m.nodes, m.coordinator);
+  if (!apart || apart->empty()) return;
+  notes.push_back("only train (static_split): " + joined({apart->begin(), apart->end()}));
+  for (const node_spec& n : m.nodes) {
+    std::uint32_t trainers = 0;
+    for (std::uint32_t i = 0; i < n.replicas; ++i)
+      trainers += apart->contains(replica_name(n.name, i)) ? 1 : 0;
+    if (trainers == 0 && !n.data.empty())
+      notes.push_back("nobody trains on " + n.name + "'s data: none of its replicas is set apart");
+    if (trainers == n.replicas)
+      notes.push_back(n.name + " answers no request: all its replicas are set apart");
+  }
+}
+
 std::vector<std::string> notes_of(const manifest& m, const model_plan& model) {
   std::vector<std::string> notes;
   for (const node_spec& n : m.nodes) {
@@ -188,6 +198,7 @@ std::vector<std::string> notes_of(const manifest& m, const model_plan& model) {
                       " tokens: longer requests are refused");
     }
   }
+  add_split_notes(m, notes);
   for (const adapter_spec& a : m.adapters) {
     if (a.spill) notes.push_back("requests for " + a.name + " may leave their site (spill)");
   }
@@ -231,6 +242,7 @@ spawn_plan plan_of(const manifest& m, const model_plan& model, std::vector<ledge
   p.training = m.training.value_or(training_spec{});
   p.federation = m.federation;
   p.coordinator = m.coordinator;
+  if (const auto apart = set_apart(m.nodes, m.coordinator)) p.trainers = *apart;
   p.bounds = m.bounds;
   p.bounds.prompt_tokens_max = std::min(p.bounds.prompt_tokens_max, model.shape.context);
   p.tenants = m.tenants;
@@ -285,6 +297,12 @@ plan_check make_plan(std::string_view yaml, const fs::path& base_dir, const mach
 }
 
 std::uint64_t spawn_plan::planned_bytes() const { return sum(ledger); }
+
+bool spawn_plan::serves(const node_plan& n) const {
+  for (std::uint32_t i = 0; i < n.replicas; ++i)
+    if (!trainers.contains(replica_name(n.name, i))) return true;
+  return false;
+}
 
 const node_plan* spawn_plan::node(const std::string& name) const {
   for (const node_plan& n : nodes) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,7 @@ struct spawn_plan {
   training_spec training;
   std::vector<federation_spec> federation;
   coordinator_spec coordinator;
+  std::set<std::string> trainers;  ///< replicas that only train, by name (policy static_split)
   limits bounds;
   std::vector<tenant_spec> tenants;
   std::vector<std::string> inactive;  ///< parts that are validated and not active yet, with why
@@ -55,6 +57,8 @@ struct spawn_plan {
   std::vector<ledger_row> ledger;
   std::uint64_t budget_bytes = 0;
 
+  /// Whether any of its replicas answers requests.
+  bool serves(const node_plan& n) const;
   /// Adapters learn here: the policy is not inference_only and an adapter is federated.
   bool learns() const { return coordinator.policy != "inference_only" && !federation.empty(); }
   std::uint64_t planned_bytes() const;  ///< sum of the ledger

@@ -190,8 +190,7 @@ struct serving_node::impl {
     auto initial = initial_versions(plan, model.base);
     if (!initial) return initial.failure();
     start_telemetry();
-    router = system.spawn(router_behavior,
-                          router_deps{node_plan_.name, plan.model.name, board->make("router", "")});
+    start_router();
     for (const auto& [name, beat] : beats) start_replica(name, beat);
     start_node(std::move(*initial));
     if (auto learns = start_training(); !learns) return learns;
@@ -206,8 +205,7 @@ struct serving_node::impl {
   void start_telemetry() {
     for (std::uint32_t i = 0; i < node_plan_.replicas; ++i) {
       const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
-      beats[node_plan_.name + "/" + std::to_string(i)] =
-          std::make_shared<std::atomic<std::int64_t>>(now);
+      beats[replica_name(node_plan_.name, i)] = std::make_shared<std::atomic<std::int64_t>>(now);
     }
     telemetry = system.spawn(telemetry_behavior,
                              telemetry_deps{.node = node_plan_.name,
@@ -224,6 +222,13 @@ struct serving_node::impl {
                                             .draining = [d = draining] { return d->load(); },
                                             .on_event = to.on_event,
                                             .counts = board->make("telemetry", "")});
+  }
+
+  void start_router() {
+    router_deps deps{node_plan_.name, plan.model.name, board->make("router", "")};
+    for (const auto& f : plan.federation)
+      if (f.canary) deps.canary_shares[f.adapter] = f.canary_share;
+    router = system.spawn(router_behavior, std::move(deps));
   }
 
   void start_replica(const std::string& name, const heartbeat& beat) {
@@ -250,7 +255,7 @@ struct serving_node::impl {
         [&sys = system, base = model.base, options, engine](const replica_actor& owner) {
           return make_engine(sys, base, options, engine, owner);
         }));
-    caf::anon_send(router, add_replica{name, replicas.back()});
+    caf::anon_send(router, add_replica{name, replicas.back(), plan.trainers.contains(name)});
   }
 
   /// A version of one of the manifest's adapters with other numbers.

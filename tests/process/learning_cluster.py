@@ -38,8 +38,10 @@ class LearningCluster(Cluster):
     """The other tests' cluster, with data at both sites and a federation."""
     rows = staticmethod(chats)
 
-    def __init__(self, collm, steps=4, aggregate="fedavg", data=("kitchen", "workshop"), **more):
-        self.steps, self.aggregate, self.data = steps, aggregate, data
+    def __init__(self, collm, steps=4, aggregate="fedavg", data=("kitchen", "workshop"),
+                 terms=LEARNING, one_site=False, **more):
+        self.terms = terms.format(steps=steps, aggregate=aggregate)
+        self.data, self.one_site = data, one_site
         super().__init__(collm, **more)
 
     def text_of(self, manifest):
@@ -50,8 +52,9 @@ class LearningCluster(Cluster):
                     out.write(self.rows(site, 120))
                 manifest = manifest.replace(f"{{name: {node}, site: {site},",
                                             f"{{name: {node}, site: {site}, data: {file},")
-        return manifest.replace("  coordinator: {policy: inference_only}\n",
-                                LEARNING.format(steps=self.steps, aggregate=self.aggregate))
+        if self.one_site:
+            manifest = manifest.replace("site: workshop", "site: kitchen")
+        return manifest.replace("  coordinator: {policy: inference_only}\n", self.terms)
 
     def rounds(self):
         return self.get(self.head, "/admin/v1/rounds").get("rounds", [])

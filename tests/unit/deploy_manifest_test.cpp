@@ -51,6 +51,7 @@ TEST(manifest, reads_the_built_in_cluster) {
   ASSERT_EQ(m.federation.size(), 1u);
   EXPECT_EQ(m.federation[0].strategy.aggregate, "fedavg");
   EXPECT_EQ(m.federation[0].looks, (std::vector<std::uint32_t>{32, 160}));
+  EXPECT_TRUE(m.federation[0].canary);
   EXPECT_EQ(m.federation[0].canary_max_time_ms, 15000u);
   EXPECT_EQ(m.coordinator.policy, "coserve_fill");
   EXPECT_EQ(m.bounds.queued_requests_max, 256u);
@@ -184,10 +185,41 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         mistake{"policy_unbuilt", with("  coordinator: {policy: two_timescale}\n"),
                 "c.yaml:8:25: spec.coordinator.policy: policy \"two_timescale\" is not built yet; "
-                "supported: coserve_fill, inference_only\n"},
+                "supported: coserve_fill, static_split, inference_only\n"},
+        mistake{"split_of_one",
+                with("  adapters: [{name: a}]\n  federation: [{adapter: a}]\n"
+                     "  coordinator: {policy: static_split, trainShare: 0.5}\n"),
+                "c.yaml:10:51: spec.coordinator.trainShare: static_split 50 % leaves site 'edge-a' "
+                "(1 replicas) none that serves; give it 2 replicas, or choose coserve_fill\n"},
+        mistake{"split_of_nothing",
+                with("    - {name: edge-b, site: edge-a, gateway: {http: 127.0.0.1:8082}}\n"
+                     "  coordinator: {policy: static_split}\n"),
+                "c.yaml:9:25: spec.coordinator.policy: static_split sets replicas apart for "
+                "training, and no adapter learns; add federation, or leave the policy out\n"},
+        mistake{"split_with_a_control",
+                with("    - {name: edge-b, site: edge-a, gateway: {http: 127.0.0.1:8082}}\n"
+                     "  adapters: [{name: a}]\n  federation: [{adapter: a, control: alone}]\n"
+                     "  coordinator: {policy: static_split}\n"),
+                "c.yaml:10:38: spec.federation[0].control: alone serves a copy where it is "
+                "trained, and static_split lets nothing serve there; leave it out, or choose "
+                "coserve_fill\n"},
+        mistake{"split_quorum",
+                with("    - {name: edge-b, site: edge-a, gateway: {http: 127.0.0.1:8082}}\n"
+                     "  adapters: [{name: a}]\n  federation: [{adapter: a, round: {quorum: 2}}]\n"
+                     "  coordinator: {policy: static_split}\n"),
+                "c.yaml:10:45: spec.federation[0].round.quorum: a quorum of 2 can never be met by "
+                "1 replica that trains\n"},
+        mistake{"share_of_no_split", with("  coordinator: {trainShare: 0.5}\n"),
+                "c.yaml:8:29: spec.coordinator.trainShare: is of the policy static_split, not of "
+                "coserve_fill; leave it out, or choose that policy\n"},
+        mistake{"share_between",
+                with("    - {name: edge-b, site: edge-a, gateway: {http: 127.0.0.1:8082}}\n"
+                     "  adapters: [{name: a}]\n  federation: [{adapter: a}]\n"
+                     "  coordinator: {policy: static_split, trainShare: 0.4}\n"),
+                "c.yaml:11:51: spec.coordinator.trainShare: 0.4 is not one of 0.25, 0.5, 0.75\n"},
         mistake{"policy_unknown", with("  coordinator: {policy: best}\n"),
                 "c.yaml:8:25: spec.coordinator.policy: policy \"best\" is not known; supported: "
-                "coserve_fill, inference_only\n"},
+                "coserve_fill, static_split, inference_only\n"},
         mistake{"remote",
                 with("    - {name: edge-b, placement: remote, gateway: {http: 127.0.0.1:8082}}\n"),
                 "c.yaml:8:33: spec.nodes[1].placement: remote is not built yet; use process (its "

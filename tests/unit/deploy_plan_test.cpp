@@ -71,12 +71,10 @@ TEST(plan, fits_the_built_in_cluster_on_two_cores) {
   EXPECT_LT(p.planned_bytes(), p.budget_bytes);
   EXPECT_TRUE(p.notes.empty());
   EXPECT_TRUE(p.learns());
-  EXPECT_EQ(
-      p.inactive,
-      (std::vector<std::string>{
-          "coordinator.slowPeriod: validated, not active: there is no slow planner yet",
-          "canary of assistant: validated, not active: live traffic is not judged yet, the gate "
-          "decides"}));
+  EXPECT_EQ(p.inactive,
+            (std::vector<std::string>{
+                "coordinator.slowPeriod: validated, not active: there is no slow planner yet"}));
+  EXPECT_TRUE(p.federation[0].canary);
 }
 
 TEST(plan, says_what_inference_only_leaves_out) {
@@ -92,6 +90,27 @@ TEST(plan, says_what_inference_only_leaves_out) {
       fitted.plan->inactive,
       (std::vector<std::string>{"training" + why, "federation of assistant" + why,
                                 "data of edge-a, edge-b" + why, "coordinator.slowPeriod" + why}));
+}
+
+TEST(plan, sets_the_last_replicas_of_a_site_apart_and_says_so) {
+  const manifest_check check = parse_manifest(
+      "apiVersion: collm.dev/v1alpha1\nkind: Cluster\nmetadata: {name: a}\nspec:\n"
+      "  model: {source: smollm2-135m-instruct}\n  adapters: [{name: a}]\n"
+      "  federation: [{adapter: a}]\n"
+      "  coordinator: {policy: static_split}\n  nodes:\n"
+      "    - {name: n, site: s, data: 'builtin:kitchen', gateway: {http: '127.0.0.1:1'}}\n"
+      "    - {name: o, site: s, data: 'builtin:kitchen', gateway: {http: '127.0.0.1:2'}}\n");
+  ASSERT_TRUE(check.value) << to_string(check.problems[0], "c.yaml");
+  EXPECT_EQ(check.value->federation[0].quorum, 1u) << "one replica trains";
+  const plan_check fitted = fit_plan(*check.value, smollm_file(), two_cores());
+  ASSERT_TRUE(fitted.plan) << problems_of(fitted);
+  EXPECT_EQ(fitted.plan->trainers, std::set<std::string>{"o/0"});
+  EXPECT_TRUE(fitted.plan->serves(*fitted.plan->node("n")));
+  EXPECT_FALSE(fitted.plan->serves(*fitted.plan->node("o")));
+  EXPECT_EQ(fitted.plan->notes, (std::vector<std::string>{
+                                    "only train (static_split): o/0",
+                                    "nobody trains on n's data: none of its replicas is set apart",
+                                    "o answers no request: all its replicas are set apart"}));
 }
 
 TEST(plan, refuses_more_engine_threads_than_cores) {

@@ -136,6 +136,7 @@ TEST(manifest_page, shows_the_defaults_of_the_parser) {
   EXPECT_EQ(federation["gate"]["properties"]["canary"]["properties"]["share"]["default"],
             m.federation[0].canary_share);
   EXPECT_EQ(spec["coordinator"]["properties"]["policy"]["default"], m.coordinator.policy);
+  EXPECT_EQ(spec["coordinator"]["properties"]["trainShare"]["default"], m.coordinator.train_share);
   const json bounds = spec["limits"]["properties"];
   EXPECT_EQ(bounds["promptTokens"]["default"], m.bounds.prompt_tokens_max);
   EXPECT_EQ(bounds["queuedRequests"]["default"], m.bounds.queued_requests_max);
