@@ -17,7 +17,8 @@ constexpr std::uint32_t unloaded_requests = 15, alone_seconds = 10;
 constexpr std::uint32_t capacity_trials = 5, capacity_seconds = 12;
 constexpr double capacity_attainment = 0.9;
 constexpr auto drained_within = milliseconds(20000);
-constexpr auto grant_every = std::chrono::seconds(5);  // a plan's life is longer
+constexpr auto share_whole_within = std::chrono::seconds(25);  // within the life of a plan
+constexpr auto grant_every = std::chrono::seconds(5);          // a plan's life is longer
 
 double seconds_of(clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
@@ -180,8 +181,14 @@ result<std::pair<double, double>> unloaded(const co_run_options& o, const engine
   return std::pair(quantile(tpot, 0.5), 1 / quantile(whole, 0.5));
 }
 
-/// Tokens a second with nothing to serve, after the first batch.
+/// Tokens a second with nothing to serve, after the first batch and once the share is whole: the
+/// requests before may have seen a job begin and taken some of it.
 double train_alone(co_run_rig& on, double share) {
+  on.grant(share);
+  (void)wait_until(share_whole_within, [&] {
+    const auto slots = on.slots();
+    return !slots.empty() && slots.back().training.share >= 0.95 * share;
+  });
   on.grant(share);
   const auto first = on.trained_tokens();
   (void)wait_until(drained_within, [&] { return on.trained_tokens() > first; });
