@@ -294,8 +294,9 @@ double served_loss(const base_ptr& b, const training_sample& s, const adapter_pt
 TEST(trainer, evaluation_agrees_with_the_serving_decoder_and_changes_nothing) {
   for (const auto p : {precision::f32, precision::int8}) {
     const auto b = tiny::open_tiny(p);
-    // serving keeps its queries in f32, training in halves on an int8 base
-    const double near = p == precision::f32 ? 2e-3 : 1e-2;
+    // On an int8 base training keeps its queries in halves and serving its factors (adr/0008): a
+    // single token's loss, of this adapter with entries of 0.3, moves by a few hundredths.
+    const double near = p == precision::f32 ? 2e-3 : 3e-2;
     const auto t = make(small_options(), p);
     (void)run_batch(*t, some_batch(1));
     auto some = samples(3, {20, 90, 5, 33, 2});
