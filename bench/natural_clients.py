@@ -25,6 +25,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "bench"))
+
+from peer.report import commit, cpu_name  # noqa: E402
+
 CACHE = Path(os.environ.get("COLLM_CACHE", Path.home() / ".cache/collm"))
 SETTINGS = {"round": "5", "tokens": "384", "sample": "160", "completion": "96", "warmup": "4",
             "rank": "8", "alpha": "16"}
@@ -349,16 +353,6 @@ def precision_text(p):
             f"{p['held_out']['int8']:.3f} and {p['held_out']['f32']:.3f}.\n")
 
 
-def cpu():
-    info = Path("/proc/cpuinfo").read_text()
-    return next(line.split(":")[1].strip() for line in info.splitlines() if "model name" in line)
-
-
-def commit():
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True,
-                          stdout=subprocess.PIPE, check=False).stdout.strip() or "unknown"
-
-
 def main():
     args = arguments()
     settings = {**SETTINGS, **dict(word.split("=", 1) for word in args.settings)}
@@ -378,7 +372,7 @@ def main():
     command = ("./dev bench natural_clients --data DIR" + f" --file {args.file}"
                + "".join(f" {w}" for w in args.settings))
     result = {"file": args.file, "command": command, "date": datetime.date.today().isoformat(),
-              "cpu": cpu(), "commit": commit(), "seeds": seeds, "settings": settings,
+              "cpu": cpu_name(), "commit": commit(), "seeds": seeds, "settings": settings,
               "steps": STEPS, "calibration": losses, "rates": rates,
               "compared": compared(lines, seeds),
               "int8_beside_f32": int8_beside_f32(runner, rows, rates, seeds[0]), "lines": lines}

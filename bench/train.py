@@ -27,6 +27,10 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "bench"))
+
+from peer.report import commit, cpu_name  # noqa: E402
+
 CACHE = Path(os.environ.get("COLLM_CACHE", Path.home() / ".cache/collm"))
 MODEL = CACHE / "models/smollm2-135m-instruct.gguf"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -223,16 +227,6 @@ def table(result):
         "libraries included, ours from start to end, the peer's over its steps alone.", ""])
 
 
-def cpu():
-    info = Path("/proc/cpuinfo").read_text()
-    return next(line.split(":")[1].strip() for line in info.splitlines() if "model name" in line)
-
-
-def commit():
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True,
-                          stdout=subprocess.PIPE, check=False).stdout.strip() or "unknown"
-
-
 def check_python():
     """Says what is missing, and how to get it."""
     make = (f"python3 -m venv {CACHE}/oracle && {CACHE}/oracle/bin/pip install -r "
@@ -264,7 +258,7 @@ def main():
         if ARGS.reference:
             runs["ours f32"] = [run_ours("f32", folder)]
     engines = {name: summary(r) for name, r in runs.items()}
-    result = {"date": datetime.date.today().isoformat(), "cpu": cpu(), "threads": ARGS.threads,
+    result = {"date": datetime.date.today().isoformat(), "cpu": cpu_name(), "threads": ARGS.threads,
               "commit": commit(), "steps": ARGS.steps, "rounds": ARGS.rounds,
               "attentions": attentions,
               "trial_tokens_per_s": trial, **compare(engines), "engines": engines}
