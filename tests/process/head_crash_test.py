@@ -2,6 +2,7 @@
 import os
 import signal
 import sys
+import time
 import unittest
 
 import frozen_head
@@ -41,17 +42,16 @@ class HeadCrash(unittest.TestCase):
     def killed(self, c, number, wanted):
         """Kills the head in the round's state `wanted`; returns the state that it died in."""
         nodes = c.node_pids()
-        frozen = None
-        if wanted == "uploading":  # one site is done, the other is not
-            until(f"round {number} trains", lambda: self.at(c, number, "training"), 60)
-            frozen = nodes[1]
-            os.kill(frozen, signal.SIGSTOP)
         try:
-            before = until(f"round {number} is {wanted}", lambda: self.at(c, number, wanted), 60)
+            if wanted == "uploading":  # one site is done, the other is not
+                self.in_slices(c, number, "training", nodes)
+                before = self.in_slices(c, number, wanted, nodes[:1])
+            else:
+                before = self.in_slices(c, number, wanted, nodes)
             c.process.kill()
         finally:
-            if frozen:
-                os.kill(frozen, signal.SIGCONT)
+            for pid in nodes:
+                os.kill(pid, signal.SIGCONT)
         self.assertNotIn(before["state"], ENDED, "it was caught in time")
         c.kill_head(nodes)
         c.start()
@@ -71,9 +71,18 @@ class HeadCrash(unittest.TestCase):
             frozen_head.check(self, c, 8, lambda text: print(text, file=sys.stderr))
 
     @staticmethod
-    def at(c, number, wanted):
-        found = c.round(number)
-        return found if found and reached(found["state"], wanted) else None
+    def in_slices(c, number, wanted, pids):
+        """Lets these nodes run for a moment at a time until the round is `wanted`, so that a fast
+        machine does not run through it between two looks; they are stopped then."""
+        def look():
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+            time.sleep(0.03)
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            found = c.round(number)
+            return found if found and reached(found["state"], wanted) else None
+        return until(f"round {number} is {wanted}", look, 60)
 
 
 if __name__ == "__main__":
