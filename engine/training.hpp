@@ -40,7 +40,7 @@ struct training_options {
   std::uint32_t batch_tokens = 1024;  ///< most tokens of one batch
   std::uint32_t sample_tokens = 512;  ///< most tokens of one sample: sets the activation bytes
   std::uint32_t window_tokens = 256;  ///< most rows of a layer's unit; a multiple of 16
-  std::uint32_t head_tokens = 32;     ///< most rows of a loss_head unit; a multiple of 16
+  std::uint32_t head_tokens = 64;     ///< most rows of a loss_head unit; a multiple of 16
   std::uint32_t threads = 1;          ///< OpenMP threads of a unit
 };
 

@@ -17,6 +17,58 @@ constexpr std::uint32_t tile_rows = 8, tile_vectors = 2;
 constexpr std::uint32_t tile_rows = 4, tile_vectors = 1;
 #endif
 
+/// Half the lanes, for the eight columns that a factor of rank 8 has: on sixteen, half the work
+/// would be thrown away.
+#if defined(__AVX2__)
+struct half_lanes {
+  static constexpr std::uint32_t count = lane_count / 2;
+  __m256 v;
+  static half_lanes all(float x) { return {_mm256_set1_ps(x)}; }
+  static half_lanes load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+};
+inline half_lanes fma(half_lanes a, half_lanes b, half_lanes c) {
+  return {_mm256_fmadd_ps(a.v, b.v, c.v)};
+}
+#else
+struct half_lanes {
+  static constexpr std::uint32_t count = lane_count / 2;
+  float v[count];
+  static half_lanes all(float x) {
+    half_lanes r;
+    for (float& e : r.v) e = x;
+    return r;
+  }
+  static half_lanes load(const float* p) {
+    half_lanes r;
+    std::memcpy(r.v, p, sizeof r.v);
+    return r;
+  }
+  void store(float* p) const { std::memcpy(p, v, sizeof v); }
+};
+inline half_lanes fma(half_lanes a, half_lanes b, half_lanes c) {
+  for (std::uint32_t i = 0; i < half_lanes::count; ++i) c.v[i] = std::fma(a.v[i], b.v[i], c.v[i]);
+  return c;
+}
+#endif
+
+/// Rows [i, i + Rows), the eight columns from j.
+template <std::uint32_t Rows>
+[[gnu::always_inline]] inline void narrow_tile(const float_product& p, std::uint32_t i,
+                                               std::uint32_t j) {
+  half_lanes sums[Rows];
+  COLLM_UNROLL for (std::uint32_t r = 0; r < Rows; ++r) sums[r] =
+      p.add ? half_lanes::load(p.c + (i + r) * p.c_row + j) : half_lanes::all(0);
+  const float* a = p.a + i * p.a_row;
+  const float* b = p.b + j;
+  for (std::uint32_t k = 0; k < p.depth; ++k, a += p.a_column, b += p.b_row) {
+    const half_lanes right = half_lanes::load(b);
+    COLLM_UNROLL for (std::uint32_t r = 0; r < Rows; ++r) sums[r] =
+        fma(half_lanes::all(a[r * p.a_row]), right, sums[r]);
+  }
+  COLLM_UNROLL for (std::uint32_t r = 0; r < Rows; ++r) sums[r].store(p.c + (i + r) * p.c_row + j);
+}
+
 /// Rows [i, i + Rows), columns [j, j + 16 Vectors); of the last vector only `n`.
 template <std::uint32_t Rows, std::uint32_t Vectors, bool Whole>
 [[gnu::always_inline]] inline void product_tile(const float_product& p, std::uint32_t i,
@@ -56,6 +108,7 @@ void product_rows(const float_product& p, std::uint32_t i) {
   std::uint32_t j = 0;
   for (; j + wide <= p.columns; j += wide) product_tile<Rows, tile_vectors, true>(p, i, j, 0);
   for (; j + lane_count <= p.columns; j += lane_count) product_tile<Rows, 1, true>(p, i, j, 0);
+  if (j + half_lanes::count <= p.columns) narrow_tile<Rows>(p, i, j), j += half_lanes::count;
   if (j < p.columns) product_tile<Rows, 1, false>(p, i, j, p.columns - j);
 }
 

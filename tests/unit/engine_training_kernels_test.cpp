@@ -176,8 +176,15 @@ TEST(engine_training_kernels, products_match_the_naive_sum_either_way_round) {
   struct shape {
     std::uint32_t rows, depth, columns;
   };
-  for (const shape n :
-       {shape{1, 1, 1}, {3, 7, 5}, {8, 16, 32}, {9, 5, 33}, {13, 40, 16}, {20, 3, 100}, {5, 64, 8}})
+  for (const shape n : {shape{1, 1, 1},
+                        {3, 7, 5},
+                        {8, 16, 32},
+                        {9, 5, 33},
+                        {13, 40, 16},
+                        {20, 3, 100},
+                        {5, 64, 8},
+                        {9, 30, 24},
+                        {9, 30, 27}})
     for (const bool turned : {false, true})
       for (const bool add : {false, true}) {
         const auto a = random_floats(random, n.rows * n.depth),
