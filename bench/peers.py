@@ -17,7 +17,8 @@ rows of OpenVINO GenAI on the same file stand beside them, outside the ratios.
 peers from one Q4_0 file or its Q8_0 source.
 
 Each measurement is kept in the cache as it is made: a run that was cut short, or that --budget
-ended, goes on when it is called again. What is kept of ours belongs to one build of the program.
+ended, goes on when it is called again. Rounds belong to one build of our program, the peers' too:
+ratios are of one time. Perplexities and the peers' sweep are kept beyond it.
 
 usage: ./dev bench peers [--text FILE] [--budget SECONDS] [--types Q8_0,Q4_0] [--rounds 3]
                          [--openvino] [--shape qwen2.5-0.5b] [--out bench/results/peers]
@@ -94,7 +95,8 @@ def sha256(file):
 
 
 class Measuring:
-    """Every measurement by its key: what it depends on. Ours depends on the program's bytes."""
+    """Every measurement by its key: what it depends on. Ours depends on the program's bytes; so do
+    the peers' rounds, which count only beside ours of the same rounds."""
 
     def __init__(self, binaries, files, a, runs):
         self.binaries, self.files, self.a, self.runs = binaries, files, a, runs
@@ -152,7 +154,8 @@ class Measuring:
             rates |= {f"decode_{n}": test["speed_tg"] for n, test in tests.items()}
             return {"rates": rates, "others": others, "peak_rss_bytes": peak,
                     "peak_rss_bytes_batched": peak_batched}
-        add(row, self.theirs("round", measure, type=row["type"], round=number, **s))
+        add(row, self.theirs("round", measure, beside=self.program, type=row["type"],
+                             round=number, **s))
 
     def ours_round(self, row, batches, number):
         def measure():
@@ -177,7 +180,7 @@ class Measuring:
             return {"rates": rates, "others": others, "version": version,
                     "peak_rss_bytes_batched": peak}
         key = {"peer": f"{openvino_rows.PACKAGE} {openvino_rows.VERSION}", "what": "round",
-               **self.on, "threads": row["threads"], "round": number}
+               **self.on, "beside": self.program, "threads": row["threads"], "round": number}
         add(row, self.runs.of(key, measure))
 
 

@@ -47,11 +47,13 @@ def ratios(own, theirs):
 
 
 def adapters_kept(own):
-    """Eight adapters over one, at the number of threads that is best for one."""
-    best = {n: {r["threads"]: r["tokens_per_s"]["decode_16"] for r in own if r["adapters"] == n}
+    """Eight adapters over one, at the number of threads that is best for one: the median of the
+    rounds' ratios, since both are measured one after the other."""
+    runs = {n: {r["threads"]: r["runs"]["decode_16"] for r in own if r["adapters"] == n}
             for n in (1, 8)}
-    threads = max(best[1], key=best[1].get)
-    return round(best[8][threads] / best[1][threads], 3)
+    threads = max(runs[1], key=lambda t: statistics.median(runs[1][t]))
+    return round(statistics.median(eight / one for eight, one in
+                                   zip(runs[8][threads], runs[1][threads])), 3)
 
 
 def cpu_name():
