@@ -40,7 +40,7 @@ result<federation::strategy> strategy_of(const federation_spec& f) {
 
 learning_adapter learning_of(const spawn_plan& plan, const federation_spec& f,
                              coordinator::training_policy policy) {
-  learning_adapter out{.name = f.adapter, .policy = {}};
+  learning_adapter out{.name = f.adapter, .policy = {}, .standing = f.standing};
   out.policy.policy = policy;
   out.policy.terms = {.steps = f.steps,
                       .deadline_ms = static_cast<double>(f.deadline_ms),

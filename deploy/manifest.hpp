@@ -100,6 +100,7 @@ struct federation_spec {
   std::uint32_t deadline_ms = 60000, quorum = 2, steps = 6;
   std::vector<std::uint32_t> looks = {16, 32, 64};
   double margin = 0.005, worst_site = 0.02, guard = 0.02;
+  bool standing = true;  ///< rounds also without a job, as long as something is gained
   bool alone = false;  ///< control: alone; each site also trains a copy that never meets the others
   bool canary = false;  ///< asked for: gate.canary is written, with a share above 0
   double canary_share = 0.5;

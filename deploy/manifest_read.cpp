@@ -149,6 +149,7 @@ void read_federation(section& item, federation_spec& out) {
   round.read("steps", out.steps, whole_between(1, 1000000));
   round.close();
   read_gate(item.child("gate"), out);
+  item.read("standing", out.standing, yes_or_no());
   std::string control;
   item.read("control", control, word_of("control", {"none", "alone"}));
   out.alone = control == "alone";

@@ -195,25 +195,33 @@ class Serving(unittest.TestCase):
             status, body = self.load(name, folder)
             self.assertEqual(status, 200, body)
         try:
-            p99 = {count: self.slowest_first_token(names[:count]) for count in (1, 8, 64)}
+            # In turns of 32 each, so that what else the machine does meets all alike.
+            taken = {1: [], 8: [], 64: []}
+            for turn in range(4):
+                for count, times in taken.items():
+                    times += self.first_tokens(names[:count], range(32 * turn, 32 * (turn + 1)))
         finally:
             for name in names:
                 c.call(c.a, "POST", "/v1/unload_lora_adapter", {"lora_name": name})
-        # A loading that blocked, or a thrashing cache, costs several times the base's time.
-        self.assertLess(p99[64], 1.5 * p99[1] + 0.02, p99)
-        self.assertLess(p99[8], 1.5 * p99[1] + 0.02, p99)
+        # A loading that blocked, or a thrashing cache, costs most requests of 64 adapters several
+        # times the one adapter's time; what the slowest tenth waits for is the machine's own.
+        middle = {count: sorted(times)[len(times) // 2] for count, times in taken.items()}
+        slow = {count: sorted(times)[len(times) * 9 // 10] for count, times in taken.items()}
+        for count in (8, 64):
+            self.assertLess(middle[count], 1.5 * middle[1] + 0.02, (middle, slow))
+            self.assertLess(slow[count], 4 * slow[1] + 0.1, (middle, slow))
 
-    def slowest_first_token(self, names, requests=96):
-        """The 99th percentile of the times to one token, s; the worst one is the machine's own."""
+    def first_tokens(self, names, orders):
+        """The times to one token, s, of requests that name these adapters in turn."""
         taken = []
-        for i in range(requests):
+        for i in orders:
             start = time.monotonic()
             status, body = self.cluster.ask(self.cluster.a, f"Order {i} of {len(names)}", 1,
                                             model=names[i % len(names)])
             taken.append(time.monotonic() - start)
             self.assertEqual(status, 200, body)
             self.assertEqual(body["model"], names[i % len(names)] + "@0")
-        return sorted(taken)[-2]
+        return taken
 
     def test_p7_a_long_prompt_does_not_freeze_a_running_stream(self):
         beside_a_long_prompt(self, self.cluster)

@@ -2,11 +2,10 @@
 import os
 import signal
 import sys
-import time
 import unittest
 
 import frozen_head
-from cluster import until
+from cluster import in_slices, until
 from learning_cluster import ENDED, LearningCluster, TinyLearningCluster, accepted
 
 COLLM = sys.argv.pop()
@@ -23,7 +22,7 @@ def reached(state, wanted):
 
 class HeadCrash(unittest.TestCase):
     def test_p15_a_head_killed_in_each_state_of_a_round_resumes_it_and_counts_nothing_twice(self):
-        with TinyLearningCluster(COLLM, steps=300) as c:
+        with TinyLearningCluster(COLLM, steps=300, standing=False) as c:
             job = c.call(c.head, "POST", "/admin/v1/jobs",
                          {"model": "assistant", "federation": {"rounds": len(KILLED_IN)}})[1]["id"]
             died_in = [self.killed(c, number, wanted)
@@ -44,10 +43,10 @@ class HeadCrash(unittest.TestCase):
         nodes = c.node_pids()
         try:
             if wanted == "uploading":  # one site is done, the other is not
-                self.in_slices(c, number, "training", nodes)
-                before = self.in_slices(c, number, wanted, nodes[:1])
+                self.at(c, number, "training", nodes)
+                before = self.at(c, number, wanted, nodes[:1])
             else:
-                before = self.in_slices(c, number, wanted, nodes)
+                before = self.at(c, number, wanted, nodes)
             c.process.kill()
         finally:
             for pid in nodes:
@@ -71,18 +70,12 @@ class HeadCrash(unittest.TestCase):
             frozen_head.check(self, c, 8, lambda text: print(text, file=sys.stderr))
 
     @staticmethod
-    def in_slices(c, number, wanted, pids):
-        """Lets these nodes run for a moment at a time until the round is `wanted`, so that a fast
-        machine does not run through it between two looks; they are stopped then."""
+    def at(c, number, wanted, pids):
+        """The round once it is `wanted`, by nodes that are stopped then."""
         def look():
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
-            time.sleep(0.03)
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
             found = c.round(number)
             return found if found and reached(found["state"], wanted) else None
-        return until(f"round {number} is {wanted}", look, 60)
+        return in_slices(f"round {number} is {wanted}", pids, look)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ LEARNING = """\
   training: {{batchTokens: 128, learningRate: 2e-3, warmupSteps: 2}}
   federation:
     - adapter: assistant
+      standing: {standing}
       strategy: {{aggregate: {aggregate}}}
       round: {{deadline: 120s, quorum: 2, steps: {steps}}}
       gate: {{looks: [8, 16], margin: 0, worstSite: 10, guard: 10}}
@@ -35,12 +36,14 @@ def prompts(site, count):
 
 
 class LearningCluster(Cluster):
-    """The other tests' cluster, with data at both sites and a federation."""
+    """The other tests' cluster, with data at both sites and a federation; unless that is standing,
+    its rounds open only while a job asks for them."""
     rows = staticmethod(chats)
 
     def __init__(self, collm, steps=4, aggregate="fedavg", data=("kitchen", "workshop"),
-                 terms=LEARNING, one_site=False, **more):
-        self.terms = terms.format(steps=steps, aggregate=aggregate)
+                 terms=LEARNING, one_site=False, standing=True, **more):
+        self.terms = terms.format(steps=steps, aggregate=aggregate,
+                                  standing=str(standing).lower())
         self.data, self.one_site = data, one_site
         super().__init__(collm, **more)
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-from cluster import until
+from cluster import in_slices, until
 from long_prompt import beside_a_long_prompt
 from learning_cluster import CANARY, LearningCluster, TinyLearningCluster, accepted
 
@@ -127,8 +127,9 @@ class Learning(unittest.TestCase):
             def trains():
                 return any(p["client"] == "edge-a/0" and int(p.get("step", 0)) >= 18
                            for r in c.rounds() for p in r["participants"])
-            until("edge-a is in the middle of its task", trains, 100)
-            os.kill(int(c.node("edge-a")["snapshot"]["pid"]), signal.SIGKILL)
+            pid = int(c.node("edge-a")["snapshot"]["pid"])
+            in_slices("edge-a is in the middle of its task", [pid], trains, 100)
+            os.kill(pid, signal.SIGKILL)
             until("it serves again", lambda: c.node("edge-a")["state"] == "serving"
                   and c.node("edge-a")["restarts"] == 1, 30)
             r = c.ended(1)

@@ -5,17 +5,19 @@ import sys
 import unittest
 
 from cluster import until
-from learning_cluster import TinyLearningCluster, accepted, prompts
+from learning_cluster import ENDED, TinyLearningCluster, accepted, prompts
 
 COLLM = sys.argv.pop()
 
 
 class Verbs(unittest.TestCase):
-    """One cluster, whose kitchen begins without data; the cases go in the order of their names."""
+    """One cluster, whose kitchen begins without data and whose rounds are asked for by jobs; the
+    cases go in the order of their names."""
 
     @classmethod
     def setUpClass(cls):
-        cls.cluster = TinyLearningCluster(COLLM, steps=40, data=("workshop",)).__enter__()
+        cls.cluster = TinyLearningCluster(COLLM, steps=40, data=("workshop",),
+                                          standing=False).__enter__()
         until("the adapter is registered", lambda: cls.cluster.status().get("versions"))
 
     @classmethod
@@ -107,6 +109,12 @@ class Verbs(unittest.TestCase):
         until("closing a round without its updates is refused", lambda: "below its quorum" in
               self.refused("round", "close"), 60)
         self.shown("job", "cancel", job)
+        self.rounds_rest()
+
+    def rounds_rest(self):
+        """Nothing more is learnt: the last round that a cancelled job opened is over."""
+        until("no round runs", lambda: all(
+            r["state"] in ENDED for r in self.said("round", "list")["rounds"]), 120)
 
     def test_5_a_promotion_is_explained(self):
         first = self.said("explain", "promotion", "assistant@1")

@@ -90,6 +90,15 @@ TEST(manifest, reads_labels_tenants_limits_and_localhost) {
   EXPECT_EQ(m.bounds.connections_max, 8u);
 }
 
+TEST(manifest, has_rounds_follow_each_other_or_wait_for_jobs) {
+  const manifest_check check =
+      parse_manifest(with("  adapters: [{name: a}, {name: b}]\n"
+                          "  federation: [{adapter: a}, {adapter: b, standing: false}]\n"));
+  ASSERT_TRUE(check.value) << all_of(check);
+  EXPECT_TRUE(check.value->federation[0].standing);
+  EXPECT_FALSE(check.value->federation[1].standing);
+}
+
 struct mistake {
   const char* name;
   std::string yaml;
