@@ -1,3 +1,5 @@
+add_test(NAME relay_test COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/relay_test.py)
+set_tests_properties(relay_test PROPERTIES TIMEOUT 60 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 if(TARGET collm)
   foreach(suite Serving Faults Threads)
     add_test(NAME cluster_${suite}
