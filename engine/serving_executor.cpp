@@ -321,8 +321,8 @@ void serving_executor::choose(std::span<const float> logits) {
   chosen_.clear();
   chosen_.resize(speaking_.size());
   const auto work = [&](const member& me) {
-    const auto [first, last] = me.part(static_cast<std::uint32_t>(speaking_.size()), 1);
-    for (std::size_t i = first; i < last; ++i) {
+    // In turn: the rows of one version, often sampled alike, stand side by side.
+    for (std::size_t i = me.index; i < speaking_.size(); i += me.members) {
       const sequence& s = *speaking_[i];
       chosen_[i] = samplers_[me.index].choose({logits.subspan(vocab * i, vocab), peaks[i]},
                                               s.spec.how, s.history, s.produced());

@@ -9,14 +9,12 @@
 
 #include "engine/kernels/kernels.hpp"
 #include "engine/kernels/lanes.hpp"
+#include "engine/kernels/unroll.hpp"
 
 namespace collm::engine {
 namespace {
 
 // Loops over sums must be unrolled, or GCC 12 stores every sum in every round (measured: twice the
-// time).
-#define COLLM_UNROLL _Pragma("GCC unroll 16")
-
 /// One tile of up to attention_queries (row, head) pairs.
 struct attention_tile {
   const attention_task* task;
@@ -56,8 +54,9 @@ const Number* page(const attention_task& t, const void* first, std::uint32_t blo
   return static_cast<const Number*>(first) + t.blocks[block] * t.block_stride;
 }
 
-/// Pages lie apart, so each is asked for by hand while the one this many before it is computed:
-/// keys, then the values of the same positions, then the next task's keys.
+// Pages lie apart, so each is asked for by hand while those before it are computed: keys as many
+// ahead as are scored together, then the values of the same positions, then the next task's keys.
+/// Of values.
 constexpr std::uint32_t pages_ahead = 4;
 
 /// Keys of the `index`-th block that the next task reads; without one, any address that is mapped.
@@ -144,12 +143,10 @@ void weigh(attention_tile& tile, std::uint32_t i) {
 /// Values of one block's first `count` positions times weights. An edge is a block of which not all
 /// pairs see all positions: a weight of 0 is not enough there, for 0 * infinity is no number.
 template <class Number, std::uint32_t Count, std::uint32_t Wide, bool Edge>
-[[gnu::always_inline]] inline void blend_block(const attention_tile& tile, std::uint32_t first,
-                                               std::uint32_t count, const Number* values,
-                                               const Number* ahead, std::uint32_t n,
-                                               const std::uint32_t (&oldest)[Count],
-                                               const std::uint32_t (&seen)[Count],
-                                               lanes (&total)[Count][Wide]) {
+COLLM_TILE void blend_block(const attention_tile& tile, std::uint32_t first, std::uint32_t count,
+                            const Number* values, const Number* ahead, std::uint32_t n,
+                            const std::uint32_t (&oldest)[Count],
+                            const std::uint32_t (&seen)[Count], lanes (&total)[Count][Wide]) {
   const std::size_t stride = tile.weights_stride();
   const std::uint32_t dim = tile.task->head_dim;
   const float* weights = tile.weights + first;
@@ -237,8 +234,6 @@ void attend(const attention_task& task) {
       dispatch_tile<float>(tile, std::make_index_sequence<attention_queries>{});
   }
 }
-
-#undef COLLM_UNROLL
 
 }  // namespace
 }  // namespace collm::engine

@@ -7,12 +7,10 @@
 
 #include "engine/kernels/four_bit_avx512.hpp"
 #include "engine/kernels/training_kernels.hpp"
+#include "engine/kernels/unroll.hpp"
 
 namespace collm::engine {
 namespace {
-
-#define COLLM_TILE [[gnu::always_inline]] inline
-#define COLLM_UNROLL _Pragma("GCC unroll 16")
 
 /// Sixteen inputs a vector; three vectors and four rows are twelve sums, as in the forward product.
 constexpr std::uint32_t block_vectors = 3, vector_inputs = 16;
@@ -161,9 +159,6 @@ void gemm_back(const gradient_rows& dy, std::uint32_t rows, const linear_s8& w, 
     for (; k < last; k += vector_inputs) block_back<1>(dy, rows, w, k, s, s + step, to);
   }
 }
-
-#undef COLLM_TILE
-#undef COLLM_UNROLL
 
 }  // namespace
 }  // namespace collm::engine

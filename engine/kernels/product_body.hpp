@@ -4,11 +4,10 @@
 
 #include "engine/kernels/lanes.hpp"
 #include "engine/kernels/training_kernels.hpp"
+#include "engine/kernels/unroll.hpp"
 
 namespace collm::engine {
 namespace {
-
-#define COLLM_UNROLL _Pragma("GCC unroll 16")
 
 // What fits into the registers of the path: sums, one row of b, one number of a.
 #if defined(__AVX512F__)
@@ -54,8 +53,7 @@ inline half_lanes fma(half_lanes a, half_lanes b, half_lanes c) {
 
 /// Rows [i, i + Rows), the eight columns from j.
 template <std::uint32_t Rows>
-[[gnu::always_inline]] inline void narrow_tile(const float_product& p, std::uint32_t i,
-                                               std::uint32_t j) {
+COLLM_TILE void narrow_tile(const float_product& p, std::uint32_t i, std::uint32_t j) {
   half_lanes sums[Rows];
   COLLM_UNROLL for (std::uint32_t r = 0; r < Rows; ++r) sums[r] =
       p.add ? half_lanes::load(p.c + (i + r) * p.c_row + j) : half_lanes::all(0);
@@ -71,8 +69,8 @@ template <std::uint32_t Rows>
 
 /// Rows [i, i + Rows), columns [j, j + 16 Vectors); of the last vector only `n`.
 template <std::uint32_t Rows, std::uint32_t Vectors, bool Whole>
-[[gnu::always_inline]] inline void product_tile(const float_product& p, std::uint32_t i,
-                                                std::uint32_t j, std::uint32_t n) {
+COLLM_TILE void product_tile(const float_product& p, std::uint32_t i, std::uint32_t j,
+                             std::uint32_t n) {
   const auto load_part = [n](const float* from) {
     return Whole ? lanes::load(from) : lanes::load(from, n);
   };
@@ -118,8 +116,6 @@ void product(const float_product& p) {
   if (i + 4 <= p.rows) product_rows<4>(p, i), i += 4;
   for (; i < p.rows; ++i) product_rows<1>(p, i);
 }
-
-#undef COLLM_UNROLL
 
 }  // namespace
 }  // namespace collm::engine

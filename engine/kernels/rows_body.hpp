@@ -5,6 +5,7 @@
 
 #include "engine/kernels/kernels.hpp"
 #include "engine/kernels/lanes.hpp"
+#include "engine/kernels/unroll.hpp"
 
 namespace collm::engine {
 namespace {
@@ -196,24 +197,23 @@ void quantise(float* x, const linear_s8& shape, const quantised_rows& to, std::s
   to.scale[row] = scale + sum(poison);
 }
 
-/// Many dots at once only hide latency; each has its own lanes and the same order as one alone. The
-/// loops over sums must be unrolled, or GCC 12 stores every sum in every round.
+/// Many dots at once only hide latency; each has its own lanes and the same order as one alone.
 template <std::uint32_t Many>
 void dots(const float* x, const half* a, std::uint32_t in, float scale, float* t) {
   lanes total[Many];
-  _Pragma("GCC unroll 8") for (std::uint32_t j = 0; j < Many; ++j) total[j] = lanes::all(0);
+  COLLM_UNROLL for (std::uint32_t j = 0; j < Many; ++j) total[j] = lanes::all(0);
   std::uint32_t i = 0;
   for (; i + lane_count <= in; i += lane_count) {
     const lanes v = lanes::load(x + i);
-    _Pragma("GCC unroll 8") for (std::uint32_t j = 0; j < Many; ++j) total[j] =
+    COLLM_UNROLL for (std::uint32_t j = 0; j < Many; ++j) total[j] =
         fma(v, lanes::load(a + std::size_t{j} * in + i), total[j]);
   }
   if (const std::uint32_t rest = in - i; rest > 0) {
     const lanes v = load_some(x + i, rest);
-    _Pragma("GCC unroll 8") for (std::uint32_t j = 0; j < Many; ++j) total[j] =
+    COLLM_UNROLL for (std::uint32_t j = 0; j < Many; ++j) total[j] =
         fma(v, load_some(a + std::size_t{j} * in + i, rest), total[j]);
   }
-  _Pragma("GCC unroll 8") for (std::uint32_t j = 0; j < Many; ++j) t[j] = scale * sum(total[j]);
+  COLLM_UNROLL for (std::uint32_t j = 0; j < Many; ++j) t[j] = scale * sum(total[j]);
 }
 
 void lora_down(const float* x, const half* a, std::uint32_t in, std::uint32_t rank, float scale,

@@ -2,6 +2,7 @@
 // cache: a greedy token needs no other look at the row. Exact in any division into pieces.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -22,11 +23,7 @@ struct logit_peak {
     suspect |= !finite;
     if (!(top > most)) return;
     most = top;
-    at = first;
-    for (const float x : part) {
-      if (x == top) break;
-      ++at;
-    }
+    at = first + static_cast<std::int32_t>(std::ranges::find(part, top) - part.begin());
   }
   /// What was gathered of later tokens.
   void take(const logit_peak& later) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -357,6 +358,42 @@ TEST(peft, reads_what_peft_saved_with_pefts_own_scales) {
       EXPECT_NEAR(sum, product, 1e-6 * product);  // the oracle prints nine digits
     }
   EXPECT_EQ(adapted, expected.size());
+}
+
+float widened(half h) {
+  _Float16 narrow;
+  std::memcpy(&narrow, &h, sizeof narrow);
+  return static_cast<float>(narrow);
+}
+
+TEST(adapter, served_halves_are_the_factors_to_eleven_bits_at_every_magnitude) {
+  for (const float of_a : {1e-18f, 1e-6f, 1.0f, 3e4f, 1e15f})
+    for (const float of_b : {1e-18f, 1e-6f, 1.0f, 3e4f, 1e15f}) {
+      lora_pair p{.rank = 3, .in = 5, .out = 7, .scale = 1, .a = {}, .b = {}};
+      tiny::random_numbers random(7);
+      const auto number = [&] { return static_cast<float>(random.below(2001)) / 1000 - 1; };
+      for (int i = 0; i < 15; ++i) p.a.push_back(of_a * number());
+      for (int i = 0; i < 21; ++i) p.b.push_back(of_b * number());
+      p.a[4] = of_a * 1e-5f;  // small beside the largest
+      p.b[4] = 0;
+      p.prepare();
+      for (std::size_t j = 0; j < p.rank; ++j)
+        for (std::size_t k = 0; k < p.in; ++k)
+          for (std::size_t o = 0; o < p.out; ++o) {
+            const double exact = double(p.a[j * p.in + k]) * double(p.b[o * p.rank + j]);
+            const double served = double(widened(p.served_a[j * p.in + k])) *
+                                  double(widened(p.served_bt[j * p.out + o])) *
+                                  double(p.served_scale());
+            EXPECT_NEAR(served, exact, std::fabs(exact) * 0x1p-10) << of_a << " " << of_b;
+          }
+    }
+}
+
+TEST(adapter, factors_of_zero_serve_as_zero) {
+  lora_pair p{.rank = 1, .in = 2, .out = 2, .scale = 1, .a = {1, 2}, .b = {0, 0}};
+  p.prepare();
+  EXPECT_EQ(widened(p.served_bt[0]) * p.served_scale(), 0.0f);
+  EXPECT_TRUE(std::isfinite(p.served_scale()));
 }
 
 }  // namespace

@@ -47,6 +47,27 @@ TEST(engine_kernels, exponential_is_exact_to_2e_7_and_zero_far_below) {
   }
 }
 
+TEST(engine_kernels, peak_is_the_largest_number_and_tells_what_is_not_finite) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  std::mt19937 random(3);
+  for (const auto n : widths)
+    for (const float odd : {1.0f, 1e6f, -1e6f, 0.0f, -0.0f, infinity, -infinity, nan}) {
+      auto x = random_floats(random, n);
+      x[random() % n] = odd;
+      x[random() % n] = odd;
+      float expected = -infinity;
+      for (const float v : x) expected = v > expected ? v : expected;
+      const auto found = same_on_all_paths([&](const kernel_table& k) {
+        bool finite = true;
+        const float top = k.peak(x.data(), n, &finite);
+        EXPECT_EQ(finite, std::isfinite(odd)) << n << ", " << odd;
+        return std::vector<float>{top == 0 ? 0 : top};
+      });
+      EXPECT_EQ(found[0], expected) << n << ", " << odd;
+    }
+}
+
 TEST(engine_kernels, rms_norm_matches_its_formula) {
   std::mt19937 random(1);
   for (auto n : widths) {
