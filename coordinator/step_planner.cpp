@@ -10,6 +10,9 @@ namespace {
 // While prompts wait, nothing of them fits a step and the oldest has no time left to wait, every
 // ninth step still computes one tile of it, so that none starves.
 constexpr std::uint32_t starvation_guard_steps = 9;
+// A prompt may be predicted to end this late in its promise: as admission, which took it in,
+// allows.
+constexpr double guard_share = 0.9;
 
 std::uint32_t blocks_for(const planned_sequence& s, std::uint32_t tokens,
                          std::uint32_t block_tokens) {
@@ -105,6 +108,24 @@ void step_planner::pack_decodes(std::span<const planned_sequence> sequences, pla
   }
 }
 
+/// A tile costs the running answers their promise, so one is due only when at the guard's pace
+/// some prompt, behind those before it, would not end well within its own.
+bool step_planner::needs_the_guard(std::span<const planned_sequence* const> waiting,
+                                   const latency_model& model, std::uint32_t tile, double now_ms,
+                                   const step_features& decodes) const {
+  step_features with = decodes;
+  with.prefill_tokens += tile;
+  const double pace_ms =
+      (starvation_guard_steps - 1) * model.mean_ms(decodes) + model.mean_ms(with);
+  double tiles = 0;
+  for (const auto* s : waiting) {
+    if (s != waiting.front() && lost(*s, now_ms, 0)) break;  // it may come after those on time
+    tiles += std::ceil(static_cast<double>(s->left()) / tile);
+    if (now_ms + tiles * pace_ms >= s->arrival_ms + guard_share * slo_.ttft_ms) return true;
+  }
+  return false;
+}
+
 void step_planner::pack_prefill(std::span<const planned_sequence> sequences,
                                 const latency_model& model, planner_limits& limits, double now_ms,
                                 step_plan& plan) {
@@ -126,12 +147,7 @@ void step_planner::pack_prefill(std::span<const planned_sequence> sequences,
     return a->arrival_ms <
            b->arrival_ms;  // one TTFT promise for all: deadline order is arrival order
   });
-  // A tile costs the running answers their promise, so it is due only when at this pace the rest of
-  // the prompt would just be in time.
-  const auto& oldest = *waiting.front();
-  const double tiles = std::ceil(static_cast<double>(oldest.left()) / limits.tile);
-  const double pace_ms = starvation_guard_steps * model.mean_ms(plan.features);
-  const bool pressed = now_ms + tiles * pace_ms >= oldest.arrival_ms + slo_.ttft_ms;
+  const bool pressed = needs_the_guard(waiting, model, limits.tile, now_ms, plan.features);
   const bool guard = ++held_back_ >= starvation_guard_steps && pressed;
   if (plan.overload && !guard) return;
 

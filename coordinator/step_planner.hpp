@@ -69,6 +69,8 @@ class step_planner {
   bool lost(const planned_sequence& s, double now_ms, double decode_ms) const;
   void pack_decodes(std::span<const planned_sequence> sequences, planner_limits& limits,
                     step_plan& plan) const;
+  bool needs_the_guard(std::span<const planned_sequence* const> waiting, const latency_model& model,
+                       std::uint32_t tile, double now_ms, const step_features& decodes) const;
   void pack_prefill(std::span<const planned_sequence> sequences, const latency_model& model,
                     planner_limits& limits, double now_ms, step_plan& plan);
   slo slo_;

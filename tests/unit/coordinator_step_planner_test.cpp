@@ -111,6 +111,32 @@ TEST(step_planner, a_newcomer_that_would_break_the_tpot_promise_waits_but_not_fo
   EXPECT_EQ(ninth.work[1].tokens, 16u);
 }
 
+// 60 ms a step and 1 ms a token, of which the answer that runs has 50 left: the decodes alone
+// exceed the budget. At the guard's pace a tile takes 9 * 60 + 16 ms.
+const latency_model over({.theta = {60, 1, 0, 0, 0}, .scale = {1, 1, 1, 1, 1}, .margin = 0});
+
+/// Steps with a tile of some prompt among the next nine, `prompts` waiting from now on.
+int guarded_steps(std::vector<planned_sequence> prompts, double now_ms) {
+  step_planner p({.ttft_ms = 20000, .tpot_ms = 100});
+  prompts.push_back(decoding(99, now_ms - 60, 1, 100));
+  int tiles = 0;
+  for (int step = 0; step < 9; ++step)
+    tiles += static_cast<int>(p.plan(prompts, over, roomy, now_ms).work.size()) - 1;
+  return tiles;
+}
+
+TEST(step_planner, the_guard_waits_while_its_pace_would_still_be_in_time) {
+  // 16 tiles: 8,896 ms, which end at nine tenths of the promise if they begin at 9,104 ms.
+  EXPECT_EQ(guarded_steps({waiting(1, 0, 256)}, 9100), 0);
+  EXPECT_EQ(guarded_steps({waiting(1, 0, 256)}, 9105), 1);
+}
+
+TEST(step_planner, the_guard_counts_the_prompts_in_front) {
+  EXPECT_EQ(guarded_steps({waiting(1, 0, 256), waiting(2, 0, 256)}, 200), 0);
+  EXPECT_EQ(guarded_steps({waiting(1, 0, 256), waiting(2, 0, 256)}, 210), 1);
+  EXPECT_EQ(guarded_steps({waiting(1, 0, 256), waiting(2, 9000, 256)}, 9100), 0);
+}
+
 TEST(step_planner, a_slow_machine_still_makes_progress_alone) {
   step_planner p(promise);
   const latency_model slow({.theta = {2000, 10, 0, 1, 0}, .scale = {1, 1, 1, 1, 1}, .margin = 0});
