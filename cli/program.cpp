@@ -21,6 +21,8 @@ void add_verbs(program& p) {
   add_explain(p);
   add_rollback(p);
   add_job(p);
+  add_backup(p);
+  add_restore(p);
   add_workload(p);
   add_inject(p);
   add_bench(p);

@@ -34,6 +34,8 @@ void add_explain(program& p);
 void add_rollback(program& p);
 void add_job(program& p);
 void add_adapt(program& p);
+void add_backup(program& p);
+void add_restore(program& p);
 void add_workload(program& p);
 void add_inject(program& p);
 void add_bench(program& p);

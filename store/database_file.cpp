@@ -55,4 +55,17 @@ result<database> open_database(const std::filesystem::path& file, const database
   return db;
 }
 
+result<void> check_database(const std::filesystem::path& file) {
+  sqlite3* raw = nullptr;
+  const int code = sqlite3_open_v2(file.c_str(), &raw, SQLITE_OPEN_READWRITE, nullptr);
+  const database db(raw);
+  if (code != SQLITE_OK) return failure_of(raw, "cannot open " + file.string());
+  sqlite3_busy_timeout(raw, 2000);
+  statement check(raw, "PRAGMA quick_check(1)");
+  const auto row = check.step();
+  const std::string found = row ? check.text(0) : row.failure().message;
+  if (found != "ok") return error{errc::corrupt, file.string() + ": " + found};
+  return {};
+}
+
 }  // namespace collm::store

@@ -20,4 +20,8 @@ struct database_kind {
 /// refused by name (corrupt) and never written; so is one of a newer release (conflict).
 result<database> open_database(const std::filesystem::path& file, const database_kind& kind);
 
+/// Looks through an existing database, which its owner may have open, and changes nothing. corrupt:
+/// what is damaged; io: it cannot be read.
+result<void> check_database(const std::filesystem::path& file);
+
 }  // namespace collm::store

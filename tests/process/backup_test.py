@@ -1,0 +1,50 @@
+"""collm backup while rounds run, the head's disk lost, collm restore: versions, rounds and the link go
+on."""
+import os
+import shutil
+import subprocess
+import sys
+import unittest
+
+from cluster import until
+from learning_cluster import TinyLearningCluster, accepted
+
+COLLM = sys.argv.pop()
+
+
+class Backup(unittest.TestCase):
+    def collm(self, c, verb, folder):
+        return subprocess.run([COLLM, verb, folder, "-f", c.manifest], capture_output=True,
+                              text=True, timeout=60, stdin=subprocess.DEVNULL)
+
+    def test_a_head_comes_back_from_a_backup_that_was_taken_in_the_middle_of_a_round(self):
+        with TinyLearningCluster(COLLM, steps=100) as c:
+            first = c.ended(1)
+            until("round 2 is open", lambda: c.round(2), 60)
+            backup, state = os.path.join(c.dir.name, "backup"), os.path.join(c.dir.name, "state")
+            done = self.collm(c, "backup", backup)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertNotIn("sites", os.listdir(backup), "what sites train on stays with them")
+            self.assertIn("is not empty", self.collm(c, "backup", backup).stderr)
+            self.assertIn("is not empty", self.collm(c, "restore", backup).stderr,
+                          "nothing is overwritten")
+
+            c.kill_head(c.node_pids())
+            os.rename(state, state + ".lost")
+            done = self.collm(c, "restore", backup)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            shutil.move(state + ".lost/sites", state)
+            c.start()
+            until("both nodes serve again", c.serving, 60)
+            again = c.round(1)
+            self.assertEqual(accepted(again), accepted(first))
+            self.assertEqual((again["state"], again["version"]), (first["state"], first["version"]))
+            second = c.ended(2)
+            self.assertEqual(len(accepted(second)), 2, second.get("reason"))
+            self.assertGreater(int(second["version"]), int(first["version"]))
+            status, answer = c.complete(c.a, "kitchen order 1")
+            self.assertEqual(status, 200, answer)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
