@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,6 +18,8 @@ namespace {
 
 /// State, logs and a packed base fit easily; below this a disk is about to be full.
 constexpr std::uint64_t free_disk_min = 1ull << 30;
+/// Files that a process opens beside its gateway's connections, with room to spare.
+constexpr std::uint64_t own_files = 256;
 
 class descriptor {
  public:
@@ -78,8 +81,24 @@ finding memory_of(const spawn_plan& plan) {
 finding cores_of(const spawn_plan& plan, const machine& on) {
   std::uint32_t threads = 0;
   for (const node_plan& n : plan.nodes) threads += n.threads * n.replicas;
-  return {"cores", health::good,
-          std::to_string(on.cores) + " cores, " + std::to_string(threads) + " engine threads", ""};
+  const std::string text =
+      std::to_string(on.cores) + " cores, " + std::to_string(threads) + " engine threads";
+  if (threads <= on.cores) return {"cores", health::good, text, ""};
+  return {"cores", health::warning, text,
+          "engines that are busy at once slow each other down: fewer threads or replicas, or place "
+          "nodes on machines of their own"};
+}
+
+/// A gateway's connections, the link and the engine's own files, of each process.
+finding files_of(const spawn_plan& plan) {
+  rlimit open{};
+  ::getrlimit(RLIMIT_NOFILE, &open);
+  const std::uint64_t wanted = plan.bounds.connections_max + own_files;
+  const std::string text = std::to_string(open.rlim_cur) + " files may be open, " +
+                           std::to_string(wanted) + " are enough";
+  if (open.rlim_cur >= wanted) return {"files", health::good, text, ""};
+  return {"files", health::warning, text,
+          "ulimit -n " + std::to_string(wanted) + ", or lower limits.connections"};
 }
 
 /// Each address of the plan, and whose it is.
@@ -158,7 +177,10 @@ std::vector<finding> examine(std::string_view yaml, std::string_view file, const
       {"model", health::good, plan.model.name + ", " + bytes_text(plan.model.file_bytes), ""});
   all.push_back(cores_of(plan, on));
   all.push_back(memory_of(plan));
+  all.push_back(files_of(plan));
   all.push_back(disk_of("the state", plan.head.state_dir));
+  const std::vector<finding> state = examine_state(plan);
+  all.insert(all.end(), state.begin(), state.end());
   const std::vector<finding> busy = busy_ports(plan);
   all.insert(all.end(), busy.begin(), busy.end());
   if (busy.empty()) {

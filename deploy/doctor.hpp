@@ -18,7 +18,7 @@ enum class health : std::uint8_t { good, warning, problem };
 std::string_view to_string(health h);
 
 struct finding {
-  std::string about;  ///< "cores", "memory", "disk", "ports", "model", "manifest", "speed"
+  std::string about;  ///< "cores", "memory", "disk", "ports", "model", "speed", "keys", …
   health how = health::good;
   std::string text;  ///< what was found
   std::string mend;  ///< what to do; empty if good
@@ -30,6 +30,10 @@ std::vector<finding> examine(std::string_view yaml, std::string_view file,
 
 /// Ports of the plan that cannot be listened on, each with its mend.
 std::vector<finding> busy_ports(const spawn_plan& plan);
+
+/// What lies in the plan's folders already: keys of the link and the clock that they are checked
+/// by, databases, the file system, the sites' data. Changes nothing; the cluster may run.
+std::vector<finding> examine_state(const spawn_plan& plan);
 
 /// Can this address be listened on now? Error: why not.
 result<void> try_port(const address& a);
