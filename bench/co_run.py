@@ -5,6 +5,7 @@ usage: ./dev bench co_run [--pairs 4] [--seconds 40] [--out bench/results/co_run
 import argparse
 import datetime
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -27,6 +28,12 @@ def arguments():
     return p.parse_args()
 
 
+def points_error(side):
+    """Standard error of the attainment, in points."""
+    p, n = side["attainment"], max(1, side["requests"])
+    return 100 * math.sqrt(p * (1 - p) / n)
+
+
 def side(name, s):
     return (f"| {name} | {s['requests']} | {s['refused']} | {s['attainment']:.1%} | "
             f"{s['ttft_ms_p50']:.1f} | {s['tpot_ms_p50']:.2f} | {s['tpot_ms_p95']:.2f} |")
@@ -34,9 +41,10 @@ def side(name, s):
 
 def markdown(r):
     load, speed = r["load"], r["training_tokens_per_s"]
+    error = math.hypot(points_error(r["training_off"]), points_error(r["training_on"]))
     return "\n".join([
         "# Training beside requests", "",
-        f"`./dev bench co_run`, {r['date']}, commit {r['commit']}. {r['cpu']}, {r['cores']} "
+        f"`./dev bench co_run --pairs {load['parts'] // 2} --seconds {load['seconds']}`, {r['date']}, commit {r['commit']}. {r['cpu']}, {r['cores']} "
         f"cores; {r['model']}, int8, {r['kernel_path']}, {r['threads']} engine threads. Other "
         f"processes took {r['other_cores_busy']:.2f} cores meanwhile.", "",
         f"A token every {r['unloaded_tpot_ms']:.2f} ms of a request alone; promised every "
@@ -49,7 +57,7 @@ def markdown(r):
         "|---|---|---|---|---|---|---|",
         side("off", r["training_off"]), side("on", r["training_on"]), "",
         f"Lost by training: {r['attainment_points_lost']:.1f} points of attainment (target: at "
-        "most 2).", "",
+        f"most 2; standard error of the difference {error:.1f}).", "",
         "| training tokens/s | |", "|---|---|",
         f"| with nothing to serve | {speed['alone']:.0f} |",
         f"| that the idle time ({r['idle_share']:.0%}) would allow | "

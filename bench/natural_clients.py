@@ -114,14 +114,20 @@ def write_rows(parts, judged, clients, file):
 
 # -- runs
 
+def sha256(file):
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
 class Runner:
-    """Runs of one file of rows; each is kept under what it depends on."""
+    """Runs of one file of rows; each is kept under what it depends on: program, model, rows and
+    settings."""
 
     def __init__(self, args, settings):
         self.args, self.settings = args, settings
         self.folder = ROOT / args.build / "natural_clients"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.bench = ROOT / args.build / "bin/natural_clients_bench"
+        self.on = [sha256(self.bench), sha256(args.model)]
 
     def rows(self, parts, judged, clients):
         file = self.folder / f"rows-{os.getpid()}.part"
@@ -132,7 +138,7 @@ class Runner:
     def run(self, rows, job):
         """Lines of one arm with one seed."""
         words = [f"{k}={v}" for k, v in {**self.settings, **job}.items()]
-        name = hashlib.sha256(" ".join([rows.name, *sorted(words)]).encode()).hexdigest()[:16]
+        name = hashlib.sha256(" ".join([*self.on, rows.name, *sorted(words)]).encode()).hexdigest()[:16]
         kept = self.folder / f"{job['arm']}-{job['seed']}-{name}.jsonl"
         if not kept.exists():
             print("running", *[f"{k}={v}" for k, v in job.items()], file=sys.stderr, flush=True)
@@ -312,7 +318,7 @@ def text_of(result):
     train = ", ".join(f"{n} {x['train_rows']}" for n, x in result["lines"][0]["clients"].items())
     return "\n".join([
         f"# Natural clients: {result['file']}\n",
-        f"SmolLM2-135M-Instruct, int8 base, LoRA r = {how['rank']} on all seven linear maps, "
+        f"{result['model']}, int8 base, LoRA r = {how['rank']} on all seven linear maps, "
         f"AdamW; {result['cpu']}, {result['date']}, commit {result['commit']}.\n"
         f"`{result['command']}`\n",
         f"Held-out loss: nats a token over completions only, {held} rows never trained on; mean "
@@ -371,7 +377,7 @@ def main():
     lines = study(runner, rows, rates, seeds)
     command = ("./dev bench natural_clients --data DIR" + f" --file {args.file}"
                + "".join(f" {w}" for w in args.settings))
-    result = {"file": args.file, "command": command, "date": datetime.date.today().isoformat(),
+    result = {"file": args.file, "model": args.model.stem, "command": command, "date": datetime.date.today().isoformat(),
               "cpu": cpu_name(), "commit": commit(), "seeds": seeds, "settings": settings,
               "steps": STEPS, "calibration": losses, "rates": rates,
               "compared": compared(lines, seeds),
