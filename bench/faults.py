@@ -5,6 +5,8 @@ Each row is a fault done once, while clients ask both nodes' gateways, each requ
 flight` ran when the fault began. `whole` is the time from the fault's end (its beginning, where the
 cluster has to mend it) until both nodes serve and answer again.
 
+The table also stands in docs/RELIABILITY.md.
+
 usage: ./dev bench faults [--rate 2] [--only "kill -9 of a node"] [--out bench/results/faults]
 """
 
@@ -36,6 +38,7 @@ CALM_S = 3          # of load before a fault
 AFTER_S = 5         # and after the cluster is whole
 WHOLE_WITHIN_S = 90
 LASTS_S = 8         # a fault that comes and goes
+MARK, END = "<!-- made by ./dev bench faults -->", "<!-- end -->"
 
 
 def arguments():
@@ -228,6 +231,14 @@ def markdown(r):
     return "\n".join([*lines, ""])
 
 
+def into_docs(text):
+    """The page that shows the table holds exactly what was measured last."""
+    page = ROOT / "docs/RELIABILITY.md"
+    before, rest = page.read_text(encoding="utf-8").split(MARK, 1)
+    after = rest.split(END, 1)[1]
+    page.write_text(before + MARK + "\n" + text.split("\n", 2)[2] + END + after, encoding="utf-8")
+
+
 def main():
     a = arguments()
     if not Path(a.collm).exists():
@@ -246,6 +257,7 @@ def main():
     if a.only is None:
         a.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         a.out.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
+        into_docs(markdown(found))
     print(markdown(found))
 
 

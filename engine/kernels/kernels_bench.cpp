@@ -248,6 +248,24 @@ void run_lora(bench& on, std::uint32_t versions) {
 
 // -- logits to a token
 
+/// What serving gets of a row from the head's products, and all that a greedy token needs.
+void run_peak(bench& on) {
+  std::mt19937 random(7);
+  const auto logits =
+      std::make_shared<std::vector<float>>(naive::random_floats(random, vocabulary, 3.0f));
+  bench_case c{.kernel = "peak",
+               .shape = "49152 logits",
+               .counted = unit::memory,
+               .bytes = sizeof(float) * double{vocabulary}};
+  c.make = [=](const kernel_table& k, std::uint32_t) -> call {
+    return [=, peak = k.peak] {
+      bool finite = true;
+      if (peak(logits->data(), vocabulary, &finite) < 0 || !finite) std::abort();
+    };
+  };
+  on.run(c);
+}
+
 void run_sampler(bench& on, const std::string& shape, const sampling& how) {
   std::mt19937 random(7);
   const auto logits =
@@ -257,11 +275,11 @@ void run_sampler(bench& on, const std::string& shape, const sampling& how) {
                .counted = unit::memory,
                .bytes = sizeof(float) * double{vocabulary},
                .on_each_path = false};
-  c.make = [=](const kernel_table&, std::uint32_t) -> call {
+  c.make = [=, peak = peak_of(*logits)](const kernel_table&, std::uint32_t) -> call {
     const auto draws = std::make_shared<sampler>();
     return [=, index = std::uint64_t{0}]() mutable {
       const token_history nothing{};
-      if (!draws->choose(*logits, how, nothing, index++)) std::abort();
+      if (!draws->choose({*logits, peak}, how, nothing, index++)) std::abort();
     };
   };
   on.run(c);
@@ -276,7 +294,7 @@ void run_all(bench& on) {
   run_attention(on, "attention, prefill", 32, 480);
   for (const std::uint32_t versions : {1u, 2u, 8u, 16u}) run_lora(on, versions);
   run_training(on);
-  run_sampler(on, "greedy, 49152 logits", {});
+  run_peak(on);
   run_sampler(on, "temperature 1, 49152 logits", {.temperature = 1.0f});
   run_sampler(on, "temperature 1, top-p 0.9, 49152 logits", {.temperature = 1.0f, .top_p = 0.9f});
   run_sampler(on, "temperature 1, top-k 40, 49152 logits", {.temperature = 1.0f, .top_k = 40});
