@@ -320,7 +320,7 @@ using supervisor_actor = typed_actor<
     reacts_to<leave_atom, std::string, std::uint64_t, std::string>,  // name, incarnation, reason
     reacts_to<beat_atom, std::string, std::uint64_t, msg<schema::Snapshot>>, reacts_to<child_exit>,
     reacts_to<slot_atom>, replies_to<list_atom>::with<msg<schema::ClusterStatus>>,
-    replies_to<drain_atom, std::string>::with<reply<void>>,  // node name
+    replies_to<drain_atom, std::string, bool>::with<reply<void>>,  // node name; started anew?
     replies_to<load_atom, std::string,
                std::string>::with<reply<msg<schema::VersionRecord>>>,  // on every node
     replies_to<unload_atom, std::string>::with<reply<msg<schema::VersionRecord>>>,

@@ -84,6 +84,15 @@ class warden {
     auto& m = at->second;
     disconnect(m);
     settle_drains(m, e.status);
+    if (m.again && !stopping_) {
+      m.again = false;
+      m.pid = 0;
+      m.state = schema::NodeState::RESTARTING;
+      m.restart_at_ms = now_ms(self_);
+      m.reason = "drained to be started anew";
+      event(schema::EventLevel::INFO, m, "node_restarting", "asked by an admin");
+      return;
+    }
     if (m.state == schema::NodeState::DRAINING || stopping_) {
       m.state = schema::NodeState::STOPPED;
       m.reason = how_it_ended(e.status);
@@ -154,7 +163,7 @@ class warden {
     return promise;
   }
 
-  caf::result<reply<void>> drain(const std::string& name) {
+  caf::result<reply<void>> drain(const std::string& name, bool again) {
     auto promise = self_->make_response_promise<reply<void>>();
     const auto at = s_.nodes.find(name);
     if (at == s_.nodes.end() || !at->second.control) {
@@ -163,21 +172,29 @@ class warden {
       return promise;
     }
     auto& m = at->second;
+    if (again && !m.plan.process) {
+      promise.deliver(make_reply<void>(
+          error{errc::bad_request, "node '" + name +
+                                       "' is no process of this head: it is started "
+                                       "anew where it runs"}));
+      return promise;
+    }
+    m.again = again;
     m.state = schema::NodeState::DRAINING;
     self_->send(deps_.ingress, node_route{name, m.plan.site, {}});
     event(schema::EventLevel::INFO, m, "node_draining", "asked by an admin");
     self_->request(m.control, caf::infinite, drain_atom::value, std::uint32_t{30000})
         .then(
-            [this, promise, name](const reply<void>& r) mutable {
+            [this, promise, name, again](const reply<void>& r) mutable {
               auto& ended = s_.nodes.at(name);
               // Its last answer may be lost with its connection: how it ends tells.
               const bool unheard = !*r && r->failure().code == errc::unavailable;
               if (unheard && ended.plan.process && ended.pid > 0) {
                 ended.drains.push_back(promise);
               } else {
-                promise.deliver(unheard && ended.state == schema::NodeState::STOPPED
-                                    ? make_reply<void>(result<void>())
-                                    : r);
+                const bool over = ended.state == schema::NodeState::STOPPED ||
+                                  (again && ended.state != schema::NodeState::DRAINING);
+                promise.deliver(unheard && over ? make_reply<void>(result<void>()) : r);
               }
             },
             [promise](const caf::error&) mutable {
@@ -367,7 +384,7 @@ head_supervisor_actor::behavior_type supervisor_behavior(self_ptr self, supervis
       m([d](const child_exit& e) { d->exited(e); }),
       m([d](slot_atom) { d->slot(); }),
       m([d](list_atom) { return d->status(); }),
-      m([d](drain_atom, const std::string& n) { return d->drain(n); }),
+      m([d](drain_atom, const std::string& n, bool again) { return d->drain(n, again); }),
       m([adapters](load_atom, const std::string& n, const std::string& f) {
         return adapters->load(n, f);
       }),

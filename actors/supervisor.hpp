@@ -57,6 +57,7 @@ struct supervisor_state {
     double started_ms = 0, joined_ms = -1, last_beat_ms = -1, restart_at_ms = -1, wait_ms = 0;
     double compared_ms = -1;
     bool comparing = false;
+    bool again = false;                ///< drained only to be started anew
     std::vector<std::string> missing;  ///< versions that the registry says serve and it does not
     std::vector<caf::typed_response_promise<reply<void>>> drains;  ///< answered by its end
     std::string reason;

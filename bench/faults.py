@@ -101,10 +101,9 @@ def kill_head(c):
 def rolling_restart(c):
     for name in ("edge-a", "edge-b"):
         pid = node_pid(c, name)
-        drained = c.verb("drain", name)
+        drained = c.verb("drain", name, "--restart")
         if drained.returncode:
             fail(f"drain {name}: {drained.stderr}")
-        os.kill(pid, signal.SIGTERM)
         until(f"{name} serves again", lambda n=name, p=pid: c.node(n)["state"] == "serving"
               and node_pid(c, n) != p, 60)
 
@@ -144,7 +143,7 @@ FAULTS = {
     "SIGSTOP of a node": freeze_node,
     "kill -9 of the head, started again": kill_head,
     f"SIGSTOP of the head for {LASTS_S} s": freeze_head,
-    "rolling restart of both nodes (drain, SIGTERM)": rolling_restart,
+    "rolling restart of both nodes": rolling_restart,
     f"no more address space for a node for {LASTS_S} s": no_memory,
     "load beyond capacity": overload,
     "garbage at every port": garbage,

@@ -75,6 +75,10 @@ int doctor(console& io, const doctor_options& o) {
   std::vector<finding> all = deploy::examine(source->yaml, source->name, source->base_dir, on);
   std::optional<deploy::speed> measured;
   const deploy::plan_check checked = deploy::make_plan(source->yaml, source->base_dir, on);
+  if (checked.plan) {
+    const auto state = deploy::examine_state(*checked.plan);
+    all.insert(all.end(), state.begin(), state.end());
+  }
   if (checked.plan && !o.quick) {
     if (!io.wants_json())
       io.remarks() << io.painted("measuring one engine …", style::dim) << std::endl;

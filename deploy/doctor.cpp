@@ -179,8 +179,6 @@ std::vector<finding> examine(std::string_view yaml, std::string_view file, const
   all.push_back(memory_of(plan));
   all.push_back(files_of(plan));
   all.push_back(disk_of("the state", plan.head.state_dir));
-  const std::vector<finding> state = examine_state(plan);
-  all.insert(all.end(), state.begin(), state.end());
   const std::vector<finding> busy = busy_ports(plan);
   all.insert(all.end(), busy.begin(), busy.end());
   if (busy.empty()) {

@@ -181,9 +181,10 @@ void handlers::drain(http_context& context, const exchange_ptr& x) {
   if (!body) return;
   field_reader fields(*body);
   const auto node = fields.string("node");
+  const bool again = fields.boolean("restart", false);
   if (fields.failure()) return x->fail(*fields.failure());
   x->reply_within(context.options.timeouts.load);
-  context.runtime.drain(node, back_on_io(context, x, reply_done));
+  context.runtime.drain(node, again, back_on_io(context, x, reply_done));
 }
 
 void handlers::shutdown(http_context& context, const exchange_ptr& x) {

@@ -69,8 +69,9 @@ class port {
                             std::function<void(result<msg<schema::VersionRecord>>)> reply) = 0;
   virtual void unload_adapter(std::string name,
                               std::function<void(result<msg<schema::VersionRecord>>)> reply) = 0;
-  /// Head: drains the named node; node: name is its own or empty.
-  virtual void drain(std::string node, std::function<void(result<void>)> reply) = 0;
+  /// Head: drains the named node, and starts its process anew if `again`; node: name is its own or
+  /// empty, and nobody starts it anew.
+  virtual void drain(std::string node, bool again, std::function<void(result<void>)> reply) = 0;
   virtual void shutdown(std::function<void(result<void>)> reply) = 0;
 
   // -- probes, answered at once

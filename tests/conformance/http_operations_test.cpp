@@ -33,12 +33,11 @@ TEST_F(http_operations, health_answers_while_the_runtime_answers_nothing) {
 }
 
 TEST_F(http_operations, models_are_listed_with_root_and_parent) {
-  EXPECT_EQ(
-      ask("GET", "/v1/models").body,
-      R"({"object":"list","data":[{"id":"tiny","object":"model","created":1700000000,)"
-      R"("owned_by":"collm","root":"tiny.gguf","parent":null},)"
-      R"({"id":"assistant","object":"model","created":1700000001,"owned_by":"collm",)"
-      R"("root":"peft:a","parent":"tiny"}]})");
+  EXPECT_EQ(ask("GET", "/v1/models").body,
+            R"({"object":"list","data":[{"id":"tiny","object":"model","created":1700000000,)"
+            R"("owned_by":"collm","root":"tiny.gguf","parent":null},)"
+            R"({"id":"assistant","object":"model","created":1700000001,"owned_by":"collm",)"
+            R"("root":"peft:a","parent":"tiny"}]})");
 }
 
 TEST_F(http_operations, one_model_is_found_by_its_escaped_id) {
@@ -114,6 +113,8 @@ TEST_F(http_operations, status_is_the_schema_as_json) {
 TEST_F(http_operations, drain_and_shutdown_reach_the_runtime) {
   EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":"edge-b"})").body, R"({"status":"ok"})");
   EXPECT_EQ(runtime.drained, "edge-b");
+  EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":"edge-b","restart":true})").status, 200u);
+  EXPECT_EQ(runtime.drained, "edge-b, again");
   EXPECT_EQ(ask("POST", "/admin/v1/drain").status, 200u);
   EXPECT_EQ(runtime.drained, "");
   EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":"nobody"})").status, 404u);

@@ -267,7 +267,7 @@ TEST_F(supervision, a_drain_whose_answer_is_lost_with_its_process_is_told_by_the
   for (const int status : {0, 9}) {
     caf::scoped_actor self(system_.get());
     auto asked =
-        self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"));
+        self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"), false);
     system_.settle();
     exit_of(pid_, status);
     asked.receive(
@@ -279,6 +279,25 @@ TEST_F(supervision, a_drain_whose_answer_is_lost_with_its_process_is_told_by_the
     ++pid_;
     join(cut);
   }
+}
+
+TEST_F(supervision, a_node_that_is_drained_to_be_started_anew_comes_back_at_once) {
+  join();
+  for (int round = 0; round < 3; ++round) {
+    caf::scoped_actor self(system_.get());
+    auto asked =
+        self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"), true);
+    system_.settle();
+    const auto before = pid_;
+    exit_of(pid_, 0);
+    EXPECT_EQ(state(), schema::NodeState::RESTARTING);
+    system_.pass(600ms);  // no wait that grows: nothing went wrong
+    EXPECT_NE(pid_, before) << round;
+    join();
+    EXPECT_EQ(state(), schema::NodeState::SERVING);
+  }
+  exit_of(pid_, 0);
+  EXPECT_EQ(state(), schema::NodeState::RESTARTING) << "and the next end is a loss as ever";
 }
 
 TEST_F(supervision, a_killed_process_is_started_again_with_growing_waits) {

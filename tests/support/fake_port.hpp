@@ -280,8 +280,8 @@ class port : public gateway::port {
                       std::function<void(result<msg<schema::VersionRecord>>)> reply) override {
     reply(on_load ? on_load(name, "") : record(name));
   }
-  void drain(std::string node, std::function<void(result<void>)> reply) override {
-    drained = node;
+  void drain(std::string node, bool again, std::function<void(result<void>)> reply) override {
+    drained = node + (again ? ", again" : "");
     reply(node == "nobody" ? result<void>(error{errc::not_found, "there is no node nobody", 0})
                            : result<void>());
   }

@@ -113,8 +113,8 @@ TEST(admission, where_one_sequence_alone_is_late_others_are_not_refused_for_it) 
 
 TEST(admission, company_is_refused_only_where_it_could_be_had) {
   // Of 0.85 * 120 ms, 71.4 ms are the most that one sequence may take for others to decode beside.
-  replica_load load{.prefill_tokens_per_ms = 1, .sequences = 1, .costs = {{39.4, 1, 0, 32, 0}, 0}};
-  load.decodes.decodes = 3;  // 135.4 ms
+  replica_load load{.prefill_tokens_per_ms = 1, .sequences = 1, .costs = {{39.3, 1, 0, 32, 0}, 0}};
+  load.decodes.decodes = 3;  // 135.3 ms
   EXPECT_EQ(admit(load, 10, {100000, 120}, 256, 0).why, refusal::crowded);
   load.costs.theta[0] = 39.5;
   EXPECT_NE(admit(load, 10, {100000, 120}, 256, 0).why, refusal::crowded);

@@ -5,6 +5,7 @@ collm_test(deploy_test
 if(TARGET deploy)
   collm_test(deploy_actor_port_test unit/deploy_actor_port_test.cpp unit/deploy_training_port_test.cpp
     LINK deploy)
+  collm_test(deploy_state_test unit/deploy_state_test.cpp LINK deploy)
   collm_test(deploy_training_test unit/deploy_training_test.cpp LINK deploy)
   collm_test(deploy_children_test unit/deploy_children_test.cpp LINK deploy)
 endif()

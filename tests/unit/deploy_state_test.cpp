@@ -1,0 +1,85 @@
+// What the doctor finds in the folders of a plan.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "deploy/doctor.hpp"
+#include "link/certificates.hpp"
+
+namespace collm::deploy {
+namespace {
+
+class doctor_state : public testing::Test {
+ protected:
+  void SetUp() override { std::filesystem::remove_all(folder_); }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  spawn_plan plan() const {
+    spawn_plan p;
+    p.cluster = "demo";
+    p.head.state_dir = folder_;
+    p.base_dir = folder_;
+    p.nodes.resize(1);
+    p.nodes[0].name = "edge-a";
+    return p;
+  }
+  /// What is wrong about this, by what is said first.
+  static finding about(const std::vector<finding>& all, const std::string& what) {
+    const auto found = std::ranges::find_if(
+        all, [&](const finding& f) { return f.about == what && f.how != health::good; });
+    return found == all.end() ? finding{} : *found;
+  }
+
+  const std::filesystem::path folder_ =
+      std::filesystem::temp_directory_path() / ("collm-doctor-" + std::to_string(::getpid()));
+};
+
+TEST_F(doctor_state, says_nothing_bad_of_what_is_not_made_yet) {
+  const auto all = examine_state(plan());
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].how, health::good);
+}
+
+TEST_F(doctor_state, finds_keys_of_another_cluster_and_keys_that_others_may_read) {
+  ASSERT_TRUE(link::ensure_certificates(folder_ / "link", "demo", {"edge-a"}));
+  EXPECT_EQ(examine_state(plan()).at(0).how, health::good);
+  auto other = plan();
+  other.cluster = "another";
+  EXPECT_EQ(about(examine_state(other), "keys").how, health::problem);
+  std::filesystem::permissions(link::node_files(folder_ / "link", "edge-a").key,
+                               std::filesystem::perms(0644));
+  const auto open = about(examine_state(plan()), "keys");
+  EXPECT_EQ(open.how, health::problem);
+  EXPECT_FALSE(open.mend.empty());
+}
+
+TEST_F(doctor_state, finds_a_damaged_database) {
+  std::filesystem::create_directories(folder_);
+  std::ofstream(folder_ / "rounds.db") << std::string(9000, 'x');
+  const auto found = about(examine_state(plan()), "state");
+  EXPECT_EQ(found.how, health::problem);
+  EXPECT_NE(found.text.find("rounds.db"), std::string::npos);
+}
+
+TEST_F(doctor_state, finds_data_that_cannot_be_read_and_a_site_without_any) {
+  auto p = plan();
+  p.nodes[0].data = "absent.jsonl";
+  EXPECT_EQ(about(examine_state(p), "data").how, health::problem);
+  p.nodes[0].data.clear();
+  EXPECT_EQ(about(examine_state(p), "data").how, health::good);
+  p.federation.resize(1);
+  EXPECT_EQ(about(examine_state(p), "data").how, health::warning);
+}
+
+TEST_F(doctor_state, finds_a_state_that_lies_in_memory) {
+  if (!std::filesystem::exists("/dev/shm")) GTEST_SKIP() << "no /dev/shm on this machine";
+  auto p = plan();
+  p.head.state_dir = "/dev/shm";
+  EXPECT_EQ(about(examine_state(p), "disk").how, health::warning);
+}
+
+}  // namespace
+}  // namespace collm::deploy
