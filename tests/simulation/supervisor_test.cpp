@@ -290,6 +290,8 @@ TEST_F(supervision, a_node_that_is_drained_to_be_started_anew_comes_back_at_once
     system_.settle();
     const auto before = pid_;
     exit_of(pid_, 0);
+    asked.receive([&](const reply<void>& r) { EXPECT_TRUE(*r) << r->failure().message; },
+                  [](const caf::error&) { FAIL(); });
     EXPECT_EQ(state(), schema::NodeState::RESTARTING);
     system_.pass(600ms);  // no wait that grows: nothing went wrong
     EXPECT_NE(pid_, before) << round;
