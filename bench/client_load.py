@@ -1,5 +1,5 @@
-"""Clients of a running cluster: Poisson arrivals of streamed chats at some gateways, and what became
-of each."""
+"""Clients of a running cluster: Poisson arrivals of streamed chats at some gateways, and what
+became of each."""
 import http.client
 import json
 import random

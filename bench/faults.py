@@ -218,8 +218,8 @@ def markdown(r):
              f"`./dev bench faults`, {r['date']}, commit {r['commit']}. {r['cpu']}, {r['cores']} "
              f"cores. Two nodes of one thread, SmolLM2; {r['rate']:g} requests a second at each "
              f"node's gateway, Poisson, {r['tokens']} tokens each, streamed.", "",
-             "| fault | lasted s | requests | in flight | answered | refused | failed | whole after s "
-             "| why some failed |", "|---|---|---|---|---|---|---|---|---|"]
+             "| fault | lasted s | requests | in flight | answered | refused | failed "
+             "| whole after s | why some failed |", "|---|---|---|---|---|---|---|---|---|"]
     for f in r["faults"]:
         if "left_out" in f:
             lines.append(f"| {f['fault']} | | | | | | | | not done: {f['left_out']} |")

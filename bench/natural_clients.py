@@ -138,7 +138,8 @@ class Runner:
     def run(self, rows, job):
         """Lines of one arm with one seed."""
         words = [f"{k}={v}" for k, v in {**self.settings, **job}.items()]
-        name = hashlib.sha256(" ".join([*self.on, rows.name, *sorted(words)]).encode()).hexdigest()[:16]
+        key = " ".join([*self.on, rows.name, *sorted(words)])
+        name = hashlib.sha256(key.encode()).hexdigest()[:16]
         kept = self.folder / f"{job['arm']}-{job['seed']}-{name}.jsonl"
         if not kept.exists():
             print("running", *[f"{k}={v}" for k, v in job.items()], file=sys.stderr, flush=True)
@@ -377,7 +378,8 @@ def main():
     lines = study(runner, rows, rates, seeds)
     command = ("./dev bench natural_clients --data DIR" + f" --file {args.file}"
                + "".join(f" {w}" for w in args.settings))
-    result = {"file": args.file, "model": args.model.stem, "command": command, "date": datetime.date.today().isoformat(),
+    result = {"file": args.file, "model": args.model.stem, "command": command,
+              "date": datetime.date.today().isoformat(),
               "cpu": cpu_name(), "commit": commit(), "seeds": seeds, "settings": settings,
               "steps": STEPS, "calibration": losses, "rates": rates,
               "compared": compared(lines, seeds),

@@ -1,5 +1,5 @@
-"""collm backup while rounds run, the head's disk lost, collm restore: versions, rounds and the link go
-on."""
+"""collm backup while rounds run, the head's disk lost, collm restore: versions, rounds and the link
+go on."""
 import os
 import shutil
 import subprocess
