@@ -127,6 +127,7 @@ coordinator::gate_answer answer_of(const schema::Scores::Reader& r) {
   a.site = r.getSite().cStr();
   a.from = r.getFrom();
   for (const auto d : r.getDifferences()) a.differences.push_back(d);
+  a.read = r.getRead();
   a.guard_from = r.getGuardFrom();
   for (const auto d : r.getGuard()) a.guard.push_back(d);
   a.failure = r.getFailure().cStr();

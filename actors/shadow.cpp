@@ -6,6 +6,7 @@
 #include "actors/batch_source.hpp"
 #include "actors/replies.hpp"
 #include "actors/score_book.hpp"
+#include "actors/shadow_checkpoints.hpp"
 #include "actors/shadow_messages.hpp"
 #include "actors/shadow_task.hpp"
 #include "engine/adapter/adapter.hpp"
@@ -35,7 +36,8 @@ class driver {
   driver(self_ptr self, shadow_deps deps)
       : self_(self),
         deps_(std::move(deps)),
-        batches_(deps_.adapter, deps_.batch_tokens, deps_.encode) {
+        batches_(deps_.adapter, deps_.batch_tokens, deps_.encode),
+        checkpoints_(deps_.checkpoints, shadow_name(deps_.replica, deps_.adapter)) {
     facts_.client = deps_.replica;
     facts_.adapter = deps_.adapter;
     facts_.base_digest = deps_.base_digest;
@@ -163,8 +165,7 @@ class driver {
   static error away(const std::string& who) { return {errc::unavailable, who + " is away"}; }
 
   void start_task(std::uint32_t round, const adapter_ptr& parent, bool keep_moments) {
-    const bool restarted = !trainer_;
-    if (restarted || !keep_moments) {
+    if (!trainer_ || !keep_moments) {
       auto made = deps_.make_trainer(parent);
       if (!made) return fail("shadow_failed", made.failure());
       trainer_ = *made;
@@ -177,9 +178,7 @@ class driver {
     const auto cursor = batches_.cursor();
     const auto attempt = task_.round == round ? task_.attempt + 1 : 1;
     task_ = {.round = round, .attempt = attempt, .step = 0, .tokens = 0, .cursor = cursor};
-    std::optional<store::checkpoint> found;
-    if (restarted) found = newest_checkpoint();
-    if (found) checkpoint_number_ = found->step + 1;
+    const auto found = earlier_checkpoint();
     const auto before = std::make_shared<std::vector<float>>();
     auto resumed = std::make_shared<std::optional<result<void>>>();
     run_job(
@@ -202,22 +201,15 @@ class driver {
         });
   }
 
-  std::optional<store::checkpoint> newest_checkpoint() {
-    auto found = deps_.checkpoints->load(shadow_name(deps_.replica, deps_.adapter));
+  std::optional<store::checkpoint> earlier_checkpoint() {
+    auto found = checkpoints_.look_back();
     if (!found) {
       event(schema::EventLevel::ERROR, "checkpoint_failed", found.failure().message);
       return {};
     }
     for (const auto& file : found->damaged)
       event(schema::EventLevel::WARNING, "checkpoint_damaged", file + " was passed over");
-    if (!found->newest) forget_checkpoints();
     return found->newest;
-  }
-
-  /// Damaged ones would count as newer than what comes.
-  void forget_checkpoints() {
-    if (auto gone = deps_.checkpoints->forget(shadow_name(deps_.replica, deps_.adapter)); !gone)
-      event(schema::EventLevel::ERROR, "checkpoint_failed", gone.failure().message);
   }
 
   /// After a restart: the cursor goes on in any case, the task only if it is the same one.
@@ -326,12 +318,8 @@ class driver {
       return result<void>();
     };
     run_job(trainer_, copy, [this, bytes, then](const engine::unit_report&) {
-      store::checkpoint c{.step = checkpoint_number_++, .note = to_note(task_), .bytes = {}};
-      const auto raw = std::as_bytes(std::span(*bytes));
-      c.bytes.assign(raw.begin(), raw.end());
       // Without it a restart only loses this task's steps.
-      if (auto saved = deps_.checkpoints->save(shadow_name(deps_.replica, deps_.adapter), c);
-          !saved)
+      if (auto saved = checkpoints_.save(to_note(task_), *bytes); !saved)
         event(schema::EventLevel::ERROR, "checkpoint_failed", saved.failure().message);
       then();
     });
@@ -466,16 +454,17 @@ class driver {
       if (sample) all->push_back({row.id, std::move(*sample)});
     }
     const auto own_count = all->size();
+    const auto read = static_cast<std::uint32_t>(rows->size());
     const std::size_t guard_end =
         std::min<std::size_t>(deps_.guard.size(), e.getGuardFrom() + e.getGuardCount());
     for (std::size_t i = e.getGuardFrom(); i < guard_end; ++i)
       all->push_back({"guard " + std::to_string(i), deps_.guard[i]});
-    score(candidate, all, [this, work, all, own_count, candidate, serving] {
-      score(serving, all, [this, work, all, own_count, candidate, serving] {
-        score_lists lists;
+    score(candidate, all, [this, work, all, own_count, read, candidate, serving] {
+      score(serving, all, [this, work, all, own_count, read, candidate, serving] {
+        score_lists lists{.read = read};
         const auto a = scored_.of(candidate->digest, all), b = scored_.of(serving->digest, all);
         if (work.read()->getEvaluate().getReference())
-          return send_scores(work, {.entropies = a, .entropies_before = b});
+          return send_scores(work, {.entropies = a, .entropies_before = b, .read = read});
         for (std::size_t i = 0; i < a.size(); ++i)
           (i < own_count ? lists.differences : lists.guard).push_back(b[i] - a[i]);
         send_scores(work, lists);
@@ -537,6 +526,7 @@ class driver {
   /// Whatever it was in the middle of, the checkpoint is the truth.
   void lose_trainer(const error& why) {
     trainer_.reset();
+    checkpoints_.lost();
     const bool again = passes(why.code) || phase_ != schema::ShadowPhase::TRAINING;
     if (!again) return decline(why.message);  // a loss that is no number will be none again
     task_.round = 0;
@@ -562,12 +552,12 @@ class driver {
   self_ptr self_;
   const shadow_deps deps_;
   batch_source batches_;
+  shadow_checkpoints checkpoints_;
   slot_atom slot_tick_ = slot_atom::value;
   std::optional<msg<schema::Work>> wanted_;  ///< the aggregator's last word
   bool asking_ = false, busy_ = false;
   schema::ShadowPhase phase_ = schema::ShadowPhase::IDLE;
   std::shared_ptr<engine::trainer> trainer_, control_;  ///< used on the engine's thread only
-  std::uint64_t checkpoint_number_ = 0;                 ///< rises over restarts
   std::uint32_t control_number_ = 0;
   shadow_task task_;
   std::uint32_t steps_ = 0, finished_round_ = 0;

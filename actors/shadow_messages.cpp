@@ -86,6 +86,7 @@ msg<schema::Scores> scores_message(const schema::EvaluateTask::Reader& task,
     b.setFrom(task.getFrom());
     b.setGuardFrom(task.getGuardFrom());
     b.setFailure(lists.failure);
+    b.setRead(lists.read);
     b.setReference(task.getReference());
     const auto size = [](const std::vector<double>& v) {
       return static_cast<std::uint32_t>(v.size());

@@ -41,6 +41,7 @@ msg<schema::UpdateChunk> chunk_message(const update_facts& update, const shadow_
 struct score_lists {
   std::vector<double> differences = {}, guard = {};
   std::vector<double> entropies = {}, entropies_before = {};  ///< of a canary's reference set
+  std::uint32_t read = 0;  ///< sequences looked at; some may have no score
   std::string failure = {};
 };
 msg<schema::Scores> scores_message(const schema::EvaluateTask::Reader& task,

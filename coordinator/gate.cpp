@@ -74,7 +74,17 @@ std::uint32_t gate::needed(const std::string& site, std::size_t look) const {
   const std::uint64_t pool = sum_of(pools_);
   if (at == pools_.end() || pool == 0) return 0;
   const std::uint64_t part = std::uint64_t{looks_[look]} * at->second;
-  return static_cast<std::uint32_t>((part + pool - 1) / pool);
+  const std::uint64_t need = (part + pool - 1) / pool;
+  const std::uint64_t there = ended_.contains(site) ? values_.at(site).size() : need;
+  return static_cast<std::uint32_t>(std::min(need, there));
+}
+
+/// Sequences that have a difference or may get one.
+std::uint64_t gate::judgeable() const {
+  std::uint64_t sum = 0;
+  for (const auto& [site, pool] : pools_)
+    sum += ended_.contains(site) ? values_.at(site).size() : pool;
+  return sum;
 }
 
 std::uint32_t gate::guard_needed(std::size_t look) const {
@@ -137,6 +147,12 @@ result<void> gate::add_guard(const std::vector<double>& differences) {
   return {};
 }
 
+void gate::end_of(const std::string& site) {
+  if (!pools_.contains(site)) return;
+  values_.try_emplace(site);
+  ended_.insert(site);
+}
+
 void gate::fail(const std::string& site, const std::string& why) {
   // The same reason whichever failed first.
   const auto text = site + ": " + why;
@@ -146,6 +162,7 @@ void gate::fail(const std::string& site, const std::string& why) {
 void gate::give_up(const std::string& site) {
   if (pools_.erase(site) == 0) return;
   values_.erase(site);
+  ended_.erase(site);
   silent_.push_back(site);
   std::sort(silent_.begin(), silent_.end());
   plan_looks();
@@ -204,7 +221,7 @@ gate_verdict gate::judge() const {
   if (!failure_.empty()) {
     v.decision = gate_decision::reject;
     v.reason = failure_;
-  } else if (sum_of(pools_) < sequences_min) {
+  } else if (judgeable() < sequences_min) {
     v.decision = gate_decision::operator_only;
     v.reason = "fewer than 8 held-out sequences: only an operator promotes";
   } else {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,8 +58,8 @@ class gate {
 
   /// The looks that will be taken: those below the pool, and the last or the whole pool.
   const std::vector<std::uint32_t>& looks() const { return looks_; }
-  /// Sequences of a site that look `i` needs: its first ceil(n pool_s / pool). The order of its
-  /// sequences is the site's own, fixed by adapter and version.
+  /// Differences of a site that look `i` needs: ceil(n pool_s / pool), or as many as it has. The
+  /// order of its sequences is the site's own, fixed by adapter and version.
   std::uint32_t needed(const std::string& site, std::size_t look) const;
   /// What is needed now, by site, beyond what came; empty: judge() has news, or has ended.
   std::map<std::string, std::uint32_t> wanted() const;
@@ -69,6 +70,9 @@ class gate {
   /// a failure of the candidate: final. not_found: no such site; conflict: more than its pool.
   result<void> add(const std::string& site, const std::vector<double>& differences);
   result<void> add_guard(const std::vector<double>& differences);
+  /// The site has looked at all of its sequences: what has no difference by now gets none, and is
+  /// not waited for.
+  void end_of(const std::string& site);
   /// The candidate could not be loaded or run there: final.
   void fail(const std::string& site, const std::string& why);
   /// The site does not answer in time: named, not waited for.
@@ -83,6 +87,7 @@ class gate {
   void plan_looks();
   std::uint32_t guard_needed(std::size_t look) const;
   bool complete(std::size_t look) const;
+  std::uint64_t judgeable() const;
   std::size_t current_look() const;
   std::vector<site_effect> effects(std::size_t look) const;
   gate_verdict judge_look(std::size_t look) const;
@@ -90,6 +95,7 @@ class gate {
   gate_options options_;
   std::map<std::string, std::uint32_t> pools_;  ///< of the sites that answer
   std::map<std::string, std::vector<double>> values_;
+  std::set<std::string> ended_;  ///< sites that have no more than their values
   std::uint32_t guard_pool_ = 0;
   std::vector<double> guard_;
   std::vector<std::uint32_t> looks_;
@@ -105,7 +111,8 @@ struct canary_options {
   double time_max_ms = 15000;
 };
 
-/// Whether traffic allows a canary: at least 1 request a second of the adapter, mean of 60 s.
+/// Whether traffic allows a canary: at least 1 request a second of the adapter, mean of a minute.
+inline constexpr double canary_rate_ms = 60000;
 bool canary_possible(double requests_per_s);
 /// Whether this request goes to the canary: the same everywhere, every time.
 bool canary_takes(std::uint64_t request, std::uint32_t version, double share);

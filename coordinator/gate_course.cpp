@@ -55,7 +55,7 @@ std::optional<gate_request> gate_course::task_for(const std::string& replica) co
   const auto wanted = gate_.wanted();
   for (const auto& [site, s] : sites_) {
     if (s.evaluator != replica) continue;
-    gate_request r{.from = s.have, .guard_from = guard_have_};
+    gate_request r{.from = s.next, .guard_from = guard_have_};
     if (const auto at = wanted.find(site); at != wanted.end()) r.count = at->second;
     if (site == guard_site()) r.guard_count = gate_.guard_wanted();
     if (r.count > 0 || r.guard_count > 0) return r;
@@ -71,6 +71,24 @@ result<void> gate_course::take_guard(const gate_answer& a) {
   return {};
 }
 
+/// The site's own sequences. A site that has looked at all of them has no more to say.
+result<void> gate_course::take_own(const gate_answer& a, site_state& s) {
+  auto fresh = fresh_part(a.differences, a.from, s.next, a.site);
+  if (!fresh) return fresh.failure();
+  const auto count = static_cast<std::uint32_t>(a.differences.size());
+  const auto read = std::max(a.read, count);
+  const auto end = std::min<std::uint64_t>(std::uint64_t{a.from} + read, s.pool);
+  const bool ended = a.from == s.next && read == 0 && gate_.wanted().contains(a.site);
+  if (ended && a.guard.empty()) gate_.end_of(a.site);  // its set is smaller than it was
+  if (end <= s.next) return {};
+  // Which of its differences are known already is not to be told: it is asked for again.
+  if (a.from < s.next && read > count) return {};
+  if (auto added = gate_.add(a.site, *fresh); !added) return added;
+  s.next = static_cast<std::uint32_t>(end);
+  if (s.next >= s.pool) gate_.end_of(a.site);
+  return {};
+}
+
 result<void> gate_course::take(const gate_answer& a, double now_ms) {
   const auto at = sites_.find(a.site);
   if (at == sites_.end())
@@ -80,11 +98,9 @@ result<void> gate_course::take(const gate_answer& a, double now_ms) {
     gate_.fail(a.site, a.failure);
     return {};
   }
-  auto fresh = fresh_part(a.differences, a.from, s.have, a.site);
-  if (!fresh) return fresh.failure();
-  if (auto added = gate_.add(a.site, *fresh); !added) return added;
-  s.have += static_cast<std::uint32_t>(fresh->size());
-  if (!fresh->empty() || !a.guard.empty()) s.progress_ms = now_ms;
+  const auto before = s.next;
+  if (auto taken = take_own(a, s); !taken) return taken;
+  if (s.next > before || !a.guard.empty()) s.progress_ms = now_ms;
   return take_guard(a);
 }
 

@@ -35,6 +35,7 @@ struct gate_answer {
   std::string replica, site;
   std::uint32_t from = 0;
   std::vector<double> differences = {};
+  std::uint32_t read = 0;  ///< sequences looked at; what the model could not take has no difference
   std::uint32_t guard_from = 0;
   std::vector<double> guard = {};
   std::string failure = {};
@@ -61,11 +62,13 @@ class gate_course {
  private:
   struct site_state {
     std::string evaluator;
-    std::uint32_t pool = 0, have = 0;
+    std::uint32_t pool = 0;
+    std::uint32_t next = 0;  ///< place in the site's order behind what was looked at
     double heard_ms = 0;     ///< the evaluator
-    double progress_ms = 0;  ///< the last difference
+    double progress_ms = 0;  ///< the last sequence
   };
   explicit gate_course(gate g) : gate_(std::move(g)) {}
+  result<void> take_own(const gate_answer& a, site_state& s);
   result<void> take_guard(const gate_answer& a);
   std::string guard_site() const;
 

@@ -60,7 +60,7 @@ struct EvaluateTask {
   candidateDigest @3 :Text;
   serving @4 :UInt32;
   servingDigest @5 :Text;
-  from @6 :UInt32;
+  from @6 :UInt32;              # place in that order, not a count of differences
   count @7 :UInt32;             # of the site's own sequences, from `from` on
   guardFrom @8 :UInt32;
   guardCount @9 :UInt32;
@@ -119,6 +119,9 @@ struct Scores {
   reference @10 :Bool;          # as in the task
   entropies @11 :List(Float64);         # reference: of the candidate, nats a token
   entropiesBefore @12 :List(Float64);   # reference: of the serving version, same sequences
+  read @13 :UInt32;
+  # sequences of the set, from `from` on, that were looked at: the next task goes on behind them.
+  # One that the model cannot take has no difference. Fewer than asked for: there are no more
 }
 
 struct FactorsWanted {

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <set>
+
 #include "store/digest.hpp"
 #include "tests/support/shadow_rig.hpp"
 #include "tests/support/store_folder.hpp"
@@ -98,6 +101,78 @@ TEST_F(shadow, a_restart_in_the_middle_makes_the_same_update) {
   EXPECT_LT(rig.trainer->batches, 40u) << "it did not begin anew";
 }
 
+/// Whichever work comes first, its place in the data and in its task is the one it had.
+TEST_F(shadow, asked_for_scores_before_its_task_goes_on_it_makes_the_same_update) {
+  std::vector<float> whole;
+  {
+    shadow_rig rig(folder_ / "whole");
+    rig.ask_to_train(1, 40);
+    rig.system.pass(3s);
+    whole = rig.update();
+  }
+  const auto scores_then_the_task = [&](shadow_rig& rig) {
+    rig.ask_to_evaluate(0, 2, 0);
+    rig.system.pass(2s);
+    ASSERT_EQ(rig.head.scores.size(), 1u);
+    rig.ask_to_train(1, 40);
+    rig.system.pass(3s);
+    ASSERT_EQ(rig.head.accepted.size(), 1u);
+    EXPECT_EQ(rig.update(), whole);
+    EXPECT_LT(rig.trainer->batches, 40u) << "it did not begin anew";
+  };
+  std::uint32_t left = 0;
+  {
+    SCOPED_TRACE("its process was killed");
+    shadow_rig rig(folder_ / "killed");
+    rig.ask_to_train(1, 40);
+    left = 32;
+    rig.before_job = [&] {
+      if (left > 0 && --left == 0)
+        caf::anon_send_exit(caf::actor_cast<caf::actor>(rig.shadow), caf::exit_reason::kill);
+    };
+    rig.system.pass(2s);
+    rig.start();
+    scores_then_the_task(rig);
+  }
+  SCOPED_TRACE("its engine was replaced");
+  shadow_rig rig(folder_ / "replaced");
+  rig.ask_to_train(1, 40);
+  left = 32;
+  rig.before_job = [&] {
+    if (left == 0 || --left > 0) return;
+    rig.job_failure = error{errc::unavailable, "the engine died"};
+    rig.head.work.reset();
+  };
+  rig.system.pass(2s);
+  rig.job_failure.reset();
+  scores_then_the_task(rig);
+}
+
+TEST_F(shadow, keeps_what_it_saves_after_a_restart_that_began_with_scores) {
+  const auto saved = [&] {
+    std::set<std::string> names;
+    for (const auto& f : std::filesystem::recursive_directory_iterator(folder_ / "saved"))
+      if (f.is_regular_file()) names.insert(f.path().filename().string());
+    return names;
+  };
+  shadow_rig rig(folder_);
+  for (std::uint32_t round = 1; round <= 3; ++round) {
+    rig.head.uploaded.clear();
+    rig.ask_to_train(round, 16);
+    rig.system.pass(2s);
+  }
+  const auto before = saved();
+  ASSERT_EQ(before.size(), 2u);
+  rig.ask_to_evaluate(0, 2, 0);
+  rig.restart();
+  rig.system.pass(2s);
+  rig.head.uploaded.clear();
+  rig.ask_to_train(4, 32);
+  rig.system.pass(2s);
+  ASSERT_EQ(rig.head.accepted.size(), 4u);
+  for (const auto& name : saved()) EXPECT_FALSE(before.contains(name)) << name;
+}
+
 TEST_F(shadow, a_head_that_is_away_gets_the_update_when_it_is_back) {
   shadow_rig rig(folder_);
   rig.ask_to_train(1, 5);
@@ -168,6 +243,24 @@ TEST_F(shadow, evaluates_by_difference_and_only_what_is_asked) {
   for (const double d : s->getDifferences())
     EXPECT_THAT(d, DoubleNear(1, 1e-9)) << "'serving' is one letter longer than 'better'";
   EXPECT_STREQ(s->getFailure().cStr(), "");
+}
+
+TEST_F(shadow, tells_how_far_it_looked_where_the_model_cannot_take_a_sequence) {
+  shadow_rig rig(folder_, 200);
+  const auto rows = rig.data->ordered(store::data_set::gate, "assistant@1", 0, 100);
+  ASSERT_TRUE(rows);
+  ASSERT_GT(rows->size(), 5u);
+  rig.too_long = [longest = (*rows)[2].prompt](const auto& row) { return row.prompt == longest; };
+  rig.ask_to_evaluate(0, 4, 0);
+  rig.system.pass(2s);
+  ASSERT_EQ(rig.head.scores.size(), 1u);
+  EXPECT_EQ(rig.head.scores[0].read()->getDifferences().size(), 3u);
+  EXPECT_EQ(rig.head.scores[0].read()->getRead(), 4u);
+  const auto end = static_cast<std::uint32_t>(rows->size());
+  rig.ask_to_evaluate(end - 1, 4, 0);
+  rig.system.pass(2s);
+  ASSERT_EQ(rig.head.scores.size(), 2u);
+  EXPECT_EQ(rig.head.scores[1].read()->getRead(), 1u) << "there are no more";
 }
 
 TEST_F(shadow, a_candidate_that_cannot_be_had_is_told) {

@@ -172,7 +172,10 @@ class shadow_rig {
                            return result<std::shared_ptr<engine::trainer>>(trainer);
                          },
                      .encode =
-                         [](const store::site_row& row) {
+                         [this](const store::site_row& row) {
+                           if (too_long && too_long(row))
+                             return result<engine::training_sample>(
+                                 error{errc::too_large, "has too many tokens"});
                            engine::training_sample s;
                            s.tokens.assign(row.prompt.size(), 1);
                            return result<engine::training_sample>(s);
@@ -224,10 +227,11 @@ class shadow_rig {
   modelled_aggregator head;
   std::shared_ptr<counting_trainer> trainer;  ///< the newest one
   bool fails = false;
+  std::function<bool(const store::site_row&)> too_long;  ///< for the model
   std::function<void()> before_job;  ///< called as each job reaches the engine
   std::uint32_t jobs = 0;
   std::vector<double> grants;
-  std::optional<error> fetch_failure;
+  std::optional<error> fetch_failure, job_failure;
   actors::telemetry_actor telemetry;
   actors::site_data_actor site;
   actors::replica_actor replica;
@@ -258,6 +262,7 @@ class shadow_rig {
   actors::reply<engine::unit_report> run(const actors::training_job& job) {
     ++jobs;
     if (before_job) before_job();
+    if (job_failure) return actors::make_reply<engine::unit_report>(*job_failure);
     if (auto begun = job.begin(*job.on); !begun)
       return actors::make_reply<engine::unit_report>(begun.failure());
     result<engine::unit_report> last{engine::unit_report{}};

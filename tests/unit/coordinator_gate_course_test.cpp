@@ -48,6 +48,57 @@ TEST(gate_course, takes_answers_in_parts_and_passes_over_what_it_knows) {
   EXPECT_EQ(c.judge().decision, gate_decision::promote);
 }
 
+TEST(gate_course, goes_on_behind_sequences_that_the_model_cannot_take) {
+  auto c = course();
+  auto some = answer("a/0", "kitchen", 0, 6);
+  some.read = 8;
+  ASSERT_TRUE(c.take(some, 1));
+  EXPECT_EQ(c.task_for("a/0"), (gate_request{.from = 8, .count = 2}));
+  ASSERT_TRUE(c.take(some, 2));  // sent twice
+  EXPECT_EQ(c.task_for("a/0"), (gate_request{.from = 8, .count = 2}));
+  ASSERT_TRUE(c.take(answer("a/0", "kitchen", 8, 2), 3));
+  EXPECT_FALSE(c.task_for("a/0"));
+  ASSERT_TRUE(c.take(answer("b/0", "workshop", 0, 8), 4));
+  EXPECT_EQ(c.judge().decision, gate_decision::promote);
+  EXPECT_EQ(c.judge().count, 16u);
+}
+
+TEST(gate_course, judges_by_what_there_is_where_a_site_has_looked_at_everything) {
+  auto c = course({{"a/0", "kitchen", 20}, {"b/0", "workshop", 20}});
+  auto none = answer("a/0", "kitchen", 0, 0);
+  none.read = 8;
+  ASSERT_TRUE(c.take(none, 1));
+  EXPECT_EQ(c.task_for("a/0"), (gate_request{.from = 8, .count = 8}));
+  none.from = 8;
+  none.read = 12;
+  ASSERT_TRUE(c.take(none, 2));
+  EXPECT_FALSE(c.task_for("a/0")) << "it has no more: it is not asked again";
+  ASSERT_TRUE(c.take(answer("b/0", "workshop", 0, 8), 3));
+  const auto v = c.judge();
+  EXPECT_EQ(v.decision, gate_decision::promote);
+  EXPECT_EQ(v.count, 8u);
+  EXPECT_TRUE(v.silent.empty()) << "it did answer";
+}
+
+TEST(gate_course, a_set_that_is_smaller_than_it_was_ends_where_it_ends) {
+  auto c = course();
+  ASSERT_TRUE(c.take(answer("a/0", "kitchen", 0, 5), 1));
+  ASSERT_TRUE(c.take(answer("a/0", "kitchen", 5, 0), 2));
+  EXPECT_FALSE(c.task_for("a/0"));
+  ASSERT_TRUE(c.take(answer("b/0", "workshop", 0, 8), 3));
+  const auto v = c.judge();
+  EXPECT_EQ(v.decision, gate_decision::promote);
+  EXPECT_EQ(v.count, 13u);
+}
+
+TEST(gate_course, where_nothing_can_be_scored_only_an_operator_promotes) {
+  auto c = course({{"a/0", "kitchen", 20}});
+  auto none = answer("a/0", "kitchen", 0, 0);
+  none.read = 20;
+  ASSERT_TRUE(c.take(none, 1));
+  EXPECT_EQ(c.judge().decision, gate_decision::operator_only);
+}
+
 TEST(gate_course, has_the_guard_set_judged_by_one_site) {
   auto c = course(two_sites, 100);
   EXPECT_EQ(c.task_for("a/0"), (gate_request{.count = 8, .guard_count = 16}));
