@@ -54,8 +54,9 @@ class blob_store {
   /// Bytes of `digest` that are here already: where its sender goes on. bad_request: no digest;
   /// overloaded: `bytes` do not fit the quota. All bytes, where the blob is complete.
   result<std::uint64_t> begin(const std::string& digest, std::uint64_t bytes);
-  /// The next bytes, from `at`. conflict: another place is wanted (the message names it);
-  /// too_large: more than begin() was told. Repeated bytes are passed over.
+  /// The next bytes, from `at`; returns how many are here then, which is where to go on: bytes
+  /// beyond a gap are not taken, repeated ones passed over. conflict: not begun; too_large: more
+  /// than begin() was told.
   result<std::uint64_t> append(const std::string& digest, std::uint64_t at,
                                std::span<const std::byte> bytes);
   /// Checks the digest and makes the blob visible. corrupt: the bytes are others; they are dropped.

@@ -13,14 +13,14 @@ using json = nlohmann::ordered_json;
 
 error wrong(const std::string& what) { return {errc::bad_request, what}; }
 
-/// Empty: fine.
+/// Empty: fine. Like all words here it quotes nothing of the line: events bear it to the head.
 std::string fault_of_message(const json& m, std::size_t at) {
   const auto place = "messages[" + std::to_string(at) + "]";
   if (!m.is_object()) return place + " is no object";
   if (!m.contains("role") || !m["role"].is_string()) return place + " has no role";
   const auto role = m["role"].get<std::string>();
   if (role != "system" && role != "user" && role != "assistant")
-    return place + ": role is '" + role.substr(0, 40) + "', system, user or assistant is right";
+    return place + ": role is neither system, user nor assistant";
   if (!m.contains("content") || !m["content"].is_string())
     return place + ": content is a string, nothing else";
   return "";
