@@ -49,7 +49,7 @@ head_aggregator_actor::behavior_type aggregator_behavior(self_ptr self, aggregat
       m([driver](replay_atom, std::uint32_t round, const std::string& without) {
         return driver->replay(round, without);
       }),
-      m([driver](const msg<schema::Snapshot>& s) { driver->traffic(*s.read()); }),
+      m([driver](const msg<schema::Snapshot>& s) { driver->traffic(s); }),
       m([self, driver, slot](slot_atom) {
         driver->slot();
         self->delayed_send(self, slot, slot_atom::value);

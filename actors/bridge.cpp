@@ -23,6 +23,8 @@ class bridge {
     s_.outcome.max_tokens = r->getMaxTokens();
     s_.outcome.choices = r->getChoices();
     s_.outcome.interactive = r->getInteractive();
+    s_.outcome.by_number =
+        std::string_view(r->getModel().cStr()).find('@') != std::string_view::npos;
   }
 
   void submit() {

@@ -84,6 +84,7 @@ struct request_outcome {
   std::string reason;         ///< finish reason ("stop", "length") or the errc's name
   std::string adapter;        ///< name without version; empty: base
   std::uint32_t version = 0;  ///< of the adapter
+  bool by_number = false;     ///< the request named the version, not the adapter alone
   bool not_finite = false;    ///< failed: the version's logits held NaN or infinity
   bool interactive = true;    ///< class of the tenant; false: batch
   std::uint32_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, max_tokens = 0,

@@ -40,6 +40,10 @@ class round_book {
   std::uint32_t next_number() const { return last_number_ + 1; }
   /// The newest rounds, oldest first: at most 256, fewer where they have many participants.
   const std::deque<federation::training_round>& kept() const { return kept_; }
+  /// Whether the round is older than all that are kept: what counted of its tasks is not known.
+  bool forgotten(std::uint32_t round) const {
+    return !kept_.empty() && round < kept_.front().setup().round;
+  }
   /// Any round, from the journal where it is no longer kept. not_found, corrupt.
   result<federation::training_round> find(std::uint32_t round) const;
   /// The round that made a version; 0: none did.

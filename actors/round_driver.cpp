@@ -268,13 +268,18 @@ const round_driver::record* round_driver::serving() const {
 }
 
 /// Removes blobs but for those that may still be asked for: of the last `rounds`, of versions that
-/// serve, drain or could come back, and what is on its way.
+/// serve, drain or could come back, of the one that the newest round starts from, and what is on
+/// its way.
 void round_driver::collect(std::size_t rounds) {
+  if (!versions_known_) return;  // whose factors serve is not known yet
   auto keep = intake_.coming();
   const auto sum_of = [&](const fed::training_round& r) {
     keep.insert(r.sum_digest());
     keep.insert(r.verdict_digest());
   };
+  if (const auto* newest = book_.newest())  // its parent may be a candidate that was rejected
+    if (const auto made_in = book_.round_of_version(newest->setup().parent); made_in != 0)
+      if (const auto r = book_.find(made_in)) keep.insert(r->sum_digest());
   const auto& kept = book_.kept();
   for (auto i = kept.size() - std::min(kept.size(), rounds); i < kept.size(); ++i) {
     sum_of(kept[i]);

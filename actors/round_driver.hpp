@@ -45,7 +45,7 @@ class round_driver {
   caf::result<reply<msg<schema::Replay>>> replay(std::uint32_t round, const std::string& without);
 
   /// What a process counted of live requests.
-  void traffic(const schema::Snapshot::Reader& from);
+  void traffic(const msg<schema::Snapshot>& from);
 
  private:
   /// A shadow as it told itself last.
@@ -78,6 +78,7 @@ class round_driver {
   void ask_own_traffic();
   bool begin_canary();
   bool watch_canary(const version_id& id);
+  void canary_refused(const std::string& why);
   bool end_canary(bool passed, const std::string& why);
   bool canary_overtaken();
   bool promote();

@@ -94,7 +94,7 @@ bool round_driver::late_counts(const schema::ShadowState::Reader& s) const {
   if (!deps_.how.fedbuff || number == 0 || newest == nullptr || s.getDeclined().size() > 0)
     return false;
   const bool on_time = number == newest->setup().round && newest->state() <= state::uploading;
-  if (on_time || number > newest->setup().round) return false;
+  if (on_time || number > newest->setup().round || book_.forgotten(number)) return false;
   const std::string replica = s.getReplica().cStr();
   if (book_.counts(replica, number) || book_.staleness(number) > fed::staleness_max) return false;
   const auto round = book_.find(number);
@@ -300,6 +300,7 @@ caf::result<reply<std::uint32_t>> round_driver::open(const round_plan& plan) {
 }
 
 reply<void> round_driver::close(const std::string& who) {
+  wake();
   if (broken_) return make_reply<void>(*broken_);
   if (!book_.running())
     return make_reply<void>(error{errc::conflict, "no round of '" + deps_.adapter + "' is open"});

@@ -12,16 +12,21 @@ using level = schema::EventLevel;
 
 }  // namespace
 
-void round_driver::traffic(const schema::Snapshot::Reader& from) {
+void round_driver::traffic(const msg<schema::Snapshot>& from) {
+  wake();
   if (!deps_.canary) return;
-  traffic_.heard(from.getNode().cStr(), from.getPid(), traffic_of(from, deps_.adapter), now());
+  const auto heard = guard([&] {
+    const auto s = from.read();
+    traffic_.heard(s->getNode().cStr(), s->getPid(), traffic_of(*s, deps_.adapter), now());
+  });
+  if (!heard) failed("a snapshot", heard.failure());
 }
 
 /// Requests that came in at the head's own gateway.
 void round_driver::ask_own_traffic() {
   if (!deps_.canary) return;
   self_->request(deps_.telemetry, caf::infinite, list_atom::value)
-      .then([this](const msg<schema::Snapshot>& s) { traffic(*s.read()); },
+      .then([this](const msg<schema::Snapshot>& s) { traffic(s); },
             [](const caf::error&) {});  // it ends with the process
 }
 
@@ -32,25 +37,44 @@ bool round_driver::end_canary(bool passed, const std::string& why) {
 }
 
 bool round_driver::begin_canary() {
-  if (now() - started_ms_ < deps_.gather_ms) return false;  // a head that came back hears its nodes
+  if (!versions_known_ || now() - started_ms_ < deps_.gather_ms)
+    return false;  // a head that came back hears its nodes
+  if (canary_overtaken()) return true;
+  const version_id id{deps_.adapter, book_.newest()->version()};
+  const auto* row = version(id.number);
+  if (row != nullptr && row->read()->getState() == schema::VersionState::CANARY)
+    return moved(fed::canary_began{});  // it answers already: this head's end came in between
   const double rate = traffic_.requests_per_s(deps_.adapter, now());
   if (!deps_.canary || !coordinator::canary_possible(rate)) {
+    // Nodes that started with this head have no whole minute to tell of yet.
+    if (deps_.canary && now() - started_ms_ < coordinator::canary_rate_ms) return false;
     if (deps_.canary)
       event(level::INFO, "canary_left_out",
             std::to_string(std::lround(60 * rate)) +
                 " requests in the last minute, a canary needs 60: the gate alone decides");
     return moved(fed::canary_ended{true, ""});
   }
-  const version_id id{deps_.adapter, book_.newest()->version()};
   ask_registry(
       [this](const reply<record>& r) {
         if (*r) return moved(fed::canary_began{});
-        if (!passes(r->failure())) return end_canary(false, r->failure().message);
-        failed("the canary", r->failure());
+        if (passes(r->failure()))
+          failed("the canary", r->failure());
+        else
+          canary_refused(r->failure().message);
         return false;
       },
       move_atom::value, id, schema::VersionState::CANARY, book_.newest()->reason());
   return false;
+}
+
+/// An operator may have been faster; what the registry says now tells.
+void round_driver::canary_refused(const std::string& why) {
+  asking_ = true;
+  refresh([this, why](const result<void>& known) {
+    asking_ = false;
+    if (known && !canary_overtaken()) end_canary(false, why);
+    advance();
+  });
 }
 
 /// Whether an operator decided meanwhile.

@@ -7,6 +7,8 @@ namespace collm::actors {
 namespace {
 namespace fed = federation;
 constexpr std::size_t open_max = fed::cohort_max;
+// What serves, the candidate and what served before: nodes fetch them at the same time.
+constexpr std::size_t versions_open_max = 3;
 }  // namespace
 
 result<store::blob_reader*> open_blobs::get(const std::string& digest) {
@@ -92,11 +94,12 @@ result<fed::aggregate> round_factors::sum(const fed::training_round& round,
                                 std::move(summands));
 }
 
-result<void> round_factors::open(const msg<schema::VersionRecord>& version,
-                                 const round_book& book) {
+result<round_factors::opened*> round_factors::open(const msg<schema::VersionRecord>& version,
+                                                   const round_book& book) {
   const auto v = version.read();
   const std::string named = v->getDigest().cStr();
-  if (opened_ && opened_->number == v->getNumber() && opened_->version_digest == named) return {};
+  for (auto& o : opened_)
+    if (o.number == v->getNumber() && o.version_digest == named) return &o;
   auto digest = blob_of(version, book);
   if (!digest) return digest.failure();
   if (digest->empty()) {
@@ -107,20 +110,22 @@ result<void> round_factors::open(const msg<schema::VersionRecord>& version,
   }
   auto blob = deps_.blobs->read(*digest);
   if (!blob) return blob.failure();
-  opened_.emplace(opened{v->getNumber(), named, *digest, std::move(*blob)});
-  return {};
+  if (opened_.size() == versions_open_max) opened_.pop_front();
+  opened_.push_back({v->getNumber(), named, *digest, std::move(*blob)});
+  return &opened_.back();
 }
 
 result<round_factors::part> round_factors::read(const msg<schema::VersionRecord>& version,
                                                 const round_book& book, std::uint64_t at,
                                                 std::uint64_t count) {
-  if (auto ready = open(version, book); !ready) return ready.failure();
-  part p{opened_->digest, opened_->blob.bytes(), {}};
+  auto from = open(version, book);
+  if (!from) return from.failure();
+  part p{(*from)->digest, (*from)->blob.bytes(), {}};
   if (at > p.total)
     return error{errc::bad_request, "the version has " + std::to_string(p.total) + " bytes, not " +
                                         std::to_string(at)};
   p.bytes.resize(std::min(count, p.total - at));
-  if (auto read = opened_->blob.read(at, p.bytes); !read) return read.failure();
+  if (auto read = (*from)->blob.read(at, p.bytes); !read) return read.failure();
   return p;
 }
 

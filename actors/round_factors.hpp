@@ -71,8 +71,8 @@ class round_factors {
     std::uint64_t total = 0;  ///< bytes
     std::vector<std::byte> bytes;
   };
-  /// A version's bytes from place `at`, at most `count` of them. The version that was asked for
-  /// last stays open, so that its file is checked once.
+  /// A version's bytes from place `at`, at most `count` of them. The three versions that were
+  /// opened last stay open, so that the file of each is checked once.
   result<part> read(const msg<schema::VersionRecord>& version, const round_book& book,
                     std::uint64_t at, std::uint64_t count);
 
@@ -83,10 +83,10 @@ class round_factors {
     store::blob_reader blob;
   };
   result<std::string> blob_of(const msg<schema::VersionRecord>& version, const round_book& book);
-  result<void> open(const msg<schema::VersionRecord>& version, const round_book& book);
+  result<opened*> open(const msg<schema::VersionRecord>& version, const round_book& book);
 
   round_factors_deps deps_;
-  std::optional<opened> opened_;
+  std::deque<opened> opened_;
 };
 
 }  // namespace collm::actors

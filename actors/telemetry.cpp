@@ -60,7 +60,8 @@ class recorder {
     const bool good =
         o.how == kind::answered && o.ttft_ms <= deps_.ttft_slo_ms && o.tpot_ms <= deps_.tpot_slo_ms;
     using quality = coordinator::traffic_counter::quality;
-    if (o.how != kind::refused && !o.adapter.empty())
+    // Who names a version has chosen: only what the bare name led to tells the versions apart.
+    if (o.how != kind::refused && !o.adapter.empty() && !o.by_number)
       s_.traffic.ended({o.adapter, o.version},
                        o.not_finite ? quality::not_finite
                        : good       ? quality::good

@@ -61,6 +61,9 @@ result<update_intake::task> update_intake::task_of(const fed::update_header& h,
   if (!terms_.how.fedbuff || h.round > now.round)
     return error{errc::conflict, "the update is of round " + std::to_string(h.round) + ", round " +
                                      std::to_string(now.round) + " runs"};
+  if (book.forgotten(h.round))
+    return error{errc::conflict, "the update is of round " + std::to_string(h.round) +
+                                     ", too long ago to tell whether it counts already"};
   const auto then = book.find(h.round);
   if (!then) return then.failure();
   if (!then->participants().contains(h.client))

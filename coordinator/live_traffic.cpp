@@ -7,7 +7,8 @@ namespace collm::coordinator {
 
 namespace {
 
-constexpr std::size_t versions_kept = 8;
+constexpr std::size_t versions_kept = 8;   // of one adapter
+constexpr std::size_t versions_max = 512;  // of all
 constexpr double heard_lately_ms = 10000;
 
 std::int64_t second_of(double now_ms) { return static_cast<std::int64_t>(now_ms / 1000); }
@@ -26,12 +27,22 @@ void traffic_counter::row::turn_to(std::int64_t second) {
   newest = std::max(newest, second);
 }
 
+/// Among `first` to `last`, the version that nobody asked for for longest.
+void traffic_counter::drop_idle(rows::iterator first, rows::iterator last) {
+  rows_.erase(std::min_element(
+      first, last, [](const auto& a, const auto& b) { return a.second.newest < b.second.newest; }));
+}
+
 void traffic_counter::ended(const version_id& id, quality how, double now_ms) {
   if (!rows_.contains(id)) {
     const auto first = rows_.lower_bound({id.name, 0});
-    const auto of_name =
-        std::count_if(first, rows_.end(), [&](const auto& r) { return r.first.name == id.name; });
-    if (static_cast<std::size_t>(of_name) >= versions_kept) rows_.erase(first);
+    const auto last =
+        std::find_if(first, rows_.end(), [&](const auto& r) { return r.first.name != id.name; });
+    if (static_cast<std::size_t>(std::distance(first, last)) >= versions_kept) {
+      drop_idle(first, last);
+    } else if (rows_.size() >= versions_max) {
+      drop_idle(rows_.begin(), rows_.end());
+    }
   }
   auto& r = rows_[id];
   r.since_start.id = id;
@@ -55,18 +66,28 @@ std::vector<version_traffic> traffic_counter::view(double now_ms) const {
   return out;
 }
 
+bool traffic_book::silent(const process& p, double now_ms) {
+  return now_ms - p.heard_ms > heard_lately_ms;
+}
+
 void traffic_book::heard(const std::string& name, std::uint64_t life,
                          const std::vector<version_traffic>& counts, double now_ms) {
+  if (!processes_.contains(name) && processes_.size() >= processes_max)
+    std::erase_if(processes_, [&](const auto& p) { return silent(p.second, now_ms); });
   if (!processes_.contains(name) && processes_.size() >= processes_max) return;
   auto& p = processes_[name];
-  const bool goes_on = p.life == life && p.heard_ms > 0;
+  const bool known = p.heard_ms > 0, goes_on = known && p.life == life;
+  if (known && !goes_on) ++lives_ended_;
   std::map<version_id, version_traffic> now;
   for (const auto& c : counts) {
     now[c.id] = c;
     if (c.not_finite > 0) not_finite_.insert(c.id);
     if (!goes_on) continue;
     const auto before = p.last.contains(c.id) ? p.last.at(c.id) : version_traffic{};
-    if (c.answers < before.answers) continue;  // an old word that comes late
+    if (c.answers < before.answers) {  // an old word that comes late
+      now[c.id] = before;
+      continue;
+    }
     auto& s = since_mark_[c.id];
     s.answers += c.answers - before.answers;
     s.bad += c.bad - std::min(c.bad, before.bad);
@@ -74,7 +95,10 @@ void traffic_book::heard(const std::string& name, std::uint64_t life,
   p = {life, std::max(now_ms, 1e-3), std::move(now)};
 }
 
-void traffic_book::mark() { since_mark_.clear(); }
+void traffic_book::mark() {
+  since_mark_.clear();
+  lives_ended_ = 0;
+}
 
 canary_counts traffic_book::counts(const version_id& canary, const version_id& serving) const {
   canary_counts out;
@@ -82,6 +106,8 @@ canary_counts traffic_book::counts(const version_id& canary, const version_id& s
     out.count = narrowed(at->second.answers);
     out.bad = narrowed(at->second.bad);
   }
+  out.count += lives_ended_;
+  out.bad += lives_ended_;
   if (const auto at = since_mark_.find(serving); at != since_mark_.end()) {
     out.count_before = narrowed(at->second.answers);
     out.bad_before = narrowed(at->second.bad);
@@ -93,7 +119,7 @@ canary_counts traffic_book::counts(const version_id& canary, const version_id& s
 double traffic_book::requests_per_s(const std::string& adapter, double now_ms) const {
   double sum = 0;
   for (const auto& [name, p] : processes_) {
-    if (now_ms - p.heard_ms > heard_lately_ms) continue;
+    if (silent(p, now_ms)) continue;
     for (const auto& [id, c] : p.last)
       if (id.name == adapter) sum += c.requests_per_s;
   }

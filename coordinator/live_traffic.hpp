@@ -24,7 +24,8 @@ struct version_traffic {
   double requests_per_s = 0;     ///< mean of the last 60 s
 };
 
-/// Counts answers as they end. Knows the eight newest versions of an adapter.
+/// Counts answers as they end. Knows the eight versions of an adapter, and the 512 of all, that
+/// were asked for last.
 class traffic_counter {
  public:
   enum class quality : std::uint8_t { good, bad, not_finite };
@@ -39,7 +40,9 @@ class traffic_counter {
     std::int64_t newest = 0;                           ///< second that the ring ends with
     void turn_to(std::int64_t second);
   };
-  std::map<version_id, row> rows_;
+  using rows = std::map<version_id, row>;
+  void drop_idle(rows::iterator first, rows::iterator last);
+  rows rows_;
 };
 
 /// Adds up the processes. One that starts again counts from nought: what it counted before stays.
@@ -50,7 +53,8 @@ class traffic_book {
              const std::vector<version_traffic>& counts, double now_ms);
   /// Counts begin here.
   void mark();
-  /// Of `canary` and of `serving` since mark(); `not_finite`: ever.
+  /// Of `canary` and of `serving` since mark(); `not_finite`: ever. A process that ended meanwhile
+  /// took what it had counted of the canary with it, and may have ended by it: a bad answer.
   canary_counts counts(const version_id& canary, const version_id& serving) const;
   /// Of all versions of an adapter, over the processes that were heard of lately.
   double requests_per_s(const std::string& adapter, double now_ms) const;
@@ -61,12 +65,14 @@ class traffic_book {
     double heard_ms = 0;
     std::map<version_id, version_traffic> last;
   };
+  static bool silent(const process& p, double now_ms);
   struct sum {
     std::uint64_t answers = 0, bad = 0;
   };
   static constexpr std::size_t processes_max = 1024;
   std::map<std::string, process> processes_;
   std::map<version_id, sum> since_mark_;
+  std::uint32_t lives_ended_ = 0;  ///< since the mark
   std::set<version_id> not_finite_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace collm::coordinator {
 
@@ -79,6 +80,9 @@ void round_policy::opened(std::uint32_t round) {
   newest_ = std::max(newest_, round);
   running_ = newest_ > last_ended_;
   quorum_since_ms_ = -1;
+  for (const auto& m : std::exchange(planned_, {}))
+    if (const auto at = shadows_.find(m.client); at != shadows_.end())
+      at->second.asked_ms = planned_ms_;
 }
 
 void round_policy::ended(std::uint32_t round, bool promoted, bool voided, double now_ms) {
@@ -126,7 +130,8 @@ std::vector<planned_member> round_policy::next(double now_ms, bool asked) {
   // Others may be about to join: a round with all of them is worth a short wait.
   const bool all = options_.replicas > 0 && out.size() >= options_.replicas;
   if (!all && now_ms - quorum_since_ms_ < options_.gather_ms) return {};
-  for (const auto& m : out) shadows_.at(m.client).asked_ms = now_ms;
+  planned_ = out;
+  planned_ms_ = now_ms;
   return out;
 }
 

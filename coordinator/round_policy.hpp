@@ -100,6 +100,8 @@ class round_policy {
   std::uint32_t newest_ = 0, last_ended_ = 0, gainless_ = 0, voided_ = 0;
   std::uint64_t samples_then_ = 0;  ///< when the last gainless round ended
   bool running_ = false;
+  std::vector<planned_member> planned_;  ///< of the round that may open next
+  double planned_ms_ = 0;
   double not_before_ms_ = 0;
   double quorum_since_ms_ = -1;
 };

@@ -114,6 +114,24 @@ TEST_F(canary, moves_nobody_who_names_a_version) {
   EXPECT_EQ(rig.nodes[1]->answers[100020].version, 1u) << "and by its number anybody may ask it";
 }
 
+TEST_F(canary, is_not_judged_by_who_names_it) {
+  canary_rig rig(folder_, {.canary = {.share = 0, .completions = 15, .time_max_ms = 20000}});
+  rig.gives = [&](const std::string& digest) {
+    if (is_candidate(digest)) rig.head.system.compute(15ms);  // promised: 10 ms a token
+    return true;
+  };
+  warm(rig);
+  ASSERT_TRUE(rig.play_until(1, RoundState::CANARY, busy));
+  rig.play(3s, busy);
+  for (request_id id = 100000; id < 100020; ++id) {
+    rig.nodes[id % 2]->send(id, "assistant@1");
+    rig.head.system.pass(100ms);
+    EXPECT_EQ(rig.nodes[id % 2]->answers[id].version, 1u);
+  }
+  ASSERT_TRUE(rig.play_until(1, RoundState::SERVING, busy)) << reason(rig);
+  EXPECT_NE(reason(rig).find("no request met it in time"), std::string::npos) << reason(rig);
+}
+
 TEST_F(canary, that_answers_late_is_rolled_back_and_the_next_round_starts_from_what_serves) {
   canary_rig rig(folder_, {.canary = {.share = 0.5, .completions = 15, .time_max_ms = 60000}});
   rig.gives = [&](const std::string& digest) {
@@ -263,6 +281,30 @@ TEST_F(canary, whose_head_dies_at_any_durable_call_serves_once) {
     all_were_answered(rig);
   }
   EXPECT_TRUE(died_in.contains(RoundState::CANARY));
+}
+
+TEST_F(canary, waits_for_a_whole_minute_of_counts_before_it_is_left_out) {
+  canary_rig rig(folder_);
+  rig.start_head();  // together with its nodes
+  rig.play(20s, 2s);
+  ASSERT_EQ(rig.head.state_of(1), RoundState::GATE);
+  EXPECT_TRUE(rig.head.events("canary_left_out").empty());
+  ASSERT_TRUE(rig.play_until(1, RoundState::CANARY, busy)) << "now there are enough";
+}
+
+TEST_F(canary, that_an_operator_promotes_before_it_begins_serves_and_so_says_its_round) {
+  canary_rig rig(folder_);
+  rig.start_head();
+  rig.head.system.pass(20s);
+  ASSERT_EQ(rig.head.state_of(1), RoundState::GATE);
+  ASSERT_EQ(rig.head.versions()[1], VersionState::CANDIDATE);
+  using answer = actors::reply<msg<schema::VersionRecord>>;
+  ASSERT_TRUE(*rig.head.system.ask<answer>(rig.head.registry, actors::promote_atom::value,
+                                           version_id{"assistant", 1}));
+  rig.head.system.pass(2s);
+  EXPECT_EQ(rig.head.state_of(1), RoundState::SERVING);
+  EXPECT_NE(reason(rig).find("promoted by an operator"), std::string::npos) << reason(rig);
+  EXPECT_EQ(rig.head.versions()[1], VersionState::SERVING);
 }
 
 TEST_F(canary, that_an_operator_pushes_aside_is_rolled_back) {

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include <algorithm>
+
 #include "tests/support/learning_rig.hpp"
 
 namespace collm {
@@ -13,16 +15,17 @@ using schema::VersionState;
 using testing_support::learning_options;
 using testing_support::learning_rig;
 
+actors::reply<std::uint32_t> open(learning_rig& rig) {
+  actors::round_plan plan;
+  for (const auto& s : rig.shadows) plan.members.push_back({s->replica, 6});
+  return rig.ask<std::uint32_t>(plan);
+}
+
+double neither_better_nor_worse(std::uint32_t i) { return i % 2 == 0 ? 0.02 : -0.02; }
+double better(std::uint32_t i) { return 0.05 + 0.01 * (i % 5); }
+
 class learning_damage : public store::store_folder {
  protected:
-  using opened = actors::reply<std::uint32_t>;
-
-  static opened open(learning_rig& rig) {
-    actors::round_plan plan;
-    for (const auto& s : rig.shadows) plan.members.push_back({s->replica, 6});
-    return rig.ask<std::uint32_t>(plan);
-  }
-
   /// Changes one record of a round behind the journal's back.
   void spoil_journal(std::uint32_t round) {
     sqlite3* db = nullptr;
@@ -173,6 +176,96 @@ TEST_F(learning_damage, a_full_quota_makes_older_rounds_give_way_and_every_round
   using answer = msg<schema::Replay>;
   EXPECT_FALSE(*rig.ask<answer>(actors::replay_atom::value, 1u, std::string("edge-b/0")))
       << "its updates gave way";
+}
+
+/// What a round that was promoted leaves behind.
+std::uint64_t bytes_of_a_round(const std::filesystem::path& folder, bool undecided) {
+  std::shared_ptr<store::blob_store> blobs;
+  learning_rig rig(folder, {.standing = false,
+                            .change = [&](actors::aggregator_deps& deps) { blobs = deps.blobs; }});
+  rig.three_sites();
+  if (undecided)
+    for (const auto& s : rig.shadows) s->difference = neither_better_nor_worse;
+  rig.start_head();
+  EXPECT_TRUE(*open(rig));
+  EXPECT_TRUE(rig.wait_for(1, undecided ? RoundState::REJECTED : RoundState::SERVING));
+  return blobs->bytes_used();
+}
+
+/// The third update of the second round does not fit beside all of the first one.
+TEST_F(learning_damage, a_full_quota_never_takes_the_candidate_that_the_round_starts_from) {
+  const auto quota = bytes_of_a_round(folder_ / "calm", true) + 400;
+  learning_rig rig(folder_ / "tight", {.blob_bytes_max = quota, .standing = false});
+  rig.three_sites();
+  for (const auto& s : rig.shadows) s->difference = neither_better_nor_worse;
+  rig.start_head();
+  ASSERT_TRUE(*open(rig));
+  ASSERT_TRUE(rig.wait_for(1, RoundState::REJECTED));
+  for (const auto& s : rig.shadows) s->difference = better;
+  const auto next = open(rig);
+  ASSERT_TRUE(*next) << next->failure().message;
+  ASSERT_TRUE(rig.wait_for(2, RoundState::SERVING)) << rig.round(2).read()->getReason().cStr();
+  EXPECT_EQ(rig.round(2).read()->getParent(), 1u) << "it went on from the undecided candidate";
+  EXPECT_EQ(rig.events("round_failure").size(), 1u) << "the quota was full for a moment";
+}
+
+TEST_F(learning_damage, a_full_quota_takes_nothing_before_it_is_known_what_serves) {
+  const auto quota = bytes_of_a_round(folder_ / "calm", false) + 400;
+  learning_rig* current = nullptr;
+  bool deaf = false;
+  learning_rig rig(folder_ / "tight", {.quorum = 3,
+                                       .blob_bytes_max = quota,
+                                       .standing = false,
+                                       .change = [&](actors::aggregator_deps&) {
+                                         if (deaf)  // the registry never tells its versions
+                                           caf::anon_send_exit(
+                                               caf::actor_cast<caf::actor>(current->registry),
+                                               caf::exit_reason::kill);
+                                       }});
+  current = &rig;
+  rig.three_sites();
+  rig.start_head();
+  ASSERT_TRUE(*open(rig));
+  ASSERT_TRUE(rig.wait_for(1, RoundState::SERVING));
+  rig.shadows[2]->trains = 20s;
+  ASSERT_TRUE(*open(rig));
+  ASSERT_TRUE(rig.wait_for(2, RoundState::UPLOADING));
+  rig.system.pass(5s);
+  rig.stop_head();
+  deaf = true;
+  rig.start_head();
+  rig.system.pass(30s);
+  EXPECT_EQ(rig.events("round_failure").size(), 1u) << "the third update found no room";
+  rig.stop_head();
+  deaf = false;
+  rig.start_head();
+  rig.system.pass(2s);
+  const auto factors = factors_of(rig, 1);
+  EXPECT_TRUE(factors) << factors.failure().message;
+  EXPECT_TRUE(rig.wait_for(2, RoundState::SERVING));
+}
+
+TEST_F(learning_damage, a_snapshot_that_cannot_be_read_is_named_and_ends_nothing) {
+  learning_rig rig(folder_, {.standing = false, .change = [](actors::aggregator_deps& deps) {
+                               deps.canary = coordinator::canary_options{};
+                             }});
+  rig.three_sites();
+  rig.start_head();
+  const auto good =
+      msg<schema::Snapshot>::build([](schema::Snapshot::Builder b) { b.setNode("a node's name"); });
+  std::vector<std::byte> bytes(good.bytes().begin(), good.bytes().end());
+  const std::string name = "a node's name";
+  const auto at = std::search(bytes.begin(), bytes.end(), std::as_bytes(std::span(name)).begin(),
+                              std::as_bytes(std::span(name)).end());
+  ASSERT_NE(at, bytes.end());
+  at[static_cast<std::ptrdiff_t>(name.size())] = std::byte{'x'};  // its text has no end
+  const auto bad = msg<schema::Snapshot>::from_bytes(bytes);
+  ASSERT_TRUE(bad) << bad.failure().message;
+  caf::anon_send(rig.aggregator, *bad);
+  rig.system.settle();
+  EXPECT_EQ(rig.events("round_failure").size(), 1u);
+  ASSERT_TRUE(*open(rig));
+  EXPECT_TRUE(rig.wait_for(1, RoundState::SERVING)) << "the aggregator lives on";
 }
 
 /// An update has 168 bytes here, a sum 312: the third update does not fit, or the sum does not.

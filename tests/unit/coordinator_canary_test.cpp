@@ -43,14 +43,31 @@ TEST(traffic_counter, tells_the_mean_of_the_last_minute) {
   EXPECT_EQ(c.view(999000)[0].answers, 360u);
 }
 
-TEST(traffic_counter, knows_the_eight_newest_versions_of_an_adapter) {
+TEST(traffic_counter, knows_the_eight_versions_of_an_adapter_that_were_asked_for_last) {
   traffic_counter c;
   c.ended({"other", 0}, quality::good, 0);
-  for (std::uint32_t n = 0; n < 20; ++n) c.ended({"assistant", n}, quality::good, 0);
-  const auto v = c.view(0);
+  for (std::uint32_t n = 0; n < 20; ++n) {
+    c.ended({"assistant", 0}, quality::good, 1000.0 * n);  // the oldest one, and it serves
+    c.ended({"assistant", n}, quality::good, 1000.0 * n);
+  }
+  const auto v = c.view(20000);
   ASSERT_EQ(v.size(), 9u);
-  EXPECT_EQ(v.front().id.number, 12u);
+  EXPECT_EQ(v[0].id.number, 0u);
+  EXPECT_EQ(v[0].answers, 21u);
+  EXPECT_EQ(v[1].id.number, 13u);
   EXPECT_EQ(v.back().id.name, "other");
+}
+
+TEST(traffic_counter, forgets_adapters_that_nobody_asks_for) {
+  traffic_counter c;
+  for (std::uint32_t n = 0; n < 2000; ++n) {
+    c.ended(serving, quality::good, 1000.0 * n);
+    c.ended({"adapter " + std::to_string(n), 0}, quality::good, 1000.0 * n);
+  }
+  const auto v = c.view(2000000);
+  EXPECT_EQ(v.size(), 512u);
+  EXPECT_EQ(v.back().id, serving);
+  EXPECT_EQ(v.back().answers, 2000u);
 }
 
 TEST(traffic_book, counts_from_its_mark_over_all_processes) {
@@ -76,8 +93,31 @@ TEST(traffic_book, a_process_that_starts_again_adds_to_what_it_counted_before) {
   b.heard("edge-a", 1, {row(canary, 5)}, 1000);
   b.heard("edge-a", 2, {row(canary, 0)}, 2000);
   b.heard("edge-a", 2, {row(canary, 3, 2)}, 3000);
-  EXPECT_EQ(b.counts(canary, serving).count, 8u);
+  EXPECT_EQ(b.counts(canary, serving).count, 9u);
+  EXPECT_EQ(b.counts(canary, serving).bad, 3u) << "that it ended speaks against the canary";
+  b.mark();
+  EXPECT_EQ(b.counts(canary, serving).bad, 0u);
+}
+
+TEST(traffic_book, counts_no_answer_twice_where_an_old_word_comes_late) {
+  traffic_book b;
+  b.heard("edge-a", 1, {}, 0);
+  b.mark();
+  b.heard("edge-a", 1, {row(canary, 5, 2)}, 1000);
+  b.heard("edge-a", 1, {row(canary, 3, 1)}, 1500);
+  b.heard("edge-a", 1, {row(canary, 6, 2)}, 2000);
+  EXPECT_EQ(b.counts(canary, serving).count, 6u);
   EXPECT_EQ(b.counts(canary, serving).bad, 2u);
+}
+
+TEST(traffic_book, has_room_for_a_process_where_others_are_silent) {
+  traffic_book b;
+  for (std::uint32_t n = 0; n < 1024; ++n)
+    b.heard("gone " + std::to_string(n), 1, {row(serving, 1)}, 0);
+  b.heard("edge-a", 1, {row(serving, 1, 0, 0, 2)}, 5000);
+  EXPECT_DOUBLE_EQ(b.requests_per_s("assistant", 5000), 0) << "they may come back";
+  b.heard("edge-a", 1, {row(serving, 1, 0, 0, 2)}, 11000);
+  EXPECT_DOUBLE_EQ(b.requests_per_s("assistant", 11000), 2);
 }
 
 TEST(traffic_book, remembers_what_was_not_finite) {

@@ -57,6 +57,22 @@ TEST(round_policy, asks_nobody_who_is_silent_or_has_no_data) {
   EXPECT_EQ(p.next(10000), both);
 }
 
+TEST(round_policy, a_round_that_was_refused_has_asked_nobody) {
+  auto o = options(1);
+  o.terms.quorum = 1;
+  round_policy p(o);
+  const auto slow = [&](double now) { p.heard({"a/0", 100, 1}, now); };
+  slow(0);
+  slow(600000);
+  const std::vector<planned_member> one_step = {{"a/0", 1}};
+  EXPECT_EQ(p.next(600000), one_step);
+  EXPECT_EQ(p.next(601000), one_step) << "the aggregator opened none";
+  p.opened(1);
+  p.ended(1, false, false, 602000);
+  slow(602000);
+  EXPECT_TRUE(p.next(602000).empty()) << "now it was asked";
+}
+
 TEST(round_policy, asks_a_shadow_that_was_too_slow_for_one_step_every_ten_minutes) {
   round_policy p(options());
   const auto say = [&](double now) {
