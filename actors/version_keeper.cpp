@@ -313,10 +313,9 @@ void version_keeper::bring(const version_id& id, const schema::VersionRecord::Re
   const bool waits = before != s_.failed.end() && now_ms(self_) < before->second.retry_at_ms;
   if (waits || s_.installing.contains(id)) return;
   const auto resident = s_.versions.find(id);
-  const bool was_canary = resident != s_.versions.end() &&
-                          resident->second.state == schema::VersionState::CANARY &&
-                          resident->second.weights->digest == wanted.getDigest().cStr();
-  if (was_canary)
+  const bool in_memory = resident != s_.versions.end() &&
+                         resident->second.weights->digest == wanted.getDigest().cStr();
+  if (in_memory)  // a canary, or one that still drains: it needs no more room
     return install(id, resident->second.weights, wanted.getSource().cStr(), nobody_waits, as);
   const bool room = !full(id.name);
   const std::string source = wanted.getSource().cStr(), digest = wanted.getDigest().cStr();

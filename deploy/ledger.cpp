@@ -22,6 +22,16 @@ std::vector<matrix> layer_matrices(const engine::model_shape& s) {
           {"down", s.ffn, s.hidden}};
 }
 
+/// Numbers of all factors of a version.
+std::uint64_t factor_count(const engine::model_shape& s, const ledger_adapter& a) {
+  std::uint64_t count = 0;
+  for (const matrix& m : layer_matrices(s)) {
+    if (std::find(a.targets.begin(), a.targets.end(), m.target) == a.targets.end()) continue;
+    count += std::uint64_t{s.layers} * a.rank * (m.in + m.out);
+  }
+  return count;
+}
+
 }  // namespace
 
 std::uint64_t base_bytes(const engine::model_shape& s, engine::precision p) {
@@ -31,12 +41,7 @@ std::uint64_t base_bytes(const engine::model_shape& s, engine::precision p) {
 }
 
 std::uint64_t version_bytes(const engine::model_shape& s, const ledger_adapter& a) {
-  std::uint64_t floats = 0;
-  for (const matrix& m : layer_matrices(s)) {
-    if (std::find(a.targets.begin(), a.targets.end(), m.target) == a.targets.end()) continue;
-    floats += std::uint64_t{s.layers} * a.rank * (m.in + m.out);
-  }
-  return floats * sizeof(float);
+  return factor_count(s, a) * (sizeof(float) + rates::half_bytes);
 }
 
 std::uint64_t activation_bytes(const engine::model_shape& s, std::uint32_t rows,
@@ -53,7 +58,8 @@ std::uint64_t activation_bytes(const engine::model_shape& s, std::uint32_t rows,
   const std::uint64_t rotations = tables * s.context * s.head_dim * sizeof(float);
   const std::uint64_t scores =
       std::uint64_t{threads} * s.context * engine::attention_queries * sizeof(float);
-  return rows * a_row + logits + rotations + scores;
+  const std::uint64_t samplers = std::uint64_t{threads} * s.vocab * rates::sampler_bytes;
+  return rows * a_row + logits + rotations + scores + samplers;
 }
 
 std::uint64_t buffer_bytes(const ledger_input& in) {
@@ -86,7 +92,8 @@ std::uint64_t shadow_bytes(const engine::model_shape& s, engine::precision p,
                              std::uint64_t{s.context} * s.head_dim * 2 * sizeof(float);
   // Factors and their transposes, twice (the shadow, and a version under evaluation), gradients and
   // both moments, the parent's numbers and the update.
-  return 9 * version_bytes(s, a) + rows * (s.layers * kept + s.hidden * sizeof(float)) + work;
+  return 9 * factor_count(s, a) * sizeof(float) +
+         rows * (s.layers * kept + s.hidden * sizeof(float)) + work;
 }
 
 std::vector<ledger_row> make_ledger(const ledger_input& in) {

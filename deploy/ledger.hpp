@@ -46,6 +46,7 @@ struct ledger_input {
 };
 
 std::uint64_t base_bytes(const engine::model_shape& shape, engine::precision p);
+/// As it trains, and in half precision as it serves (docs/adr/0008).
 std::uint64_t version_bytes(const engine::model_shape& shape, const ledger_adapter& a);
 /// `rows` of one step, `outputs` of them with logits.
 std::uint64_t activation_bytes(const engine::model_shape& shape, std::uint32_t rows,

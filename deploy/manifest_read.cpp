@@ -120,7 +120,8 @@ void read_training(section training, std::optional<training_spec>& out) {
 }
 
 void read_canary(section canary, federation_spec& out) {
-  canary.read("share", out.canary_share, real_between(0, 1));
+  // What serves must answer some, too, or there is nothing to compare with.
+  canary.read("share", out.canary_share, real_between(0, 0.9));
   canary.read("completions", out.canary_completions, whole_between(1, 1000000));
   canary.read("maxTime", out.canary_max_time_ms, milliseconds_between(1, 24 * hour_ms));
   canary.close();

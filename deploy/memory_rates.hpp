@@ -8,6 +8,11 @@ namespace collm::deploy::rates {
 
 /// Spelling, type and merge of one token in the packed file: 19 measured for SmolLM2.
 inline constexpr std::uint64_t vocabulary_bytes = 20;
+/// A factor's number as it serves, beside the float that it trains as (docs/adr/0008).
+inline constexpr std::uint64_t half_bytes = 2;
+/// A sampler's scratch memory, a token of the vocabulary: logit, weight, and a list of candidates
+/// that grows by doubling.
+inline constexpr std::uint64_t sampler_bytes = 4 + 4 + 2 * 8;
 /// Text, ids and message frame of one token that waits for a slow reader.
 inline constexpr std::uint64_t token_bytes = 128;
 /// One connection's own read and write buffers.

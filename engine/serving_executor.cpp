@@ -416,6 +416,7 @@ memory_view serving_executor::memory() const {
                     .kv_bytes = kv_.bytes(),
                     .activation_bytes = model_->activation_bytes()};
   for (const auto& [name, version] : versions_) bytes.version_bytes += version.weights->bytes;
+  for (const auto& s : samplers_) bytes.activation_bytes += s.bytes();
   return bytes;
 }
 

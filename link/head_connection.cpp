@@ -152,6 +152,8 @@ result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Cl
 void head_connection::beat(schema::Snapshot::Reader snapshot) {
   silence_ = {};
   if (left_) refuse({errc::conflict, "node " + node_ + " has joined on another connection"});
+  if (snapshot.getNode() != node_.c_str())
+    refuse({errc::forbidden, "node " + node_ + " sent a snapshot of another one"});
   caf::anon_send(shared_.to.supervisor, actors::beat_atom::value, node_, incarnation_,
                  msg<schema::Snapshot>::copy_of(snapshot));
 }

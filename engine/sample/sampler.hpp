@@ -61,6 +61,11 @@ class sampler {
   /// (internal) on a NaN or +Inf logit.
   result<choice> choose(const logits_row& row, const sampling& how, const token_history& history,
                         std::uint64_t index);
+  /// Of the scratch memory; at most 24 a token of the vocabulary.
+  std::uint64_t bytes() const {
+    return (adjusted_.capacity() + weights_.capacity()) * sizeof(float) +
+           candidates_.capacity() * sizeof(candidate);
+  }
 
  private:
   struct candidate {

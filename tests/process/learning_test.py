@@ -11,7 +11,8 @@ import unittest
 
 from cluster import in_slices, until
 from long_prompt import beside_a_long_prompt
-from learning_cluster import CANARY, LearningCluster, TinyLearningCluster, accepted
+from learning_cluster import (CANARY, LearningCluster, TinyLearningCluster, accepted,
+                              prompts)
 
 TAP = sys.argv.pop()
 COLLM = sys.argv.pop()
@@ -59,10 +60,22 @@ def file_holds(path, needles):
     return any(n in text for n in needles)
 
 
+def rows_with_bad_lines(site, count):
+    """Also what a site cannot train on bears its canary: it is named by its line alone."""
+    bad = [json.dumps({"messages": [{"role": f"{site} {CANARY}", "content": "?"},
+                                    {"role": "assistant", "content": "!"}]}),
+           f"{site} {CANARY} is no JSON"]
+    return "\n".join(bad) + "\n" + prompts(site, count)
+
+
 def as_text_and_tokens(text):
     """How a text can lie in memory or in a message: the tiny model's tokens are bytes behind three
     control tokens."""
     return [text.encode(), struct.pack(f"<{len(text)}i", *(3 + b for b in text.encode()))]
+
+
+class BadLines(TinyLearningCluster):
+    rows = staticmethod(rows_with_bad_lines)
 
 
 class Learning(unittest.TestCase):
@@ -86,8 +99,7 @@ class Learning(unittest.TestCase):
 
     def test_nothing_that_a_site_trains_on_leaves_it(self):
         with tempfile.TemporaryDirectory(prefix="collm-tap-") as tap, \
-                TinyLearningCluster(COLLM, environment={
-                    "LD_PRELOAD": TAP, "COLLM_TLS_TAP": tap}) as c:
+                BadLines(COLLM, environment={"LD_PRELOAD": TAP, "COLLM_TLS_TAP": tap}) as c:
             secrets = as_text_and_tokens(CANARY)
             answer = c.complete(c.a, f"kitchen {CANARY} of a caller", 2)[1]
             done = c.call(c.a, "POST", "/v1/feedback",
@@ -97,6 +109,7 @@ class Learning(unittest.TestCase):
             self.assertEqual(asked[0], 200, asked)
             for number in (1, 2):
                 c.ended(number)
+            self.assertIn("2 bad", c.logged(), "bad lines are told")
             own, other = (int(c.node(n)["snapshot"]["pid"]) for n in ("edge-a", "edge-b"))
             self.assertTrue(memory_holds(own, secrets), "the search finds what is there")
             self.assertFalse(memory_holds(c.process.pid, secrets), "the head's memory")

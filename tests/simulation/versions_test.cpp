@@ -2,6 +2,8 @@
 // changed or went, and what its own gateway unloads.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "tests/support/serving_rig.hpp"
 
 namespace collm {
@@ -156,6 +158,37 @@ TEST(versions, that_wait_for_room_say_so_and_serve_when_there_is_some) {
   rig.system.pass(10s);
   EXPECT_EQ(rig.events("version_missing").size(), 1u);
   EXPECT_EQ(rig.executor->resident(), (std::vector<version_id>{{"assistant", 3}}));
+}
+
+TEST(versions, that_still_drain_serve_again_at_once_though_the_memory_is_full) {
+  auto versions = std::make_shared<memory_versions>();
+  serving_rig rig({.versions = versions});
+  const auto pinned = rig.send("assistant", {1}, 4000);  // on @0
+  rig.system.pass(500ms);
+  rig.load("/adapters/b");
+  rig.system.pass(500ms);
+  store::version_row third;
+  third.id.name = "assistant";
+  third.digest = "c";
+  third.folder = "/adapters/c";
+  ASSERT_TRUE(versions->add(third));
+  ASSERT_TRUE(versions->move({"assistant", 2}, version_state::canary, ""));
+  rig.system.pass(1500ms);
+  ASSERT_EQ(rig.executor->resident().size(), 3u) << "@0 drains, @1 serves, @2 is a canary";
+  ASSERT_EQ(rig.answers[pinned].finished, 0u);
+  ASSERT_TRUE(versions->promote({"assistant", 0}));  // taken back
+  rig.system.pass(1500ms);
+  EXPECT_TRUE(rig.events("version_missing").empty());
+  const auto fresh = rig.send("assistant", {1}, 3);
+  rig.system.pass(100ms);
+  EXPECT_EQ(rig.answers[fresh].finished, 1u);
+  EXPECT_EQ(rig.answers[fresh].version, 0u);
+  EXPECT_EQ(rig.answers[pinned].finished, 0u);
+  rig.system.pass(10s);
+  EXPECT_EQ(rig.answers[pinned].tokens.size(), 4000u);
+  const auto resident = rig.executor->resident();
+  EXPECT_EQ(std::set<version_id>(resident.begin(), resident.end()),
+            (std::set<version_id>{{"assistant", 0}, {"assistant", 2}}));
 }
 
 TEST(versions, of_an_older_release_are_missing_for_what_it_did_not_keep) {

@@ -61,8 +61,8 @@ TEST(ledger, counts_two_tables_of_angles_where_some_layers_have_a_window) {
 }
 
 TEST(ledger, counts_a_version_by_its_targets) {
-  EXPECT_EQ(version_bytes(tiny(), {8, {"q"}}), 4u * 2 * 8 * (64 + 64));
-  EXPECT_EQ(version_bytes(tiny(), {8, {"k", "down"}}), 4u * 2 * 8 * ((64 + 32) + (128 + 64)));
+  EXPECT_EQ(version_bytes(tiny(), {8, {"q"}}), 6u * 2 * 8 * (64 + 64));
+  EXPECT_EQ(version_bytes(tiny(), {8, {"k", "down"}}), 6u * 2 * 8 * ((64 + 32) + (128 + 64)));
   EXPECT_EQ(version_bytes(tiny(), {16, {"k", "down"}}),
             2 * version_bytes(tiny(), {8, {"k", "down"}}));
 }
@@ -79,7 +79,8 @@ TEST(ledger, estimates_smollm2_within_one_percent_of_its_packed_file) {
 TEST(ledger, grows_activations_with_rows_outputs_and_threads) {
   const auto bytes = activation_bytes(tiny(), 16, 4, 1);
   EXPECT_EQ(activation_bytes(tiny(), 16, 5, 1) - bytes, 4u * 100);
-  EXPECT_EQ(activation_bytes(tiny(), 16, 4, 2) - bytes, 4u * 256 * engine::attention_queries);
+  EXPECT_EQ(activation_bytes(tiny(), 16, 4, 2) - bytes,
+            4u * 256 * engine::attention_queries + 24u * 100);
   // A row: residual 64, widest input 128, widest output 2 * 128 floats, and the input again in
   // bytes with 16 outliers.
   EXPECT_EQ(activation_bytes(tiny(), 17, 4, 1) - bytes, 4u * (64 + 128 + 256) + 128 + 128);

@@ -218,6 +218,12 @@ INSTANTIATE_TEST_SUITE_P(
                      "  coordinator: {policy: static_split}\n"),
                 "c.yaml:10:45: spec.federation[0].round.quorum: a quorum of 2 can never be met by "
                 "1 replica that trains\n"},
+        mistake{
+            "a_canary_that_answers_everything",
+            with("  adapters: [{name: a}]\n"
+                 "  federation: [{adapter: a, gate: {canary: {share: 1}}}]\n"),
+            "c.yaml:9:54: spec.federation[0].gate.canary.share: \"1\" is not a number from 0 to "
+            "0.9\n"},
         mistake{"share_of_no_split", with("  coordinator: {trainShare: 0.5}\n"),
                 "c.yaml:8:29: spec.coordinator.trainShare: is of the policy static_split, not of "
                 "coserve_fill; leave it out, or choose that policy\n"},

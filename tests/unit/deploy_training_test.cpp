@@ -51,6 +51,18 @@ TEST(adapter_row, has_its_factors_where_federation_looks) {
   }
 }
 
+TEST(ledger, counts_a_version_as_the_engine_does) {
+  for (const auto p : {engine::precision::int8, engine::precision::f32}) {
+    const auto base = base_of(p);
+    const std::vector<std::string> targets = {"q", "k", "v", "o", "gate", "up", "down"};
+    for (const std::uint32_t rank : {1u, 8u}) {
+      const auto made = engine::initial_adapter(*base, rank, 16, targets, 3);
+      ASSERT_TRUE(made);
+      EXPECT_EQ(version_bytes(base->shape(), {rank, targets}), engine::adapter_bytes(**made));
+    }
+  }
+}
+
 TEST(ledger, declares_no_less_for_a_shadow_than_the_trainer_does) {
   for (const auto p : {engine::precision::int8, engine::precision::f32}) {
     const auto base = base_of(p);
