@@ -51,6 +51,9 @@ struct initial_version {
   std::string folder;                                      ///< absolute; empty: made here
   std::function<result<engine::adapter_ptr>()> make = {};  ///< the same factors again, if made here
 };
+/// How it is told to the registry; `at_start`: the process begins with it.
+msg<schema::Register> registration(const initial_version& v, const std::string& node,
+                                   const std::string& base_digest, bool at_start);
 /// The source of what was read from a PEFT folder.
 std::string peft_source(const std::string& folder);
 

@@ -56,11 +56,28 @@ result<store::version_row> add(const registry_deps& deps, const schema::Register
   return deps.versions->add(row);
 }
 
+/// These factors have a number already.
+result<void> check_known(const registry_deps& deps, const schema::Register::Reader& r) {
+  auto rows = deps.versions->list();
+  if (!rows) return rows.failure();
+  for (const auto& row : *rows)
+    if (row.id.name == r.getAdapter().cStr() && row.digest == r.getDigest().cStr()) return {};
+  return error{errc::forbidden,
+               "node '" + std::string(r.getNode()) + "' starts adapter '" +
+                   std::string(r.getAdapter()) + "' with factors " +
+                   std::string(r.getDigest()).substr(0, 12) +
+                   " that this cluster does not know; a node with placement: remote brings in no "
+                   "versions, load them at the head"};
+}
+
 /// A new version is stored as a candidate and, as an operator's load passes no gate, promoted at
 /// once.
 change add_and_promote(const registry_deps& deps, const schema::Register::Reader& r) {
   if (r.getCandidate())
     return {error{errc::forbidden, "candidates come from the rounds at the head; load it instead"}};
+  if (r.getKnownOnly()) {
+    if (auto there = check_known(deps, r); !there) return {there.failure()};
+  }
   auto added = add(deps, r);
   if (!added) return {added.failure()};
   const bool known = added->state != store::version_state::candidate;

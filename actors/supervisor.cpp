@@ -35,6 +35,10 @@ class warden {
       m.plan = plan;
       m.wait_ms = deps_.back_off_ms;
       if (plan.process) start(m);
+      if (plan.remote) {
+        m.state = schema::NodeState::LOST;
+        m.reason = "has not joined since this head started";
+      }
     }
   }
 
@@ -61,8 +65,13 @@ class warden {
     const auto at = s_.nodes.find(name);
     if (at == s_.nodes.end() || at->second.incarnation != incarnation) return;
     // While the cluster stops, a connection that ends is a node that has drained.
-    if (is_there(at->second) && !stopping_) lose(at->second, reason);
-    disconnect(at->second);
+    auto& m = at->second;
+    if (is_there(m) && !stopping_) lose(m, reason);
+    disconnect(m);
+    if (!m.plan.remote || m.state != schema::NodeState::DRAINING) return;
+    m.state = schema::NodeState::STOPPED;  // nobody tells how a process elsewhere ended
+    m.reason = "left after its drain";
+    settle_drains(m, 0);
   }
 
   void beat(const std::string& name, std::uint64_t incarnation,
@@ -148,8 +157,13 @@ class warden {
   }
 
   void tell_serving() {
-    deps_.on_serving(static_cast<std::uint32_t>(std::count_if(
-        s_.nodes.begin(), s_.nodes.end(), [](const auto& n) { return serves(n.second); })));
+    std::uint32_t all = 0, own = 0;
+    for (const auto& [name, m] : s_.nodes) {
+      if (!serves(m)) continue;
+      ++all;
+      if (!m.plan.remote) ++own;
+    }
+    deps_.on_serving(all, own);
   }
 
   caf::result<msg<schema::ClusterStatus>> status() {
@@ -189,7 +203,9 @@ class warden {
               auto& ended = s_.nodes.at(name);
               // Its last answer may be lost with its connection: how it ends tells.
               const bool unheard = !*r && r->failure().code == errc::unavailable;
-              if (unheard && ended.plan.process && ended.pid > 0) {
+              const bool told_later = ended.plan.process && ended.pid > 0;
+              const bool leaves = ended.plan.remote && ended.state == schema::NodeState::DRAINING;
+              if (unheard && (told_later || leaves)) {
                 ended.drains.push_back(promise);
               } else {
                 const bool over = ended.state == schema::NodeState::STOPPED ||
@@ -209,11 +225,13 @@ class warden {
 
   void stop() { stopping_ = true; }
 
-  /// Of the nodes that serve now.
+  /// Of the nodes that serve now. Those elsewhere read no folder of this machine and follow the
+  /// registry.
   std::vector<node_actor> controls() const {
     std::vector<node_actor> out;
     for (const auto& [name, m] : s_.nodes) {
-      if (m.control && m.state == schema::NodeState::SERVING) out.push_back(m.control);
+      const bool serves = m.control && m.state == schema::NodeState::SERVING;
+      if (serves && !m.plan.remote) out.push_back(m.control);
     }
     return out;
   }

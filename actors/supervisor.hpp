@@ -13,11 +13,12 @@
 
 namespace collm::actors {
 
-/// A node that the plan places; `process` false: it lives in the head's process.
+/// A node that the plan places; `process` false: it lives in the head's process, or elsewhere.
 struct planned_node {
   std::string name, site;
   bool process = true;
   bool answers = true;  ///< false: its replicas only train, and no request is sent there
+  bool remote = false;  ///< started by somebody else: it may come and go
 };
 
 struct supervisor_deps {
@@ -32,8 +33,9 @@ struct supervisor_deps {
   telemetry_actor telemetry;  ///< the head's own
   registry_actor registry;
   site_router_actor ingress;
-  std::vector<traffic_actor> traffic = {};        ///< who hears what nodes count of live requests
-  std::function<void(std::uint32_t)> on_serving;  ///< nodes that serve now; each slot
+  std::vector<traffic_actor> traffic = {};  ///< who hears what nodes count of live requests
+  /// Nodes that serve now, and how many of them are not remote; each slot.
+  std::function<void(std::uint32_t all, std::uint32_t own)> on_serving;
   meter_ptr counts;
   std::chrono::milliseconds slot{200};
   double lost_after_ms = 3000;    ///< silence after which a joined node counts as lost

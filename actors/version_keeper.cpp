@@ -143,7 +143,8 @@ error version_keeper::too_many(const std::string& name) const {
           1000};
 }
 
-msg<schema::Register> version_keeper::registration(const initial_version& v, bool at_start) const {
+msg<schema::Register> registration(const initial_version& v, const std::string& node,
+                                   const std::string& base_digest, bool at_start) {
   return msg<schema::Register>::build([&](schema::Register::Builder b) {
     b.setAdapter(v.name);
     b.setDigest(v.weights->digest);
@@ -151,8 +152,8 @@ msg<schema::Register> version_keeper::registration(const initial_version& v, boo
     b.setBytes(v.weights->bytes);
     b.setSource(v.source);
     b.setFolder(v.folder);
-    b.setNode(deps_.node);
-    b.setBaseDigest(deps_.base_digest);
+    b.setNode(node);
+    b.setBaseDigest(base_digest);
     b.setAtStart(at_start);
   });
 }

@@ -34,7 +34,9 @@ class version_keeper {
   std::ptrdiff_t resident(const std::string& name) const;
   bool full(const std::string& name) const { return resident(name) >= deps_.resident_max; }
   error too_many(const std::string& name) const;
-  msg<schema::Register> registration(const initial_version& v, bool at_start) const;
+  msg<schema::Register> registration(const initial_version& v, bool at_start) const {
+    return actors::registration(v, deps_.node, deps_.base_digest, at_start);
+  }
   void registered(record_promise& promise, const reply<record>& r, const initial_version& v);
   void install(const version_id& id, const engine::adapter_ptr& weights, const std::string& source,
                node_state::installed then, schema::VersionState as = schema::VersionState::SERVING);

@@ -85,7 +85,8 @@ std::string plan_text(const deploy::spawn_plan& plan, const console& io) {
                      plan.model.file.string() + "\n";
   text += adapters_text(plan);
   text += "state    " + plan.head.state_dir.string() + ", link " + to_string(plan.head.link) +
-          " (mutual TLS)\n";
+          " (mutual TLS)" +
+          (plan.head.enrol ? ", nodes join at " + to_string(*plan.head.enrol) : "") + "\n";
   text += "SLO      first token within " + std::to_string(plan.slo.ttft_ms) +
           " ms, each next within " + std::to_string(plan.slo.tpot_ms) + " ms\n\n" +
           nodes_text(plan) + "\n" + ledger_text(plan);
@@ -122,7 +123,9 @@ json plan_json(const deploy::spawn_plan& plan) {
            {{"state_dir", plan.head.state_dir.string()},
             {"http", to_string(plan.head.http)},
             {"capnp", optional_address(plan.head.capnp)},
-            {"link", to_string(plan.head.link)}}},
+            {"link", to_string(plan.head.link)},
+            {"enrol", optional_address(plan.head.enrol)},
+            {"host", plan.head.host}}},
           {"nodes", nodes},
           {"slo", {{"ttft_ms", plan.slo.ttft_ms}, {"tpot_ms", plan.slo.tpot_ms}}},
           {"ledger", ledger},

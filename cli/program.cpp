@@ -27,6 +27,7 @@ void add_verbs(program& p) {
   add_inject(p);
   add_bench(p);
   add_node(p);
+  add_join_token(p);
 }
 
 /// What CLI11 says of a wrong line, and where help is.

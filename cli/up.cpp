@@ -54,6 +54,7 @@ json announcement(const deploy::spawn_plan& plan, const json& status) {
   const std::string head = "http://" + to_string(plan.head.http);
   json sites = json::array();
   for (const deploy::node_plan& n : plan.nodes) {
+    if (!plan.here(n)) continue;
     sites.push_back({{"node", n.name}, {"site", n.site}, {"http", "http://" + to_string(n.http)}});
   }
   return {{"cluster", plan.cluster},
@@ -96,6 +97,8 @@ bool is_settled(const json& status, const deploy::spawn_plan& plan) {
   const json& nodes = part(status, "nodes");
   if (!nodes.is_array()) return false;
   return std::all_of(nodes.begin(), nodes.end(), [&](const json& node) {
+    const auto* planned = plan.node(text(node, "name"));
+    if (planned != nullptr && !plan.here(*planned)) return true;  // it comes when it comes
     const json& snapshot = part(node, "snapshot");
     const json& ledger = part(snapshot, "ledger");
     return ledger.is_array() && !ledger.empty() &&

@@ -22,6 +22,8 @@ void add_validate(program& p);
 void add_plan(program& p);
 void add_up(program& p);
 void add_node(program& p);
+void add_node_members(program& p, CLI::App& group);  ///< `node revoke`, `node rotate`
+void add_join_token(program& p);
 void add_status(program& p);
 void add_drain(program& p);
 void add_down(program& p);

@@ -43,6 +43,7 @@ struct port_deps {
   actors::coordinator_actor coordinator{};  ///< the head's, or the link's proxy of it
   std::map<std::string, actors::head_aggregator_actor> aggregators{};  ///< by adapter; the head's
   actors::registry_actor registry{};                                   ///< the head's
+  gateway::nodes_port* nodes = nullptr;  ///< the head's; outlives every call of its gateway
 };
 
 class actor_port final : public gateway::port {
@@ -70,6 +71,7 @@ class actor_port final : public gateway::port {
   bool ready() const override { return deps_.ready(); }
   gateway::site_port* site_store() override { return site_.get(); }
   gateway::federation_port* federation() override { return federation_.get(); }
+  gateway::nodes_port* nodes() override { return deps_.nodes; }
 
   /// Drops every actor handle; afterwards requests are refused. Before the actor system ends.
   void close();

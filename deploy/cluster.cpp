@@ -16,6 +16,8 @@
 #include "deploy/actor_system.hpp"
 #include "deploy/child_processes.hpp"
 #include "deploy/head_training.hpp"
+#include "deploy/initial_versions.hpp"
+#include "deploy/remote_node.hpp"
 #include "deploy/serving.hpp"
 #include "store/version_store.hpp"
 
@@ -83,6 +85,8 @@ struct cluster::impl {
   std::shared_ptr<std::atomic<bool>> draining = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<std::atomic<std::uint32_t>> serving =
       std::make_shared<std::atomic<std::uint32_t>>(0);
+  std::shared_ptr<std::atomic<std::uint32_t>> own_serving =
+      std::make_shared<std::atomic<std::uint32_t>>(0);  ///< of this machine
   std::shared_ptr<std::atomic<std::uint32_t>> in_flight =
       std::make_shared<std::atomic<std::uint32_t>>(0);
   std::shared_ptr<exit_box> exits = std::make_shared<exit_box>();
@@ -100,6 +104,7 @@ struct cluster::impl {
 
   result<void> start();
   result<void> start_actors();
+  result<void> register_initial();
   result<void> start_link();
   result<void> start_threads();
   result<void> start_gateways();
@@ -110,7 +115,7 @@ struct cluster::impl {
 
 result<void> cluster::impl::start() {
   bool engines_here = plan.learns();  // the aggregators need the base's shape and digests
-  for (const auto& n : plan.nodes) engines_here |= n.where == placement::thread;
+  for (const auto& n : plan.nodes) engines_here |= n.where != placement::process;
   auto opened = open_model(plan, options.cache_dir, engines_here);
   if (!opened) return opened.failure();
   model = std::move(*opened);
@@ -146,14 +151,19 @@ supervisor_deps cluster::impl::supervision() {
       .telemetry = telemetry,
       .registry = registry,
       .ingress = ingress,
-      .on_serving = [serving = serving](std::uint32_t n) { serving->store(n); },
+      .on_serving =
+          [all = serving, own = own_serving](std::uint32_t now, std::uint32_t own_now) {
+            all->store(now);
+            own->store(own_now);
+          },
       .counts = board->make("supervisor", ""),
       .lost_after_ms = double(lost_after.count())};
   if (training)
     for (const auto& [name, aggregator] : training->aggregators())
       deps.traffic.emplace_back(aggregator);
   for (const auto& n : plan.nodes)
-    deps.nodes.push_back({n.name, n.site, n.where == placement::process, plan.serves(n)});
+    deps.nodes.push_back({n.name, n.site, n.where == placement::process, plan.serves(n),
+                          n.where == placement::remote});
   return deps;
 }
 
@@ -184,6 +194,7 @@ result<void> cluster::impl::start_actors() {
     if (!started) return started.failure();
     training = std::move(*started);
   }
+  if (auto told = register_initial(); !told) return told;
   ingress = sys.spawn(site_router_behavior, sites_of(plan), board->make("site_router", ""));
   children = std::make_shared<child_processes>(
       options.executable, plan.head.state_dir / "logs",
@@ -193,17 +204,40 @@ result<void> cluster::impl::start_actors() {
   return {};
 }
 
+/// Nodes elsewhere bring in no versions: what they start with must be known before they come.
+result<void> cluster::impl::register_initial() {
+  if (plan.nodes_here() == plan.nodes.size()) return {};
+  auto initial = initial_versions(plan, model.base);
+  if (!initial) return initial.failure();
+  for (const auto& v : *initial)
+    caf::anon_send(registry, registration(v, "head", model.base_digest, true));
+  return {};
+}
+
 result<void> cluster::impl::start_link() {
-  std::vector<std::string> names;
+  std::vector<link::node_identity> started;
+  std::map<std::string, link::planned_member> linked;
   link::server_options server;
   for (const auto& n : plan.nodes) {
-    names.push_back(n.name);
+    if (n.where == placement::thread) continue;
+    if (n.where == placement::process) started.push_back({n.name, n.site});
+    linked[n.name] = {n.site, n.where == placement::remote};
     server.nodes[n.name] = n.site;
   }
   const auto certificates = plan.head.state_dir / "link";
-  if (auto made = link::ensure_certificates(certificates, plan.cluster, names); !made) return made;
+  auto made = link::ensure_certificates(certificates, plan.cluster, started);
+  if (!made) return made;
+  auto members = link::authority::open(certificates, std::move(linked));
+  if (!members) return members.failure();
   server.listen = to_string(plan.head.link);
+  server.cluster = plan.cluster;
   server.tls = link::head_files(certificates);
+  server.members = *members;
+  if (plan.head.enrol) server.enrolment.listen = to_string(*plan.head.enrol);
+  server.enrolment.host = host_in_address(plan.head.host);
+  server.enrolment.manifest = [text = plan.manifest_text](const std::string& node) {
+    return manifest_for(text, node);
+  };
   server.base_digest = model.base_digest;
   server.tokenizer_digest = model.tokenizer_digest;
   server.beat = beat;
@@ -222,9 +256,9 @@ result<void> cluster::impl::start_link() {
       to.aggregators[name] = aggregator;
     to.coordinator = training->coordinator();
   }
-  auto started = link::link_server::start(*loop, system->get(), std::move(server), std::move(to));
-  if (!started) return started.failure();
-  link = std::move(*started);
+  auto listens = link::link_server::start(*loop, system->get(), std::move(server), std::move(to));
+  if (!listens) return listens.failure();
+  link = std::move(*listens);
   return {};
 }
 
@@ -272,7 +306,8 @@ result<void> cluster::impl::start_gateways() {
                  .ready = [d = draining, n = serving] { return !d->load() && n->load() > 0; },
                  .request_stop = [asked = stop_asked] { asked->store(true); },
                  .in_flight = in_flight,
-                 .bounds = plan.bounds};
+                 .bounds = plan.bounds,
+                 .nodes = link.get()};
   if (training) {
     deps.coordinator = training->coordinator();
     deps.aggregators = training->aggregators();
@@ -344,8 +379,8 @@ result<std::unique_ptr<cluster>> cluster::start(const spawn_plan& plan, start_op
 }
 
 result<void> cluster::wait_ready(std::chrono::milliseconds at_most) {
-  const auto wanted = impl_->plan.nodes.size();
-  if (wait_until(at_most, [&] { return impl_->serving->load() == wanted; })) return {};
+  const auto wanted = impl_->plan.nodes_here();  // remote ones come when they come
+  if (wait_until(at_most, [&] { return impl_->own_serving->load() == wanted; })) return {};
   caf::scoped_actor self(impl_->system->get());
   std::string missing;
   self->request(impl_->supervisor, std::chrono::seconds(2), list_atom::value)
@@ -353,7 +388,9 @@ result<void> cluster::wait_ready(std::chrono::milliseconds at_most) {
           [&](const msg<schema::ClusterStatus>& s) {
             const auto status = s.read();
             for (const auto n : status->getNodes()) {
-              if (n.getState() == schema::NodeState::SERVING) continue;
+              const auto* planned = impl_->plan.node(n.getName().cStr());
+              const bool elsewhere = planned != nullptr && !impl_->plan.here(*planned);
+              if (n.getState() == schema::NodeState::SERVING || elsewhere) continue;
               missing += std::string(missing.empty() ? "" : "; ") + n.getName().cStr() + ": " +
                          n.getReason().cStr();
             }

@@ -43,7 +43,8 @@ class cluster {
   std::unique_ptr<impl> impl_;
 };
 
-/// The body of a node process: serves until its head or a signal tells it to drain. Blocks.
+/// The body of a node process: serves until its head or a signal tells it to drain. Blocks. A
+/// remote node's folder numbers its incarnations by itself.
 result<void> run_node(const spawn_plan& plan, const std::string& node, std::uint64_t incarnation,
                       start_options options);
 

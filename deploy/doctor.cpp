@@ -80,7 +80,8 @@ finding memory_of(const spawn_plan& plan) {
 
 finding cores_of(const spawn_plan& plan, const machine& on) {
   std::uint32_t threads = 0;
-  for (const node_plan& n : plan.nodes) threads += n.threads * n.replicas;
+  for (const node_plan& n : plan.nodes)
+    if (plan.here(n)) threads += n.threads * n.replicas;
   const std::string text =
       std::to_string(on.cores) + " cores, " + std::to_string(threads) + " engine threads";
   if (threads <= on.cores) return {"cores", health::good, text, ""};
@@ -106,7 +107,9 @@ std::vector<std::pair<address, std::string>> addresses_of(const spawn_plan& plan
   std::vector<std::pair<address, std::string>> all = {{plan.head.http, "head"},
                                                       {plan.head.link, "link"}};
   if (plan.head.capnp) all.emplace_back(*plan.head.capnp, "head, Cap'n Proto");
+  if (plan.head.enrol) all.emplace_back(*plan.head.enrol, "enrolment");
   for (const node_plan& n : plan.nodes) {
+    if (!plan.here(n)) continue;
     all.emplace_back(n.http, n.name);
     if (n.capnp) all.emplace_back(*n.capnp, n.name + ", Cap'n Proto");
   }

@@ -90,6 +90,8 @@ std::string to_string(const address& a) {
   return text.str();
 }
 
-std::string_view to_string(placement p) { return p == placement::thread ? "thread" : "process"; }
+std::string_view to_string(placement p) {
+  return p == placement::thread ? "thread" : p == placement::process ? "process" : "remote";
+}
 
 }  // namespace collm::deploy

@@ -41,8 +41,8 @@ struct address {
 std::string to_string(const address& a);
 
 /// thread: in the head's process (residency does not hold). process: spawned and supervised by the
-/// head.
-enum class placement : std::uint8_t { thread, process };
+/// head. remote: started by somebody else, mostly on another machine; joins with a token.
+enum class placement : std::uint8_t { thread, process, remote };
 std::string_view to_string(placement p);
 
 struct model_spec {
@@ -64,6 +64,8 @@ struct head_spec {
   address http{"127.0.0.1", 8080};
   std::optional<address> capnp;
   address link{"127.0.0.1", 8099};
+  std::optional<address> enrol;  ///< where remote nodes get their certificates
+  std::string host;              ///< name or address under which remote nodes reach link and enrol
 };
 
 struct node_spec {

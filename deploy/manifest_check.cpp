@@ -67,7 +67,9 @@ void check_addresses(const manifest& m, std::vector<problem>& problems) {
   use(m.head.http, "spec.head.gateway.http");
   use(m.head.capnp, "spec.head.gateway.capnp");
   use(m.head.link, "spec.head.listen");
+  use(m.head.enrol, "spec.head.enrol");
   for (std::size_t i = 0; i < m.nodes.size(); ++i) {
+    if (m.nodes[i].where == placement::remote) continue;  // its ports are another machine's
     use(m.nodes[i].http, item("nodes", i) + ".gateway.http");
     use(m.nodes[i].capnp, item("nodes", i) + ".gateway.capnp");
   }
@@ -112,6 +114,23 @@ void check_quorums(const manifest& m, std::vector<problem>& problems) {
                             (!split(m)       ? ""
                              : replicas == 1 ? " that trains"
                                              : " that train")});
+  }
+}
+
+/// A node that runs elsewhere needs a way in.
+void check_remote(const manifest& m, std::vector<problem>& problems) {
+  for (std::size_t i = 0; i < m.nodes.size(); ++i) {
+    if (m.nodes[i].where != placement::remote) continue;
+    const std::string field = item("nodes", i) + ".placement";
+    if (!m.head.enrol)
+      problems.push_back({m.where(field), field,
+                          "a remote node joins at spec.head.enrol, which is missing; such as "
+                          "enrol: 127.0.0.1:8098"});
+    if (m.head.host.empty() && is_unspecified(m.head.link.host))
+      problems.push_back({m.where("spec.head.listen"), "spec.head.host",
+                          "is missing: a remote node cannot reach " + m.head.link.host +
+                              "; write the name or address under which it finds this head"});
+    return;
   }
 }
 
@@ -164,6 +183,7 @@ void check_cluster(const manifest& m, std::vector<problem>& problems) {
   check_references(m, problems);
   check_quorums(m, problems);
   check_split(m, problems);
+  check_remote(m, problems);
 }
 
 }  // namespace collm::deploy

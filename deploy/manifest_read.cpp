@@ -13,7 +13,6 @@ constexpr std::uint32_t hour_ms = 3600 * 1000;
 
 const std::string gateway_loopback =
     "gateways beyond loopback need keys and TLS, which are not built yet";
-const std::string link_loopback = "nodes on other machines are not built yet";
 
 void read_model(section model, model_spec& out) {
   std::string precision = "int8";
@@ -58,7 +57,9 @@ void read_gateway(section gateway, Gateway& out, presence http) {
 void read_head(section head, head_spec& out) {
   head.read("stateDir", out.state_dir, any_text());
   read_gateway(head.child("gateway"), out, presence::optional);
-  head.read("listen", out.link, loopback_address(link_loopback));
+  head.read("listen", out.link, any_address());
+  head.read("enrol", out.enrol, any_address());
+  head.read("host", out.host, host_name());
   head.close();
 }
 
@@ -66,12 +67,9 @@ value_parser<placement> a_placement() {
   return [](const std::string& text) -> result<placement> {
     if (text == "process") return placement::process;
     if (text == "thread") return placement::thread;
-    if (text == "remote") {
-      return error{
-          errc::bad_request,
-          "remote is not built yet; use process (its own process, started here) or thread"};
-    }
-    return error{errc::bad_request, "\"" + text + "\" is not a placement; one of process, thread"};
+    if (text == "remote") return placement::remote;
+    return error{errc::bad_request,
+                 "\"" + text + "\" is not a placement; one of process, thread, remote"};
   };
 }
 

@@ -1,5 +1,7 @@
 #include "deploy/manifest_values.hpp"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -107,6 +109,23 @@ std::optional<std::pair<std::string, std::string>> split_address(const std::stri
   if (bracketed) host = host.substr(1, host.size() - 2);
   if (!bracketed && host.find(':') != std::string::npos) return std::nullopt;
   return std::pair{host, text.substr(colon + 1)};
+}
+
+result<address> read_address(const std::string& text) {
+  const auto parts = split_address(text);
+  const auto port = parts ? whole_number<std::uint16_t>(parts->second) : std::nullopt;
+  if (!port || *port == 0) {
+    return wrong(
+        in_quotes(text) +
+        " is not an address; write host:port, such as 127.0.0.1:8080, port from 1 to 65535");
+  }
+  return address{parts->first == "localhost" ? "127.0.0.1" : parts->first, *port};
+}
+
+bool is_ip(const std::string& host) {
+  in6_addr bytes;
+  return ::inet_pton(AF_INET, host.c_str(), &bytes) == 1 ||
+         ::inet_pton(AF_INET6, host.c_str(), &bytes) == 1;
 }
 
 std::size_t distance(std::string_view a, std::string_view b) {
@@ -268,20 +287,35 @@ value_parser<std::string> word_of(std::string what, std::vector<std::string> wor
 
 value_parser<address> loopback_address(std::string why_loopback) {
   return [why = std::move(why_loopback)](const std::string& text) -> result<address> {
-    const auto parts = split_address(text);
-    const auto port = parts ? whole_number<std::uint16_t>(parts->second) : std::nullopt;
-    if (!port || *port == 0) {
-      return wrong(
-          in_quotes(text) +
-          " is not an address; write host:port, such as 127.0.0.1:8080, port from 1 to 65535");
-    }
-    if (!is_loopback(parts->first)) {
-      return wrong(in_quotes(parts->first) + " is not loopback; " + why +
-                   "; write 127.0.0.1:" + parts->second);
-    }
-    return address{parts->first == "localhost" ? "127.0.0.1" : parts->first, *port};
+    auto read = read_address(text);
+    if (!read || is_loopback(read->host)) return read;
+    return wrong(in_quotes(read->host) + " is not loopback; " + why +
+                 "; write 127.0.0.1:" + std::to_string(read->port));
   };
 }
+
+value_parser<address> any_address() {
+  return [](const std::string& text) -> result<address> {
+    auto read = read_address(text);
+    if (!read || is_ip(read->host)) return read;
+    return wrong(in_quotes(read->host) +
+                 " is not an IP address; write one of this machine's, or 0.0.0.0 for all");
+  };
+}
+
+value_parser<std::string> host_name() {
+  return [](const std::string& text) -> result<std::string> {
+    static const std::regex name("[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?");
+    if (!is_unspecified(text) && text.size() <= 253 &&
+        (is_ip(text) || std::regex_match(text, name)))
+      return text;
+    return wrong(in_quotes(text) +
+                 " cannot be reached from elsewhere; write a DNS name or an IP address without a "
+                 "port, such as head.example.org");
+  };
+}
+
+bool is_unspecified(const std::string& host) { return host == "0.0.0.0" || host == "::"; }
 
 bool is_loopback(const std::string& host) {
   static const std::regex v4("127\\.(\\d{1,3})\\.(\\d{1,3})\\.(\\d{1,3})");

@@ -41,6 +41,12 @@ value_parser<std::string> label();
 value_parser<std::string> adapter_name();
 /// 64 hex digits, given back in lower case.
 value_parser<std::string> sha256_hex();
+/// An IP address with its port.
+value_parser<address> any_address();
+/// A DNS name or an IP address, without a port.
+value_parser<std::string> host_name();
+/// Stands for every address of a machine: to listen at, not to be reached at.
+bool is_unspecified(const std::string& host);
 /// One of `words`; `what` names the kind in the message ("placement").
 value_parser<std::string> word_of(std::string what, std::vector<std::string> words);
 /// "127.0.0.1:8080", "[::1]:8080", "localhost:8080"; refuses what is not loopback, with

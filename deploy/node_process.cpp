@@ -10,6 +10,7 @@
 #include "deploy/actor_system.hpp"
 #include "deploy/child_processes.hpp"
 #include "deploy/cluster.hpp"
+#include "deploy/remote_node.hpp"
 #include "deploy/serving.hpp"
 
 namespace collm::deploy {
@@ -49,6 +50,36 @@ void wait_for_end(const sigset_t& signals, const std::function<bool()>& ended) {
   }
 }
 
+/// How a node process takes part in its cluster.
+struct membership {
+  std::string head;
+  link::tls_files tls;
+  std::uint64_t incarnation = 0;
+};
+
+/// One that the head spawned ends, in order, with it; one from elsewhere finds its own way.
+result<membership> take_part(const spawn_plan& plan, const node_plan& node,
+                             std::uint64_t incarnation) {
+  const auto& folder = plan.head.state_dir;
+  membership out{to_string(plan.head.link), link::node_files(folder / "link", node.name),
+                 incarnation};
+  if (node.where == placement::remote) {
+    auto head = head_address(folder);
+    if (!head) return head.failure();
+    auto next = next_incarnation(folder);
+    if (!next) return next.failure();
+    out.head = *head;
+    out.incarnation = *next;
+  } else {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (head_is_gone())
+      return error{errc::unavailable, "the head that started node '" + node.name + "' has ended"};
+  }
+  auto usable = link::check_certificate(out.tls, link::node_common_name(node.name));
+  if (!usable) return usable.failure();
+  return out;
+}
+
 }  // namespace
 
 result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint64_t incarnation,
@@ -60,21 +91,17 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  // A node that the head spawned ends, in order, with it; one that joins from elsewhere will not.
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (head_is_gone())
-    return error{errc::unavailable, "the head that started node '" + name + "' has ended"};
-
+  auto as = take_part(plan, *node, incarnation);
+  if (!as) return as.failure();
   auto model = open_model(plan, options.cache_dir, true);
   if (!model) return model.failure();
   caf_system system;
   link::loop loop;
-  const auto certificates = plan.head.state_dir / "link";
   link::client_options client;
-  client.head = to_string(plan.head.link);
+  client.head = as->head;
   client.cluster = plan.cluster;
-  client.tls = link::node_files(certificates, name);
-  client.hello = hello_of(*node, incarnation, *model);
+  client.tls = as->tls;
+  client.hello = hello_of(*node, as->incarnation, *model);
   client.bounds = plan.bounds;
   auto stop_asked = std::make_shared<std::atomic<bool>>(false);
   // A link that ends while this process stops was not lost.

@@ -1,5 +1,6 @@
 #include "deploy/plan.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <numeric>
 #include <set>
@@ -22,11 +23,17 @@ std::string node_field(std::size_t index, const char* name) {
   return "spec.nodes[" + std::to_string(index) + "]." + name;
 }
 
+/// Whether `n` runs on the machine of the head, or of the remote node `machine_of`.
+bool runs_here(const node_spec& n, const std::string& machine_of) {
+  return machine_of.empty() ? n.where != placement::remote : n.name == machine_of;
+}
+
 /// One manifest against one machine: each check adds its problems.
 class fitting {
  public:
-  fitting(const manifest& m, const model_plan& model, const machine& on)
-      : m_(m), model_(model), on_(on) {}
+  fitting(const manifest& m, const model_plan& model, const machine& on,
+          const std::string& machine_of)
+      : m_(m), model_(model), on_(on), machine_of_(machine_of) {}
 
   std::vector<problem> check(const std::vector<ledger_row>& ledger) {
     check_cores();
@@ -46,6 +53,7 @@ class fitting {
   void check_cores() {
     std::uint32_t threads = 0;
     for (std::size_t i = 0; i < m_.nodes.size(); ++i) {
+      if (!runs_here(m_.nodes[i], machine_of_)) continue;
       const std::uint32_t before = threads;
       threads += m_.nodes[i].threads * m_.nodes[i].replicas;
       if (before > on_.cores || threads <= on_.cores) continue;
@@ -115,10 +123,11 @@ class fitting {
   const manifest& m_;
   const model_plan& model_;
   const machine& on_;
+  const std::string& machine_of_;
   std::vector<problem> problems_;
 };
 
-ledger_input ledger_of(const manifest& m, const model_plan& model) {
+ledger_input ledger_of(const manifest& m, const model_plan& model, const std::string& machine_of) {
   ledger_input in;
   in.shape = model.shape;
   in.precision = model.precision;
@@ -126,16 +135,20 @@ ledger_input ledger_of(const manifest& m, const model_plan& model) {
   in.bounds = m.bounds;
   in.engine_processes = 0;
   bool engines_in_head = false;
+  std::uint32_t nodes = 0;
   for (const node_spec& n : m.nodes) {
+    if (!runs_here(n, machine_of)) continue;
+    ++nodes;
     for (std::uint32_t r = 0; r < n.replicas; ++r) in.replicas.push_back({n.kv_bytes, n.threads});
-    if (n.where == placement::process)
-      ++in.engine_processes;
-    else
+    if (n.where == placement::thread)
       engines_in_head = true;
+    else
+      ++in.engine_processes;
   }
-  in.processes = 1 + in.engine_processes;
+  const std::uint32_t heads = machine_of.empty() ? 1 : 0;
+  in.processes = heads + in.engine_processes;
   if (engines_in_head) ++in.engine_processes;
-  in.gateways = static_cast<std::uint32_t>(1 + m.nodes.size());
+  in.gateways = heads + nodes;
   for (const adapter_spec& a : m.adapters) in.adapters.push_back({a.rank, a.targets});
   if (m.coordinator.policy == "inference_only") return in;
   in.batch_tokens = m.training.value_or(training_spec{}).batch_tokens;
@@ -205,7 +218,8 @@ std::vector<std::string> notes_of(const manifest& m, const model_plan& model) {
   return notes;
 }
 
-void check_paths(const manifest& m, const fs::path& base_dir, std::vector<problem>& problems) {
+void check_paths(const manifest& m, const fs::path& base_dir, const std::string& machine_of,
+                 std::vector<problem>& problems) {
   std::error_code ignored;  // a path that cannot be read counts as not there
   const auto blame = [&](const std::string& field, std::string message) {
     problems.push_back({m.where(field), field, std::move(message)});
@@ -220,7 +234,8 @@ void check_paths(const manifest& m, const fs::path& base_dir, std::vector<proble
   }
   for (std::size_t i = 0; i < m.nodes.size(); ++i) {
     const std::string& data = m.nodes[i].data;
-    if (data.empty() || data.starts_with("builtin:")) continue;
+    if (data.empty() || data.starts_with("builtin:") || !runs_here(m.nodes[i], machine_of))
+      continue;
     const fs::path file = resolve(data, base_dir);
     if (!fs::is_regular_file(file, ignored) && !fs::is_directory(file, ignored))
       blame(node_field(i, "data"), "no file or folder " + file.string());
@@ -231,12 +246,15 @@ void check_paths(const manifest& m, const fs::path& base_dir, std::vector<proble
   }
 }
 
-spawn_plan plan_of(const manifest& m, const model_plan& model, std::vector<ledger_row> ledger) {
+spawn_plan plan_of(const manifest& m, const model_plan& model, std::vector<ledger_row> ledger,
+                   const std::string& machine_of) {
   spawn_plan p;
+  p.machine_of = machine_of;
   p.cluster = m.name;
   p.model = model;
   p.adapters = m.adapters;
-  p.head = {m.head.state_dir, m.head.http, m.head.capnp, m.head.link};
+  p.head = {m.head.state_dir, m.head.http,  m.head.capnp,
+            m.head.link,      m.head.enrol, m.head.host.empty() ? m.head.link.host : m.head.host};
   p.nodes = m.nodes;
   p.slo = m.slo;
   p.training = m.training.value_or(training_spec{});
@@ -260,7 +278,7 @@ void resolve_paths(spawn_plan& p, const fs::path& base_dir) {
     if (!a.path.empty()) a.path = resolve(a.path, base_dir).string();
   }
   for (node_plan& n : p.nodes) {
-    if (!n.data.empty() && !n.data.starts_with("builtin:"))
+    if (!n.data.empty() && !n.data.starts_with("builtin:") && p.here(n))
       n.data = resolve(n.data, base_dir).string();
   }
 }
@@ -269,26 +287,28 @@ void resolve_paths(spawn_plan& p, const fs::path& base_dir) {
 
 std::vector<std::string> catalogue() { return {"smollm2-135m-instruct", "gemma3-270m"}; }
 
-plan_check fit_plan(const manifest& m, const model_plan& model, const machine& on) {
-  std::vector<ledger_row> ledger = make_ledger(ledger_of(m, model));
-  std::vector<problem> problems = fitting(m, model, on).check(ledger);
+plan_check fit_plan(const manifest& m, const model_plan& model, const machine& on,
+                    const std::string& machine_of) {
+  std::vector<ledger_row> ledger = make_ledger(ledger_of(m, model, machine_of));
+  std::vector<problem> problems = fitting(m, model, on, machine_of).check(ledger);
   if (!problems.empty()) return {std::nullopt, std::move(problems)};
-  return {plan_of(m, model, std::move(ledger)), {}};
+  return {plan_of(m, model, std::move(ledger), machine_of), {}};
 }
 
-plan_check make_plan(std::string_view yaml, const fs::path& base_dir, const machine& on) {
+plan_check make_plan(std::string_view yaml, const fs::path& base_dir, const machine& on,
+                     const std::string& machine_of) {
   manifest_check parsed = parse_manifest(yaml);
   if (!parsed.value) return {std::nullopt, std::move(parsed.problems)};
   const fs::path from = fs::absolute(base_dir);
   std::vector<problem> problems;
-  check_paths(*parsed.value, from, problems);
+  check_paths(*parsed.value, from, machine_of, problems);
   auto model = find_model(parsed.value->model, from, on.cache_dir);
   if (!model) {
     const std::string field = "spec.model.source";
     problems.push_back({parsed.value->where(field), field, model.failure().message});
     return {std::nullopt, std::move(problems)};
   }
-  plan_check fitted = fit_plan(*parsed.value, *model, on);
+  plan_check fitted = fit_plan(*parsed.value, *model, on, machine_of);
   fitted.problems.insert(fitted.problems.end(), problems.begin(), problems.end());
   if (!fitted.problems.empty()) return {std::nullopt, std::move(fitted.problems)};
   fitted.plan->manifest_text = std::string(yaml);
@@ -297,6 +317,13 @@ plan_check make_plan(std::string_view yaml, const fs::path& base_dir, const mach
 }
 
 std::uint64_t spawn_plan::planned_bytes() const { return sum(ledger); }
+
+bool spawn_plan::here(const node_plan& n) const { return runs_here(n, machine_of); }
+
+std::size_t spawn_plan::nodes_here() const {
+  return static_cast<std::size_t>(
+      std::count_if(nodes.begin(), nodes.end(), [this](const node_plan& n) { return here(n); }));
+}
 
 bool spawn_plan::serves(const node_plan& n) const {
   for (std::uint32_t i = 0; i < n.replicas; ++i)

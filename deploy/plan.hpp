@@ -31,6 +31,8 @@ struct head_plan {
   address http;
   std::optional<address> capnp;
   address link;  ///< mutual TLS; certificates under state_dir
+  std::optional<address> enrol;
+  std::string host;  ///< where remote nodes reach link and enrol
 };
 
 /// Hosts are IP addresses. All bytes and threads are of each of the `replicas`.
@@ -56,7 +58,11 @@ struct spawn_plan {
   std::vector<std::string> notes;     ///< what the reader of `collm plan` should know
   std::vector<ledger_row> ledger;
   std::uint64_t budget_bytes = 0;
+  std::string machine_of;  ///< the remote node whose machine this is; empty: the head's
 
+  /// Whether it runs on the machine that this plan was made for.
+  bool here(const node_plan& n) const;
+  std::size_t nodes_here() const;
   /// Whether any of its replicas answers requests.
   bool serves(const node_plan& n) const;
   /// Adapters learn here: the policy is not inference_only and an adapter is federated.
@@ -81,12 +87,13 @@ struct plan_check {
 };
 
 /// Parses and checks `yaml` against this machine: files there, threads within cores, ledger within
-/// budget.
+/// budget. `machine_of`: as spawn_plan has it.
 plan_check make_plan(std::string_view yaml, const std::filesystem::path& base_dir,
-                     const machine& on);
+                     const machine& on, const std::string& machine_of = "");
 
 /// The same without touching a file: does `m` fit `on` with that model?
-plan_check fit_plan(const manifest& m, const model_plan& model, const machine& on);
+plan_check fit_plan(const manifest& m, const model_plan& model, const machine& on,
+                    const std::string& machine_of = "");
 
 /// Catalogue names that `model.source` may hold.
 std::vector<std::string> catalogue();

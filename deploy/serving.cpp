@@ -58,7 +58,7 @@ std::vector<actors::ledger_row> ledger_rows(const spawn_plan& plan, const node_p
     if (row.name == "kv") {
       budget = static_cast<double>(node.kv_bytes * node.replicas);
     } else if (!row.shared) {
-      budget /= static_cast<double>(plan.nodes.size());
+      budget /= static_cast<double>(plan.nodes_here());
     }
     out.push_back({row.name, budget, row.shared});
   }

@@ -38,6 +38,7 @@ struct model_row {
 };
 
 class federation_port;
+class nodes_port;
 class site_port;
 
 class port {
@@ -48,6 +49,8 @@ class port {
   virtual site_port* site_store() { return nullptr; }
   /// Jobs, rounds and versions; null: this cluster trains nothing.
   virtual federation_port* federation() { return nullptr; }
+  /// Who may take part in the cluster; null: this is not the head.
+  virtual nodes_port* nodes() { return nullptr; }
 
   /// Chunks arrive only while the stream has credit: it starts with stream_credit_start and gets
   /// one more per credit(). Beyond limits::stream_unsent_tokens_max buffered tokens the request

@@ -46,6 +46,10 @@ void drain(http_context&, const exchange_ptr&);
 void shutdown(http_context&, const exchange_ptr&);
 void dashboard(http_context&, const exchange_ptr&);
 void root(http_context&, const exchange_ptr&);
+// node_handlers.cpp
+void join_token(http_context&, const exchange_ptr&);
+void revoke_node(http_context&, const exchange_ptr&);
+void rotate_node(http_context&, const exchange_ptr&);
 // site_files.cpp
 void feedback(http_context&, const exchange_ptr&);
 void upload_file(http_context&, const exchange_ptr&);

@@ -41,11 +41,19 @@ std::size_t flow_limit(const limits& bounds, quota allowed) {
 kj::Promise<kj::Maybe<capnp::MessageReaderAndFds>> metered_stream::tryReadMessage(
     kj::ArrayPtr<kj::AutoCloseFd> fds, capnp::ReaderOptions options,
     kj::ArrayPtr<capnp::word> scratch) {
-  return inner_.tryReadMessage(fds, options, scratch)
+  return in_pace()
+      .then([this, fds, options, scratch] { return inner_.tryReadMessage(fds, options, scratch); })
       .then([this](kj::Maybe<capnp::MessageReaderAndFds>&& message) {
         KJ_IF_MAYBE (arrived, message) count(*arrived->reader);
         return kj::mv(message);
       });
+}
+
+kj::Promise<void> metered_stream::in_pace() {
+  if (allowed_.messages_a_second <= 0) return kj::READY_NOW;
+  const auto now = (timer_.now() - kj::origin<kj::TimePoint>()) / kj::MICROSECONDS;
+  if (pace_.take(static_cast<double>(now) / 1e6)) return kj::READY_NOW;
+  return timer_.afterDelay(10 * kj::MILLISECONDS).then([this] { return in_pace(); });
 }
 
 void metered_stream::count(capnp::MessageReader& reader) {
@@ -88,9 +96,9 @@ void metered_stream::count(capnp::MessageReader& reader) {
 
 connection::connection(kj::Own<kj::AsyncIoStream> stream, capnp::rpc::twoparty::Side side,
                        kj::Maybe<capnp::Capability::Client> bootstrap, const limits& bounds,
-                       quota allowed)
+                       quota allowed, kj::Timer& timer)
     : stream_(kj::mv(stream)),
-      metered_(*stream_, bounds, allowed),
+      metered_(*stream_, bounds, allowed, timer),
       network_(metered_, side, reader_options(bounds)),
       rpc_(network_, kj::mv(bootstrap)) {
   rpc_.setFlowLimit(flow_limit(bounds, allowed));

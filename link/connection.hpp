@@ -7,9 +7,11 @@
 #include <capnp/rpc.h>
 #include <capnp/serialize-async.h>
 #include <kj/async-io.h>
+#include <kj/timer.h>
 
 #include <cstdint>
 
+#include "link/pace.hpp"
 #include "messages/limits.hpp"
 
 namespace collm::link {
@@ -18,15 +20,20 @@ struct quota {
   std::uint32_t calls_open_max =
       1024;                            ///< calls and bootstraps that the peer has not finished with
   std::uint32_t capabilities_max = 4;  ///< in one message; the protocol needs one
+  /// Messages that are read at once, and a second after that; what comes faster waits in the
+  /// peer's socket. 0: not bounded.
+  double messages_at_once = 0, messages_a_second = 0;
 };
 
 /// Counts what comes in, in front of the RPC system.
 class metered_stream final : public capnp::MessageStream {
  public:
-  metered_stream(kj::AsyncIoStream& stream, const limits& bounds, quota allowed)
+  metered_stream(kj::AsyncIoStream& stream, const limits& bounds, quota allowed, kj::Timer& timer)
       : inner_(stream),
         words_max_(bounds.frame_bytes_max / sizeof(capnp::word)),
-        allowed_(allowed) {}
+        allowed_(allowed),
+        pace_(allowed.messages_at_once, allowed.messages_a_second),
+        timer_(timer) {}
 
   kj::Promise<kj::Maybe<capnp::MessageReaderAndFds>> tryReadMessage(
       kj::ArrayPtr<kj::AutoCloseFd> fds, capnp::ReaderOptions options,
@@ -47,18 +54,22 @@ class metered_stream final : public capnp::MessageStream {
 
  private:
   void count(capnp::MessageReader& reader);
+  kj::Promise<void> in_pace();
 
   capnp::AsyncIoMessageStream inner_;
   std::uint64_t words_max_;
   quota allowed_;
   std::uint64_t received_ = 0;
   std::uint32_t calls_open_ = 0;
+  pace pace_;
+  kj::Timer& timer_;
 };
 
 class connection {
  public:
   connection(kj::Own<kj::AsyncIoStream> stream, capnp::rpc::twoparty::Side side,
-             kj::Maybe<capnp::Capability::Client> bootstrap, const limits& bounds, quota allowed);
+             kj::Maybe<capnp::Capability::Client> bootstrap, const limits& bounds, quota allowed,
+             kj::Timer& timer);
 
   /// The peer's bootstrap capability.
   capnp::Capability::Client peer();

@@ -11,10 +11,13 @@ namespace {
 using schema::VersionList;
 using schema::VersionRecord;
 
+constexpr std::uint32_t unanswered_max =
+    256;                        // lists, announcements, loads; requests have their own
 constexpr int watch_parts = 8;  // how finely silence is measured
 // What a node may have open: 16 unanswered tokens a request in flight, beside them a beat,
 // registrations and events.
-constexpr quota node_quota{remote_requests::in_flight_max * 16 + 256, 4};
+// The pace is some five times what a node's engines can say.
+constexpr quota node_quota{remote_requests::in_flight_max * 16 + 256, 4, 32768, 16384};
 
 /// All that a peer with a certificate can reach at first.
 class head_server final : public schema::Head::Server {
@@ -41,6 +44,21 @@ class head_server final : public schema::Head::Server {
   std::weak_ptr<head_connection> to_;
 };
 
+/// A reply that is given once, at the latest when nobody can give it any more.
+class one_reply {
+ public:
+  one_reply(std::function<void(result<void>)> to, std::string node)
+      : to_(std::move(to)), node_(std::move(node)) {}
+  ~one_reply() { give(error{errc::unavailable, "node " + node_ + " was lost meanwhile"}); }
+  void give(const result<void>& outcome) {
+    if (auto to = std::exchange(to_, nullptr)) to(outcome);
+  }
+
+ private:
+  std::function<void(result<void>)> to_;
+  const std::string node_;
+};
+
 error differs(const char* what, const std::string& node, const std::string& theirs,
               const std::string& ours) {
   return {errc::conflict, std::string(what) + " of node " + node + " is \"" + theirs +
@@ -49,8 +67,8 @@ error differs(const char* what, const std::string& node, const std::string& thei
 
 }  // namespace
 
-head_connection::head_connection(head_context& shared, std::string common_name)
-    : shared_(shared), common_name_(std::move(common_name)), calls_(new kj::TaskSet(*this)) {}
+head_connection::head_connection(head_context& shared, const std::string& common_name)
+    : shared_(shared), shown_(split_name(common_name)), calls_(new kj::TaskSet(*this)) {}
 
 head_connection::~head_connection() noexcept { leave("the link was closed"); }
 
@@ -59,7 +77,7 @@ kj::Promise<std::string> head_connection::serve(kj::Own<kj::AsyncIoStream> strea
   closing_ = kj::mv(closing.fulfiller);
   rpc_ = kj::heap<connection>(kj::mv(stream), capnp::rpc::twoparty::Side::SERVER,
                               capnp::Capability::Client(kj::heap<head_server>(weak_from_this())),
-                              with_chunks(shared_.options.bounds), node_quota);
+                              with_chunks(shared_.options.bounds), node_quota, shared_.on.timer());
   return rpc_->on_disconnect()
       .then([] { return std::string("the connection was lost"); })
       .exclusiveJoin(watch())
@@ -96,18 +114,20 @@ void head_connection::leave(const std::string& reason) {
   caf::anon_send(shared_.to.supervisor, actors::leave_atom::value, node_, incarnation_, reason);
 }
 
-result<void> head_connection::check(schema::Hello::Reader hello) const {
+result<void> head_connection::may_join(schema::Hello::Reader hello) const {
   const auto& options = shared_.options;
   const std::string name = hello.getName().cStr();
   if (!node_.empty()) return error{errc::conflict, "this connection has joined already"};
-  if (node_common_name(name) != common_name_) {
-    return error{errc::forbidden, "the certificate is for \"" + common_name_ +
+  if (node_common_name(name) != shown_.name) {
+    return error{errc::forbidden, "the certificate is for \"" + shown_.name +
                                       "\" and cannot join as node \"" + name + "\""};
   }
   const auto planned = options.nodes.find(name);
   if (planned == options.nodes.end()) {
     return error{errc::not_found, "node \"" + name + "\" is not in the manifest"};
   }
+  auto accepted = options.members->admits(name, planned->second, shown_.id);
+  if (!accepted) return accepted;
   if (const auto protocol = hello.getProtocol();
       protocol != options.protocol && protocol + 1 != options.protocol) {
     return error{errc::conflict, "node " + name + " speaks protocol " + std::to_string(protocol) +
@@ -133,8 +153,11 @@ result<void> head_connection::check(schema::Hello::Reader hello) const {
 }
 
 result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Client node) {
-  if (auto fits = check(hello); !fits) return fits;
-  shared_.replace(hello.getName().cStr(), "it joined again");
+  if (auto fits = may_join(hello); !fits) return fits;
+  const std::string name = hello.getName().cStr();
+  // The node holds this one, so those before it have had their time.
+  if (auto noted = shared_.options.members->holds(name, shown_.id); !noted) return noted;
+  shared_.replace(name, "it joined again");
   node_ = hello.getName().cStr();
   site_ = hello.getSite().cStr();
   incarnation_ = hello.getIncarnation();
@@ -149,8 +172,25 @@ result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Cl
   return {};
 }
 
+double head_connection::now_s() const {
+  return static_cast<double>((shared_.on.timer().now() - kj::origin<kj::TimePoint>()) /
+                             kj::MICROSECONDS) /
+         1e6;
+}
+
+speaker head_connection::speaks_for() const {
+  return {node_, site_, shared_.options.members->runs_elsewhere(node_)};
+}
+
+void head_connection::keep_pace() {
+  if (calls_pace_.take(now_s())) return;
+  refuse({errc::rate_limited, "node " + node_ + " calls its head too often", 1000});
+}
+
 void head_connection::beat(schema::Snapshot::Reader snapshot) {
   silence_ = {};
+  keep_pace();
+  if (auto own = check(speaks_for(), snapshot); !own) refuse(own.failure());
   if (left_) refuse({errc::conflict, "node " + node_ + " has joined on another connection"});
   if (snapshot.getNode() != node_.c_str())
     refuse({errc::forbidden, "node " + node_ + " sent a snapshot of another one"});
@@ -159,6 +199,8 @@ void head_connection::beat(schema::Snapshot::Reader snapshot) {
 }
 
 void head_connection::event(schema::Event::Reader event) {
+  if (!events_pace_.take(now_s()))
+    refuse({errc::rate_limited, "node " + node_ + " sends events too fast", 1000});
   auto named = msg<schema::Event>::build([&](schema::Event::Builder to) {
     to.setAgeMs(event.getAgeMs());
     to.setLevel(event.getLevel());
@@ -167,6 +209,14 @@ void head_connection::event(schema::Event::Reader event) {
     to.setMessage(event.getMessage());
   });
   caf::anon_send(shared_.to.telemetry, std::move(named));
+}
+
+/// A node that beats but answers nothing would have us remember every call.
+void head_connection::keep(kj::Promise<void> call) {
+  ++unanswered_;
+  calls_->add(call.attach(kj::defer([this] { --unanswered_; })));
+  if (unanswered_ > unanswered_max)
+    close("it left " + std::to_string(unanswered_max) + " calls unanswered");
 }
 
 void head_connection::generate(const msg<schema::Request>& request,
@@ -182,13 +232,13 @@ void head_connection::announce(const msg<VersionRecord>& record) {
   KJ_IF_MAYBE (peer, peer_) {
     auto call = peer->versionRequest();
     call.setRecord(*record.read());
-    calls_->add(call.send().ignoreResult());
+    keep(call.send().ignoreResult());
   }
 }
 
 void head_connection::versions(std::function<void(result<msg<VersionList>>)> reply) {
   KJ_IF_MAYBE (peer, peer_) {
-    calls_->add(peer->versionsRequest().send().then(
+    keep(peer->versionsRequest().send().then(
         [reply](capnp::Response<schema::Node::VersionsResults>&& answer) {
           reply(msg<VersionList>::copy_of(answer.getList()));
         },
@@ -198,13 +248,24 @@ void head_connection::versions(std::function<void(result<msg<VersionList>>)> rep
   }
 }
 
+void head_connection::rotate(std::function<void(result<void>)> reply) {
+  auto once = std::make_shared<one_reply>(std::move(reply), node_);
+  KJ_IF_MAYBE (peer, peer_) {
+    keep(peer->rotateRequest().send().then(
+        [once](capnp::Response<schema::Node::RotateResults>&& answer) {
+          once->give(from_wire(answer.getResult()));
+        },
+        [once](kj::Exception&& e) { once->give(from_exception(e)); }));
+  }
+}
+
 void head_connection::load(const std::string& adapter, const std::string& folder,
                            node_owed<msg<VersionRecord>> reply) {
   KJ_IF_MAYBE (peer, peer_) {
     auto call = peer->loadRequest();
     call.setAdapter(adapter.c_str());
     call.setFolder(folder.c_str());
-    calls_->add(call.send().then(
+    keep(call.send().then(
         [reply](capnp::Response<schema::Node::LoadResults>&& answer) {
           reply->answer(from_wire(answer.getResult()));
         },
@@ -217,7 +278,7 @@ void head_connection::unload(const version_id& id, node_owed<void> reply) {
     auto call = peer->unloadRequest();
     call.setAdapter(id.name);
     call.setNumber(id.number);
-    calls_->add(call.send().then(
+    keep(call.send().then(
         [reply](capnp::Response<schema::Node::UnloadResults>&&) { reply->answer({}); },
         [reply](kj::Exception&& e) { reply->answer(from_exception(e)); }));
   }
@@ -227,7 +288,7 @@ void head_connection::drain(std::uint32_t deadline_ms, node_owed<void> reply) {
   KJ_IF_MAYBE (peer, peer_) {
     auto call = peer->drainRequest();
     call.setDeadlineMs(deadline_ms);
-    calls_->add(call.send().then(
+    keep(call.send().then(
         [reply](capnp::Response<schema::Node::DrainResults>&&) { reply->answer({}); },
         [reply](kj::Exception&& e) { reply->answer(from_exception(e)); }));
   }

@@ -5,10 +5,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "link/connection.hpp"
 #include "link/link.hpp"
+#include "link/pace.hpp"
 #include "link/proxies.hpp"
 #include "link/remote_requests.hpp"
 #include "link/training_rules.hpp"
@@ -23,6 +25,14 @@ struct head_context {
   const server_actors to;
   caf::actor courier;
   std::map<std::string, std::uint64_t> incarnations;  ///< highest that has joined, by node
+  /// What a node may do seldom only, over all its connections.
+  struct account {
+    std::set<std::string> jobs;     ///< that it created, and may cancel
+    pace creates{8, 8.0 / 3600.0};  ///< jobs: each costs all sites their idle time
+    pace renews{4, 4.0 / 3600.0};   ///< certificates: each is signed and written
+  };
+  static constexpr std::size_t jobs_remembered_max = 256;
+  std::map<std::string, account> accounts;
   /// Makes way for a node that joins again: ends the connection that it had.
   std::function<void(const std::string& node, const std::string& reason)> replace;
 };
@@ -31,8 +41,8 @@ class head_connection final : public node_calls,
                               public std::enable_shared_from_this<head_connection>,
                               private kj::TaskSet::ErrorHandler {
  public:
-  /// `common_name`: of the peer's certificate.
-  head_connection(head_context& shared, std::string common_name);
+  /// `common_name`: of the peer's certificate, which this cluster's authority made.
+  head_connection(head_context& shared, const std::string& common_name);
   ~head_connection() noexcept override;
 
   /// Takes the stream over; the promise is done, with the reason, when the connection has ended.
@@ -43,7 +53,8 @@ class head_connection final : public node_calls,
   void leave(const std::string& reason);
 
   const std::string& node() const { return node_; }  ///< empty before it joined
-  const std::string& common_name() const { return common_name_; }
+  bool is_joined() const { return !node_.empty() && !left_; }
+  const std::string& common_name() const { return shown_.name; }
 
   // -- what the peer calls
   result<void> join(schema::Hello::Reader hello, schema::Node::Client node);
@@ -51,9 +62,16 @@ class head_connection final : public node_calls,
   void event(schema::Event::Reader event);
   head_context& shared() { return shared_; }
   /// Whose word this session is; the site is the manifest's, which join has checked.
-  speaker speaks_for() const { return {node_, site_}; }
+  speaker speaks_for() const;
+  /// Refuses a node that asks faster than any of ours does.
+  void keep_pace();
+  /// Time of the loop, s.
+  double now_s() const;
   /// Calls about training that wait for an actor; outlives this connection.
   std::shared_ptr<std::uint32_t> training_calls() const { return training_calls_; }
+
+  /// Has the node make itself a new key and certificate.
+  void rotate(std::function<void(result<void>)> reply);
 
   // -- what the proxies call
   void generate(const msg<schema::Request>& request, const actors::sink_actor& sink) override;
@@ -66,15 +84,18 @@ class head_connection final : public node_calls,
   void drain(std::uint32_t deadline_ms, node_owed<void> reply) override;
 
  private:
-  result<void> check(schema::Hello::Reader hello) const;
+  result<void> may_join(schema::Hello::Reader hello) const;
   kj::Promise<std::string> watch();
+  void keep(kj::Promise<void> call);
   void taskFailed(kj::Exception&& e) override;
 
   head_context& shared_;
-  const std::string common_name_;
+  const shown_name shown_;  // of its certificate
   std::string node_, site_;
   const std::shared_ptr<std::uint32_t> training_calls_ = std::make_shared<std::uint32_t>(0);
   std::uint64_t incarnation_ = 0;
+  std::uint32_t unanswered_ = 0;
+  pace calls_pace_{256, 64}, events_pace_{128, 16};
   bool left_ = false;
   std::chrono::milliseconds silence_{
       0};                    ///< since the last beat, as far as this process could have heard one

@@ -24,6 +24,26 @@ result<actors::coordinator_actor> coordinator_of(const head_context& shared) {
   return error{errc::unavailable, "this head trains no adapter: its manifest has no federation"};
 }
 
+constexpr std::size_t request_bytes_max = 4096;  // a P-256 request has some 200
+
+/// What a node registers, as the registry is to take it.
+msg<schema::Register> as_said_by(const speaker& by, schema::Register::Reader what) {
+  return msg<schema::Register>::build([&](schema::Register::Builder to) {
+    to.setAdapter(what.getAdapter());
+    to.setDigest(what.getDigest());
+    to.setParent(what.getParent());
+    to.setRank(what.getRank());
+    to.setBytes(what.getBytes());
+    to.setSource(what.getSource());
+    to.setNode(what.getNode());
+    to.setBaseDigest(what.getBaseDigest());
+    to.setFolder(what.getFolder());
+    to.setAtStart(what.getAtStart());
+    to.setCandidate(what.getCandidate());
+    to.setKnownOnly(by.elsewhere);
+  });
+}
+
 class session_server final : public schema::Session::Server {
  public:
   explicit session_server(std::weak_ptr<head_connection> to) : to_(std::move(to)) {}
@@ -36,13 +56,13 @@ class session_server final : public schema::Session::Server {
   kj::Promise<void> register_(RegisterContext context) override {
     context.allowCancellation();
     auto to = alive(to_);
+    to->keep_pace();
     const auto what = context.getParams().getRegister();
-    if (to->node() != what.getNode().cStr()) {
-      refuse({errc::forbidden, "node " + to->node() + " cannot register for another"});
-    }
+    const auto by = to->speaks_for();
+    if (auto allowed = check(by, what); !allowed) refuse(allowed.failure());
     auto& shared = to->shared();
     return ask<actors::reply<msg<VersionRecord>>>(shared.courier, shared.to.registry,
-                                                  msg<schema::Register>::copy_of(what))
+                                                  as_said_by(by, what))
         .then([context](actors::reply<msg<VersionRecord>>&& outcome) mutable {
           fill(context.getResults().initResult(), *outcome);
         });
@@ -50,7 +70,9 @@ class session_server final : public schema::Session::Server {
 
   kj::Promise<void> versions(VersionsContext context) override {
     context.allowCancellation();
-    auto& shared = alive(to_)->shared();
+    auto to = alive(to_);
+    to->keep_pace();
+    auto& shared = to->shared();
     return ask<actors::reply<msg<VersionList>>>(shared.courier, shared.to.registry,
                                                 actors::list_atom::value)
         .then([context](actors::reply<msg<VersionList>>&& outcome) mutable {
@@ -61,7 +83,10 @@ class session_server final : public schema::Session::Server {
 
   kj::Promise<void> retire(RetireContext context) override {
     context.allowCancellation();
-    auto& shared = alive(to_)->shared();
+    auto to = alive(to_);
+    to->keep_pace();
+    if (auto allowed = check_retire(to->speaks_for()); !allowed) refuse(allowed.failure());
+    auto& shared = to->shared();
     return ask<actors::reply<msg<VersionRecord>>>(
                shared.courier, shared.to.registry, actors::unload_atom::value,
                std::string(context.getParams().getAdapter().cStr()))
@@ -72,6 +97,33 @@ class session_server final : public schema::Session::Server {
 
   kj::Promise<void> event(EventContext context) override {
     alive(to_)->event(context.getParams().getEvent());
+    return kj::READY_NOW;
+  }
+
+  // -- its certificate
+
+  kj::Promise<void> renew(RenewContext context) override {
+    auto to = alive(to_);
+    to->keep_pace();
+    const auto request = context.getParams().getRequest();
+    const std::string_view der(reinterpret_cast<const char*>(request.begin()), request.size());
+    result<std::string> outcome = error{
+        errc::rate_limited, "node " + to->node() + " renews its certificate too often", 60000};
+    if (der.size() > request_bytes_max) {
+      outcome = error{errc::too_large, "the certificate signing request is too large"};
+    } else if (to->shared().accounts[to->node()].renews.take(to->now_s())) {
+      auto made = to->shared().options.members->renew(to->node(), der);
+      outcome = made ? result<std::string>(made->certificate) : made.failure();
+    }
+    fill(context.getResults().initResult(), outcome);
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> renewed(RenewedContext context) override {
+    auto to = alive(to_);
+    to->keep_pace();
+    const std::string id = context.getParams().getId().cStr();
+    fill(context.getResults().initResult(), to->shared().options.members->holds(to->node(), id));
     return kj::READY_NOW;
   }
 
@@ -117,9 +169,22 @@ class session_server final : public schema::Session::Server {
   kj::Promise<void> createJob(CreateJobContext context) override {
     const auto request = context.getParams().getRequest();
     auto to = alive(to_);
-    auto allowed = check(to->speaks_for(), request);
+    const auto by = to->speaks_for();
+    auto allowed = check(by, request);
+    auto& account = to->shared().accounts[by.node];
+    if (allowed && by.elsewhere && !account.creates.take(to->now_s()))
+      allowed =
+          error{errc::rate_limited,
+                "node " + by.node + " creates jobs too often; " + "create it at the head", 60000};
     return pass_on<msg<schema::Job>>(*to, context, allowed, coordinator_of(to->shared()),
-                                     [&] { return msg<schema::JobRequest>::copy_of(request); });
+                                     [&] { return msg<schema::JobRequest>::copy_of(request); })
+        .then([context, &account]() mutable {
+          const auto made = context.getResults().getResult().asReader();
+          if (!made.isJob()) return;
+          if (account.jobs.size() >= head_context::jobs_remembered_max)
+            account.jobs.erase(account.jobs.begin());
+          account.jobs.insert(made.getJob().getId());
+        });
   }
 
   kj::Promise<void> jobs(JobsContext context) override {
@@ -132,6 +197,10 @@ class session_server final : public schema::Session::Server {
     const auto id = context.getParams().getId();
     auto to = alive(to_);
     auto allowed = check_job_id(id);
+    const auto by = to->speaks_for();
+    if (allowed && by.elsewhere && !to->shared().accounts[by.node].jobs.contains(id.cStr()))
+      allowed = error{errc::forbidden, "node " + by.node + " cancels only jobs that it created; " +
+                                           "cancel it at the head"};
     return pass_on<msg<schema::Job>>(
         *to, context, allowed, coordinator_of(to->shared()),
         [] { return actors::cancel_atom::value; }, [&] { return std::string(id.cStr()); });

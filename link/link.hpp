@@ -15,8 +15,10 @@
 #include <string>
 
 #include "actors/interfaces.hpp"
+#include "gateway/nodes_port.hpp"
 #include "gateway/port.hpp"
 #include "gateway/prompt.hpp"
+#include "link/authority.hpp"
 #include "link/certificates.hpp"
 #include "link/loop.hpp"
 #include "messages/limits.hpp"
@@ -34,9 +36,21 @@ using log_function = std::function<void(schema::EventLevel, const std::string&)>
 
 // -- head
 
+/// How nodes that the head does not start come in.
+struct enrolment_terms {
+  std::string listen;  ///< of its own port; empty: nobody joins with a token
+  std::string host;    ///< name or address under which nodes elsewhere reach both ports
+  /// What a node is to run.
+  std::function<result<std::string>(const std::string& node)> manifest;
+  std::chrono::milliseconds refusal_delay{1000};
+};
+
 struct server_options {
   std::string listen;  ///< "127.0.0.1:8099"; port 0: any free one
+  std::string cluster;
   tls_files tls;
+  std::shared_ptr<authority> members;  ///< whose certificates are accepted
+  enrolment_terms enrolment;
   std::map<std::string, std::string> nodes;  ///< name -> site, from the manifest; nobody else joins
   std::string base_digest;                   ///< a node with another is refused by name
   std::string tokenizer_digest;
@@ -61,22 +75,30 @@ struct server_actors {
 /// The head's end. For each node that joins it spawns a router_actor and a node_actor that speak
 /// over the link, and sends join, beat and leave to the supervisor. When the connection ends, these
 /// two answer `unavailable` until nobody holds them.
-class link_server {
+class link_server final : public gateway::nodes_port {
  public:
   /// Listens; refuses with the address or certificate file that is at fault.
   static result<std::unique_ptr<link_server>> start(loop& on, caf::actor_system& system,
                                                     server_options options, server_actors to);
-  ~link_server();
+  ~link_server() override;
   std::uint16_t port() const;
+  std::uint16_t enrolment_port() const;  ///< 0: there is none
   /// Ends a node's connection at once, as if it were lost. Any thread.
   void disconnect(const std::string& node, const std::string& reason);
 
+  void join_token(std::string node, std::uint32_t lives_s, reply<std::string> to) override;
+  void revoke(std::string node, reply<void> to) override;
+  void rotate(std::string node, reply<void> to) override;
+
  private:
   struct impl;
-  link_server(loop& on, impl* state, std::uint16_t port) : loop_(on), impl_(state), port_(port) {}
+  struct listening {
+    std::uint16_t link = 0, enrolment = 0;
+  };
+  link_server(loop& on, impl* state, listening ports) : loop_(on), impl_(state), ports_(ports) {}
   loop& loop_;
   impl* impl_;  // lives and dies on the loop thread
-  std::uint16_t port_;
+  const listening ports_;
 };
 
 // -- node

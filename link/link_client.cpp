@@ -5,6 +5,7 @@
 #include "link/node_service.hpp"
 #include "link/outcome.hpp"
 #include "link/registry_proxy.hpp"
+#include "link/renewal.hpp"
 #include "link/tls.hpp"
 #include "link/training_proxies.hpp"
 #include "link/training_rules.hpp"
@@ -45,7 +46,11 @@ struct link_client::impl final : public registry_calls,
 
   void serve(client_actors actors) {
     context = std::make_shared<node_context>(
-        node_context{on, system, options.bounds, spawn_courier(system), std::move(actors)});
+        node_context{on, system, options.bounds, spawn_courier(system), std::move(actors),
+                     [held = weak_from_this()] {
+                       auto there = held.lock();
+                       return there ? there->renew() : refused(gone());
+                     }});
     tasks->add(stay_linked());
   }
 
@@ -87,7 +92,7 @@ struct link_client::impl final : public registry_calls,
 
   kj::Promise<void> join(kj::Own<kj::AsyncIoStream> stream) {
     rpc = kj::heap<connection>(kj::mv(stream), capnp::rpc::twoparty::Side::CLIENT, nullptr,
-                               with_chunks(options.bounds), head_quota);
+                               with_chunks(options.bounds), head_quota, on.timer());
     auto call = rpc->peer().castAs<schema::Head>().joinRequest();
     call.setHello(*options.hello.read());
     call.setNode(make_node_service(context));
@@ -107,7 +112,65 @@ struct link_client::impl final : public registry_calls,
     if (options.on_state) options.on_state(link_state::connected, "");
     return rpc->on_disconnect()
         .then([] { return std::string("the connection to the head was lost"); })
-        .exclusiveJoin(beat());
+        .exclusiveJoin(beat())
+        .exclusiveJoin(keep_certificate());
+  }
+
+  // -- the certificate
+
+  static error gone() { return {errc::unavailable, "this node is stopping"}; }
+  static kj::Promise<void> refused(const error& why) { return to_exception(why); }
+
+  /// A new key, signed by the head, for every connection from the next one on.
+  kj::Promise<void> renew() {
+    if (renewing) return refused({errc::conflict, "the certificate is being renewed already"});
+    KJ_IF_MAYBE (there, session) {
+      auto begun = renewal::begin(options.tls);
+      if (!begun) return refused(begun.failure());
+      auto next = *begun;
+      auto call = there->renewRequest();
+      call.setRequest(
+          {reinterpret_cast<const kj::byte*>(next->request().data()), next->request().size()});
+      renewing = true;
+      return call.send()
+          .then([this, next](capnp::Response<schema::Session::RenewResults>&& answer) {
+            auto certificate = from_wire(answer.getResult());
+            if (!certificate) return refused(certificate.failure());
+            return use(next->finish(*certificate));
+          })
+          .attach(kj::defer([this] { renewing = false; }));
+    }
+    return refused(down());
+  }
+
+  /// The files hold the new certificate `id`: shows it from now on, and tells the head so.
+  kj::Promise<void> use(const result<std::string>& id) {
+    if (!id) return refused(id.failure());
+    auto fresh = make_tls(options.tls, on.timer(), options.connect_timeout);
+    if (!fresh) return refused(fresh.failure());
+    tls = kj::mv(*fresh);
+    say(schema::EventLevel::INFO, "link: has a new certificate");
+    auto call = KJ_ASSERT_NONNULL(session).renewedRequest();
+    call.setId(*id);
+    return call.send().then([](capnp::Response<schema::Session::RenewedResults>&& answer) {
+      auto noted = from_wire(answer.getResult());
+      return noted ? kj::Promise<void>(kj::READY_NOW) : refused(noted.failure());
+    });
+  }
+
+  /// Renews it in the last third of its life; ends with the connection.
+  kj::Promise<std::string> keep_certificate() {
+    auto due = needs_renewal(options.tls);
+    auto renewed = !due ? refused(due.failure()) : *due ? renew() : kj::READY_NOW;
+    return renewed
+        .catch_([this](kj::Exception&& e) {
+          say(schema::EventLevel::WARNING,
+              "link: the certificate cannot be renewed, tried again "
+              "in an hour: " +
+                  from_exception(e).message);
+        })
+        .then([this] { return on.timer().afterDelay(1 * kj::HOURS); })
+        .then([this] { return keep_certificate(); });
   }
 
   void lost(const std::string& reason) {
@@ -254,6 +317,7 @@ struct link_client::impl final : public registry_calls,
   std::string last_reason;
   std::shared_ptr<node_context> context;
   std::uint32_t events_open = 0;
+  bool renewing = false;
   std::unique_ptr<kj::TaskSet> tasks;
   kj::Own<connection> rpc;
   kj::Maybe<schema::Session::Client> session;

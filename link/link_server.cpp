@@ -1,17 +1,23 @@
 #include <algorithm>
 #include <list>
 
+#include "link/enrolment_server.hpp"
 #include "link/head_connection.hpp"
 #include "link/link.hpp"
 #include "link/outcome.hpp"
 #include "link/tls.hpp"
 
 namespace collm::link {
+namespace {
+
+error too_busy() { return {errc::overloaded, "the link has too much to do; retry", 1000}; }
+
+}  // namespace
 
 struct link_server::impl final : private kj::TaskSet::ErrorHandler {
   impl(loop& on, caf::actor_system& system, server_options options, server_actors to,
        kj::Own<kj::TlsContext> secure, kj::Own<kj::ConnectionReceiver> port)
-      : shared{on, system, std::move(options), std::move(to), spawn_courier(system), {}, {}},
+      : shared{on, system, std::move(options), std::move(to), spawn_courier(system), {}, {}, {}},
         tls(kj::mv(secure)),
         receiver(kj::mv(port)),
         tasks(new kj::TaskSet(*this)) {
@@ -77,6 +83,7 @@ struct link_server::impl final : private kj::TaskSet::ErrorHandler {
     });
   }
 
+  /// Ends a node's connection, if it has one.
   void end(const std::string& node, const std::string& reason) {
     for (const auto& held : connections) {
       auto there = held.lock();
@@ -108,6 +115,79 @@ struct link_server::impl final : private kj::TaskSet::ErrorHandler {
     }));
   }
 
+  // -- who takes part
+
+  result<void> open_enrolment() {
+    const auto& terms = shared.options.enrolment;
+    if (terms.listen.empty()) return {};
+    enrolment_options options;
+    options.listen = terms.listen;
+    options.tls = shared.options.tls;
+    options.handshake_max = shared.options.accept_timeout;
+    options.refusal_delay = terms.refusal_delay;
+    options.enrol = [this](schema::Enrol::Reader request) { return enrol(request); };
+    options.refused = [this](const std::string& why) { refused("enrolment: " + why); };
+    auto started = enrolment_server::start(shared.on, std::move(options));
+    if (!started) return started.failure();
+    enrolment = std::move(*started);
+    return {};
+  }
+
+  result<msg<schema::Enrolled>> enrol(schema::Enrol::Reader request) {
+    const auto& options = shared.options;
+    const auto text = [](capnp::Data::Reader data) {
+      return std::string_view(reinterpret_cast<const char*>(data.begin()), data.size());
+    };
+    auto made = options.members->enrol(text(request.getSecret()), text(request.getRequest()));
+    if (!made) return made.failure();
+    auto authority = options.members->certificate();
+    if (!authority) return authority.failure();
+    auto manifest = options.enrolment.manifest(made->node);
+    if (!manifest) return manifest.failure();
+    end(made->node, "it joins anew with a token");
+    say(schema::EventLevel::INFO,
+        "link: node " + made->node + " of site " + made->site + " has joined with a token");
+    return msg<schema::Enrolled>::build([&](schema::Enrolled::Builder to) {
+      auto member = to.initMember();
+      member.setCluster(options.cluster);
+      member.setNode(made->node);
+      member.setSite(made->site);
+      member.setAuthority(*authority);
+      member.setCertificate(made->certificate);
+      member.setLink(options.enrolment.host + ":" + std::to_string(receiver->getPort()));
+      member.setManifest(*manifest);
+    });
+  }
+
+  result<std::string> join_token(const std::string& node, std::uint32_t lives_s) {
+    if (!enrolment) {
+      return error{errc::conflict,
+                   "this head has no port for nodes that join: give the manifest a "
+                   "spec.head.enrol, such as 127.0.0.1:8098"};
+    }
+    const auto address = shared.options.enrolment.host + ":" + std::to_string(enrolment->port());
+    auto token = shared.options.members->issue(node, address, lives_s);
+    if (!token) return token.failure();
+    return to_string(*token);
+  }
+
+  result<void> revoke(const std::string& node) {
+    if (auto revoked = shared.options.members->revoke(node); !revoked) return revoked;
+    end(node, "its certificate was revoked");
+    say(schema::EventLevel::WARNING, "link: the certificate of node " + node + " was revoked");
+    return {};
+  }
+
+  void rotate(const std::string& node, const reply<void>& to) {
+    for (const auto& held : connections) {
+      auto there = held.lock();
+      if (there && there->is_joined() && there->node() == node) return there->rotate(to);
+    }
+    to(error{errc::unavailable, "node '" + node +
+                                    "' is not connected; it renews its certificate by itself in "
+                                    "the last third of its life"});
+  }
+
   head_context shared;
   kj::Own<kj::TlsContext> tls;
   kj::Own<kj::ConnectionReceiver> receiver;
@@ -116,6 +196,7 @@ struct link_server::impl final : private kj::TaskSet::ErrorHandler {
   std::size_t unsaid = 0;  ///< peers refused since the last line about them
   bool quiet = false;      ///< a line was said in this period
   std::string last_refused;
+  std::unique_ptr<enrolment_server> enrolment;  ///< null: nobody joins with a token
   std::unique_ptr<kj::TaskSet> tasks;
 };
 
@@ -129,9 +210,11 @@ result<std::unique_ptr<link_server>> link_server::start(loop& on, caf::actor_sys
       auto address = on.io().getNetwork().parseAddress(options.listen.c_str()).wait(on.scope());
       auto receiver = address->listen();
       const auto port = static_cast<std::uint16_t>(receiver->getPort());
-      auto* state =
-          new impl(on, system, std::move(options), std::move(to), kj::mv(*tls), kj::mv(receiver));
-      return std::unique_ptr<link_server>(new link_server(on, state, port));
+      auto state = std::make_unique<impl>(on, system, std::move(options), std::move(to),
+                                          kj::mv(*tls), kj::mv(receiver));
+      if (auto opened = state->open_enrolment(); !opened) return opened.failure();
+      const listening ports{port, state->enrolment ? state->enrolment->port() : std::uint16_t{0}};
+      return std::unique_ptr<link_server>(new link_server(on, state.release(), ports));
     } catch (const kj::Exception& e) {
       return error{errc::io, "cannot listen for nodes at " + options.listen + ": " +
                                  e.getDescription().cStr()};
@@ -143,10 +226,30 @@ link_server::~link_server() {
   loop_.call([this] { delete impl_; });
 }
 
-std::uint16_t link_server::port() const { return port_; }
+std::uint16_t link_server::port() const { return ports_.link; }
+std::uint16_t link_server::enrolment_port() const { return ports_.enrolment; }
 
 void link_server::disconnect(const std::string& node, const std::string& reason) {
   loop_.call([&] { impl_->end(node, reason); });
+}
+
+void link_server::join_token(std::string node, std::uint32_t lives_s, reply<std::string> to) {
+  const bool posted = loop_.outside()->post([state = impl_, node = std::move(node), lives_s, to] {
+    to(state->join_token(node, lives_s));
+  });
+  if (!posted) to(too_busy());
+}
+
+void link_server::rotate(std::string node, reply<void> to) {
+  const bool posted = loop_.outside()->post(
+      [state = impl_, node = std::move(node), to] { state->rotate(node, to); });
+  if (!posted) to(too_busy());
+}
+
+void link_server::revoke(std::string node, reply<void> to) {
+  const bool posted = loop_.outside()->post(
+      [state = impl_, node = std::move(node), to] { to(state->revoke(node)); });
+  if (!posted) to(too_busy());
 }
 
 }  // namespace collm::link

@@ -158,7 +158,7 @@ struct native_server::impl final : private kj::TaskSet::ErrorHandler {
     const quota allowed{bounds.rpc_streams_max * 4 + 64, 4};
     auto peer = kj::heap<connection>(kj::mv(stream), capnp::rpc::twoparty::Side::SERVER,
                                      capnp::Capability::Client(kj::heap<gateway_server>(context)),
-                                     bounds, allowed);
+                                     bounds, allowed, context->on.timer());
     auto& there = *peer;
     return there.on_disconnect().exclusiveJoin(idle(there)).attach(kj::mv(peer), kj::defer([this] {
                                                                      --*open;

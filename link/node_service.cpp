@@ -129,6 +129,14 @@ class node_server final : public schema::Node::Server {
         });
   }
 
+  kj::Promise<void> rotate(RotateContext context) override {
+    return context_->renew().then(
+        [context]() mutable { fill(context.getResults().initResult(), result<void>()); },
+        [context](kj::Exception&& e) mutable {
+          fill(context.getResults().initResult(), result<void>(from_exception(e)));
+        });
+  }
+
   kj::Promise<void> status(StatusContext context) override {
     context.allowCancellation();
     return ask<msg<schema::Snapshot>>(context_->courier, context_->actors.telemetry,

@@ -17,6 +17,7 @@ struct node_context {
   limits bounds;
   caf::actor courier;
   client_actors actors;
+  std::function<kj::Promise<void>()> renew;  ///< makes a new key and has it signed
 };
 
 /// Lives as long as the head or one of its calls holds it; calls that are dropped are cancelled at

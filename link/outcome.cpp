@@ -125,6 +125,15 @@ void fill(schema::JobListResult::Builder to, const result<msg<schema::JobList>>&
   outcome ? to.setList(*outcome->read()) : fill(to.initFailure(), outcome.failure());
 }
 
+void fill(schema::RenewResult::Builder to, const result<std::string>& certificate) {
+  certificate ? to.setCertificate(*certificate) : fill(to.initFailure(), certificate.failure());
+}
+
+result<std::string> from_wire(schema::RenewResult::Reader from) {
+  if (from.isCertificate()) return std::string(from.getCertificate().cStr());
+  return failure_of(from);
+}
+
 result<msg<schema::VersionRecord>> from_wire(schema::LoadResult::Reader from) {
   if (from.isRecord()) return msg<schema::VersionRecord>::copy_of(from.getRecord());
   return failure_of(from);

@@ -36,6 +36,10 @@ void fill(schema::FactorsResult::Builder to, const result<msg<schema::FactorsChu
 void fill(schema::JobResult::Builder to, const result<msg<schema::Job>>& outcome);
 void fill(schema::JobListResult::Builder to, const result<msg<schema::JobList>>& outcome);
 
+/// PEM.
+void fill(schema::RenewResult::Builder to, const result<std::string>& certificate);
+result<std::string> from_wire(schema::RenewResult::Reader from);
+
 result<void> from_wire(schema::Outcome::Reader from);
 result<msg<schema::Work>> from_wire(schema::WorkResult::Reader from);
 result<msg<schema::UploadPlace>> from_wire(schema::UploadResult::Reader from);

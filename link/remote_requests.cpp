@@ -1,12 +1,19 @@
 #include "link/remote_requests.hpp"
 
+#include <algorithm>
+
 #include "link/outcome.hpp"
 #include "messages/assert.hpp"
 
 namespace collm::link {
 
 struct remote_requests::entry {
-  entry(request_id number, actors::sink_actor to) : id(number), sink(std::move(to)) {}
+  entry(schema::Request::Reader request, actors::sink_actor to)
+      : id(request.getId()),
+        sink(std::move(to)),
+        chunks_left((std::uint64_t{request.getMaxTokens()} + 2) *
+                        std::max<std::uint64_t>(request.getChoices(), 1) +
+                    16) {}
 
   template <class Message>
   void forward(Message m) {
@@ -24,11 +31,16 @@ struct remote_requests::entry {
 
   const request_id id;
   const actors::sink_actor sink;
+  /// A chunk has at least one token, but for the last ones of each choice: a node that sends more
+  /// does not answer this request.
+  std::uint64_t chunks_left;
   bool accepted = false, over = false;
   kj::Canceler call;
 };
 
 namespace {
+
+constexpr std::uint64_t chunk_bytes_max = 64u << 10;  // some tokens with twenty alternatives each
 
 /// The capability that a node sends one request's tokens to. A node may keep it longer than the
 /// request lives.
@@ -49,6 +61,13 @@ class sink_server final : public schema::TokenSink::Server {
     const auto reader = context.getParams().getChunk();
     auto to = open_request(reader.getRequest());
     if (!to->accepted) throw_bad("was not accepted yet");
+    if (reader.totalSize().wordCount > chunk_bytes_max / sizeof(capnp::word))
+      throw_bad("was answered with an enormous chunk");
+    if (to->chunks_left == 0) {
+      to->fail({errc::internal, "the node sent more than was asked for"});
+      throw_bad("is over: it got more than it asked for");
+    }
+    --to->chunks_left;
     to->forward(msg<schema::TokenChunk>::copy_of(reader));
     return kj::READY_NOW;
   }
@@ -78,7 +97,7 @@ remote_requests::~remote_requests() noexcept {
 
 void remote_requests::start(const msg<schema::Request>& request, const actors::sink_actor& sink) {
   auto view = request.read();
-  auto made = std::make_shared<entry>(view->getId(), sink);
+  auto made = std::make_shared<entry>(*view, sink);
   if (ended_) return made->fail({errc::unavailable, "node " + node_ + " is not connected"});
   if (entries_.size() >= in_flight_max) {
     return made->fail({errc::overloaded, "too many requests in flight to node " + node_, 1000});

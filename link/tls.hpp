@@ -16,6 +16,10 @@ namespace collm::link {
 result<kj::Own<kj::TlsContext>> make_tls(const tls_files& files, kj::Timer& timer,
                                          std::chrono::milliseconds handshake_max);
 
+/// The same without certificates of clients: the head shows its own with the authority's behind it.
+result<kj::Own<kj::TlsContext>> make_open_tls(const tls_files& files, kj::Timer& timer,
+                                              std::chrono::milliseconds handshake_max);
+
 inline kj::Duration to_kj(std::chrono::milliseconds time) {
   return time.count() * kj::MILLISECONDS;
 }

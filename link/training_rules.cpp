@@ -107,6 +107,36 @@ result<void> check(const speaker& by, schema::JobRequest::Reader request) {
 
 result<void> check_job_id(capnp::Text::Reader id) { return short_texts({{"id", id}}); }
 
+result<void> check(const speaker& by, schema::Register::Reader what) {
+  if (by.node != what.getNode().cStr())
+    return error{errc::forbidden, "node " + by.node + " cannot register for another"};
+  if (by.elsewhere && !what.getAtStart())
+    return error{errc::forbidden, "node " + by.node +
+                                      " was not started by its head and loads no versions for the "
+                                      "whole cluster; load it at the head"};
+  return short_texts({{"adapter", what.getAdapter()},
+                      {"digest", what.getDigest()},
+                      {"source", what.getSource()},
+                      {"baseDigest", what.getBaseDigest()},
+                      {"folder", what.getFolder()}});
+}
+
+// Live traffic is counted by the node that a snapshot names.
+result<void> check(const speaker& by, schema::Snapshot::Reader snapshot) {
+  if (snapshot.getNode().size() > 0 && by.node != snapshot.getNode().cStr())
+    return error{errc::forbidden, "node " + by.node + " cannot report as \"" +
+                                      std::string(snapshot.getNode()).substr(0, 256) + "\""};
+  if (snapshot.getSite().size() > 0) return own_site(by, snapshot.getSite());
+  return {};
+}
+
+result<void> check_retire(const speaker& by) {
+  if (!by.elsewhere) return {};
+  return error{errc::forbidden, "node " + by.node +
+                                    " was not started by its head and takes no version out of the "
+                                    "whole cluster; unload it at the head"};
+}
+
 limits with_chunks(const limits& bounds) {
   limits wider = bounds;
   wider.frame_bytes_max = std::max(bounds.frame_bytes_max, bounds.chunk_bytes_max + envelope_bytes);

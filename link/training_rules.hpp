@@ -1,13 +1,16 @@
-// What a node may say of training: for its own replicas and its own site only, in lists and chunks
-// of bounded size. The head asks these before an actor hears of it. Pure; any thread.
+// What a node may say at its head, of training above all: for its own replicas and its own site
+// only, in lists and chunks of bounded size. The head asks these before an actor hears of it. Pure;
+// any thread.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
 #include "messages/adaptation.capnp.h"
+#include "messages/events.capnp.h"
 #include "messages/federation.capnp.h"
 #include "messages/limits.hpp"
+#include "messages/registry.capnp.h"
 #include "messages/result.hpp"
 
 namespace collm::link {
@@ -20,6 +23,8 @@ inline constexpr std::size_t training_text_max = 4096;    ///< one name, digest 
 struct speaker {
   std::string node;
   std::string site;
+  bool elsewhere = false;  ///< a node that the head did not start: what it says counts for its own
+                           ///< site only
 };
 
 /// Each: forbidden if it speaks for another, bad_request or too_large beyond the bounds.
@@ -29,6 +34,10 @@ result<void> check(const speaker& by, schema::Scores::Reader scores);
 result<void> check(schema::FactorsWanted::Reader wanted, const limits& bounds);
 result<void> check(const speaker& by, schema::JobRequest::Reader request);
 result<void> check_job_id(capnp::Text::Reader id);
+result<void> check(const speaker& by, schema::Register::Reader what);
+result<void> check(const speaker& by, schema::Snapshot::Reader snapshot);
+/// Whether it may take a version out of the whole cluster.
+result<void> check_retire(const speaker& by);
 
 /// What one RPC message may be so that a whole chunk travels in it.
 limits with_chunks(const limits& bounds);

@@ -49,6 +49,8 @@ interface Node {
   versions @5 () -> (list :Registry.VersionList);   # that requests can name on this node
   version @6 (record :Registry.VersionRecord) -> ();
   # new requests by bare name go to this one (or: it is gone)
+  rotate @7 () -> (result :Outcome);
+  # make a new key now and have its certificate signed (Session.renew)
 }
 
 struct GenerateResult {
@@ -87,6 +89,16 @@ interface Session {
   createJob @9 (request :Federation.JobRequest) -> (result :JobResult);
   jobs @10 () -> (result :JobListResult);
   cancelJob @11 (id :Text) -> (result :JobResult);
+
+  # A node's next certificate, asked for in the last third of the life of the one it has, or when
+  # the head says rotate. It shows the new one on its next connection; this one goes on. Once it
+  # is stored, and the node has said so or shown it, older ones end after ten minutes.
+  renew @12 (request :Data) -> (result :RenewResult);   # PKCS #10, DER, of a new key
+  renewed @13 (id :Text) -> (result :Outcome);
+}
+
+struct RenewResult {
+  union { certificate @0 :Text; failure @1 :Failure; }  # PEM
 }
 
 struct Outcome {

@@ -46,6 +46,9 @@ struct Register {
   # neither push a later one aside nor bring a retired one back
   candidate @10 :Bool;
   # made by a round: stays a candidate until the gate has spoken; of the head alone
+  knownOnly @11 :Bool;
+  # refused unless these factors are registered already; the head sets it for nodes that it did not
+  # start, which must not decide what the others serve
 }
 
 struct VersionList { versions @0 :List(VersionRecord); }

@@ -110,6 +110,46 @@ TEST_F(http_operations, status_is_the_schema_as_json) {
   EXPECT_EQ(r["nodes"][0]["state"], "serving");
 }
 
+/// Who may take part, as a head that knows edge-c alone.
+struct members_double final : nodes_port {
+  std::vector<std::string> told;
+  void join_token(std::string node, std::uint32_t lives_s, reply<std::string> to) override {
+    told.push_back("token " + node + " " + std::to_string(lives_s));
+    to(node == "edge-c" ? result<std::string>("collm1/secret") : unknown(node));
+  }
+  void revoke(std::string node, reply<void> to) override { act("revoke ", node, to); }
+  void rotate(std::string node, reply<void> to) override { act("rotate ", node, to); }
+
+ private:
+  static error unknown(const std::string& node) {
+    return {errc::not_found, "the manifest has no node '" + node + "'"};
+  }
+  void act(const std::string& what, const std::string& node, const reply<void>& to) {
+    told.push_back(what + node);
+    to(node == "edge-c" ? result<void>() : unknown(node));
+  }
+};
+
+TEST_F(http_operations, who_takes_part_is_asked_of_the_head) {
+  EXPECT_THAT(ask("POST", "/admin/v1/nodes/token", R"({"node":"edge-c"})").body,
+              HasSubstr("at the head's gateway"));
+  members_double members;
+  runtime.members = &members;
+  const auto made = parsed(ask("POST", "/admin/v1/nodes/token", R"({"node":"edge-c"})").body);
+  EXPECT_EQ(made["token"], "collm1/secret");
+  EXPECT_EQ(made["expires_in_s"], 600);
+  EXPECT_EQ(ask("POST", "/admin/v1/nodes/token", R"({"node":"edge-x","ttl_s":5})").status, 404u);
+  EXPECT_EQ(ask("POST", "/admin/v1/nodes/token", R"({"node":"edge-c","ttl_s":0})").status, 400u);
+  EXPECT_EQ(ask("POST", "/admin/v1/nodes/token", R"({"ttl_s":60})").status, 400u);
+  EXPECT_EQ(ask("POST", "/admin/v1/nodes/revoke", R"({"node":"edge-c"})").body,
+            R"({"status":"ok"})");
+  EXPECT_EQ(ask("POST", "/admin/v1/nodes/revoke", R"({"node":"edge-x"})").status, 404u);
+  EXPECT_EQ(ask("POST", "/admin/v1/nodes/rotate", R"({"node":"edge-c"})").status, 200u);
+  EXPECT_EQ(members.told,
+            (std::vector<std::string>{"token edge-c 600", "token edge-x 5", "revoke edge-c",
+                                      "revoke edge-x", "rotate edge-c"}));
+}
+
 TEST_F(http_operations, drain_and_shutdown_reach_the_runtime) {
   EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":"edge-b"})").body, R"({"status":"ok"})");
   EXPECT_EQ(runtime.drained, "edge-b");

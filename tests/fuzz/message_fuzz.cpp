@@ -5,6 +5,7 @@
 
 #include "messages/adaptation.capnp.h"
 #include "messages/cluster.capnp.h"
+#include "messages/enrolment.capnp.h"
 #include "messages/events.capnp.h"
 #include "messages/federation.capnp.h"
 #include "messages/inference.capnp.h"
@@ -156,6 +157,9 @@ const std::vector<kind>& kinds() {
       make_kind<Replay>("Replay"),
       make_kind<JobRequest>("JobRequest"),
       make_kind<JobList>("JobList"),
+      make_kind<Enrol>("Enrol"),
+      make_kind<Enrolled>("Enrolled"),
+      make_kind<RenewResult>("RenewResult"),
   };
   return all;
 }

@@ -23,6 +23,11 @@ if(TARGET collm)
     add_test(NAME cluster_${suite}
       COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/canary_test.py ${suite} $<TARGET_FILE:collm>)
   endforeach()
+  add_test(NAME cluster_Join
+    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/join_test.py Join $<TARGET_FILE:collm>)
+  add_test(NAME cluster_Rejoin
+    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/rejoin_test.py Rejoin $<TARGET_FILE:collm>)
+  set_tests_properties(cluster_Join cluster_Rejoin PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Backup cluster_Canary
     cluster_StaticSplit cluster_RollingRestart
     PROPERTIES TIMEOUT 400 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)

@@ -43,7 +43,7 @@ class supervision : public testing::Test {
                         .base_name = "tiny",
                         .base_digest = "base",
                         .precision = "int8",
-                        .nodes = {{"edge-a", "kitchen", true}},
+                        .nodes = {planned_},
                         .inactive = {},
                         .launch = [this](const std::string&,
                                          std::uint64_t incarnation) -> result<std::int32_t> {
@@ -55,7 +55,7 @@ class supervision : public testing::Test {
                         .telemetry = telemetry_,
                         .registry = registry,
                         .ingress = ingress,
-                        .on_serving = [this](std::uint32_t n) { serving_ = n; },
+                        .on_serving = [this](std::uint32_t n, std::uint32_t) { serving_ = n; },
                         .counts = board_->make("supervisor", "")}));
     system_.settle();
   }
@@ -118,6 +118,7 @@ class supervision : public testing::Test {
   meter_board_ptr board_ = std::make_shared<meter_board>();
   telemetry_actor telemetry_;
   head_supervisor_actor supervisor_;
+  planned_node planned_{"edge-a", "kitchen", true};
   std::int32_t pid_ = 1000;
   std::uint64_t incarnation_ = 0;
   std::vector<std::int32_t> killed_;
@@ -335,6 +336,56 @@ TEST_F(supervision, a_frozen_process_is_lost_then_killed_then_replaced) {
   exit_of(1001, 9);
   system_.pass(1s);
   EXPECT_EQ(pid_, 1002);
+}
+
+class supervision_elsewhere : public supervision {
+ protected:
+  supervision_elsewhere() {
+    planned_ = {"edge-a", "kitchen", false, true, true};
+    incarnation_ = 7;
+  }
+  void leave(const char* why) {
+    caf::anon_send(supervisor_, leave_atom::value, std::string("edge-a"), incarnation_,
+                   std::string(why));
+    system_.settle();
+  }
+};
+
+TEST_F(supervision_elsewhere, starts_kills_and_replaces_nothing) {
+  EXPECT_EQ(state(), schema::NodeState::LOST);
+  EXPECT_EQ(reason(), "has not joined since this head started");
+  join();
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
+  beat();
+  system_.pass(20s);  // its link would say that it is gone
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
+  leave("the connection was lost");
+  EXPECT_EQ(state(), schema::NodeState::LOST);
+  system_.pass(60s);
+  EXPECT_TRUE(killed_.empty());
+  EXPECT_EQ(pid_, 1000) << "no process was started";
+  ++incarnation_;
+  join();
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
+}
+
+TEST_F(supervision_elsewhere, a_node_that_leaves_in_its_drain_has_stopped) {
+  join();
+  caf::anon_send(supervisor_, drain_atom::value, std::string("edge-a"));
+  system_.settle();
+  EXPECT_EQ(state(), schema::NodeState::DRAINING);
+  leave("the connection was lost");
+  EXPECT_EQ(state(), schema::NodeState::STOPPED);
+  EXPECT_EQ(reason(), "left after its drain");
+}
+
+TEST_F(supervision_elsewhere, loads_no_adapter_from_a_folder_of_this_machine) {
+  join();
+  beat();
+  const auto loaded = system_.ask<reply<msg<schema::VersionRecord>>>(
+      supervisor_, load_atom::value, std::string("spare"), std::string("/adapters/spare"));
+  ASSERT_FALSE(*loaded);
+  EXPECT_EQ(loaded->failure().code, errc::unavailable);
 }
 
 TEST_F(supervision, a_lost_connection_is_told_at_once) {

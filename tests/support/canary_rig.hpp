@@ -58,7 +58,7 @@ class canary_rig {
                          .registry = head.registry,
                          .ingress = ingress_,
                          .traffic = {traffic_actor(head.aggregator)},
-                         .on_serving = [](std::uint32_t) {},
+                         .on_serving = [](std::uint32_t, std::uint32_t) {},
                          .counts = head.board->make("supervisor", "")};
     for (const auto& n : nodes) deps.nodes.push_back({n->deps().name, n->deps().site, false});
     supervisor_ = system.spawn(supervisor_behavior, std::move(deps));

@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "gateway/nodes_port.hpp"
 #include "gateway/port.hpp"
 #include "tests/support/fake_training.hpp"
 #include "tests/unit/text_tiny.hpp"
@@ -212,10 +213,12 @@ class port : public gateway::port {
 
   site_double* store = nullptr;           ///< none: no site store here
   federation_double* training = nullptr;  ///< none: nothing is trained
+  nodes_port* members = nullptr;          ///< none: this is not the head
 
   // -- gateway::port
   site_port* site_store() override { return store; }
   federation_port* federation() override { return training; }
+  nodes_port* nodes() override { return members; }
   void submit(msg<schema::Request> request, std::shared_ptr<stream> to) override {
     const auto id = request.read()->getId();
     std::lock_guard lock(mutex_);

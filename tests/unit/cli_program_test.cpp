@@ -76,7 +76,7 @@ TEST(program, helps_with_every_verb) {
   const outcome all = collm_with({"--help"});
   EXPECT_EQ(all.exit, success);
   for (const char* verb : {"doctor", "validate", "plan", "up", "status", "drain", "down", "chat",
-                           "infer", "inject", "workload", "adapter", "node"}) {
+                           "infer", "inject", "workload", "adapter", "node", "join-token"}) {
     EXPECT_NE(all.out.find(std::string("  ") + verb), std::string::npos) << verb;
     const outcome one = collm_with({verb, "--help"});
     EXPECT_EQ(one.exit, success) << verb;
@@ -168,6 +168,24 @@ TEST(up, starts_nothing_from_a_wrong_manifest) {
 TEST(node, refuses_a_wrong_manifest) {
   const manifest_file file(wrong_manifest);
   EXPECT_EQ(collm_with({"node", "a", "-f", file.path()}).exit, wrong_usage);
+}
+
+TEST(node, says_what_it_wants_of_a_name_and_a_token) {
+  const outcome cut = collm_with({"node", "--join", "collm1/edge-c/10.0.0.5:8098"});
+  EXPECT_EQ(cut.exit, wrong_usage);
+  EXPECT_NE(cut.err.find("this is not a whole join token"), std::string::npos) << cut.err;
+  const outcome both = collm_with({"node", "edge-c", "--join", "collm1/edge-c"});
+  EXPECT_EQ(both.exit, wrong_usage);
+  EXPECT_NE(both.err.find("a token names its node"), std::string::npos) << both.err;
+  const outcome none = collm_with({"node"});
+  EXPECT_EQ(none.exit, wrong_usage);
+  EXPECT_NE(none.err.find("which node?"), std::string::npos) << none.err;
+}
+
+TEST(join_token, wants_a_unit_in_its_time) {
+  const outcome o = collm_with({"join-token", "--node", "edge-c", "--ttl", "10"});
+  EXPECT_EQ(o.exit, wrong_usage);
+  EXPECT_NE(o.err.find("--ttl: 10 has no unit"), std::string::npos) << o.err;
 }
 
 // Port 1 of loopback: nobody listens there.

@@ -237,23 +237,30 @@ INSTANTIATE_TEST_SUITE_P(
                 "coserve_fill, static_split, inference_only\n"},
         mistake{"remote",
                 with("    - {name: edge-b, placement: remote, gateway: {http: 127.0.0.1:8082}}\n"),
-                "c.yaml:8:33: spec.nodes[1].placement: remote is not built yet; use process (its "
-                "own process, started here) "
-                "or thread\n"},
+                "c.yaml:8:33: spec.nodes[1].placement: a remote node joins at spec.head.enrol, "
+                "which is missing; such as enrol: 127.0.0.1:8098\n"},
+        mistake{
+            "remote_without_a_host",
+            with("    - {name: edge-b, placement: remote, gateway: {http: 127.0.0.1:8082}}\n"
+                 "  head: {listen: 0.0.0.0:8099, enrol: 0.0.0.0:8098}\n"),
+            "c.yaml:9:18: spec.head.host: is missing: a remote node cannot reach 0.0.0.0; write "
+            "the name or address under which it finds this head\n"},
+        mistake{"host_with_a_port", with("  head: {host: '10.0.0.1:8099'}\n"),
+                "c.yaml:8:16: spec.head.host: \"10.0.0.1:8099\" cannot be reached from elsewhere; "
+                "write a DNS name or an IP address without a port, such as head.example.org\n"},
         mistake{"placement",
                 with("    - {name: edge-b, placement: docker, gateway: {http: 127.0.0.1:8082}}\n"),
                 "c.yaml:8:33: spec.nodes[1].placement: \"docker\" is not a placement; one of "
-                "process, thread\n"},
+                "process, thread, remote\n"},
         mistake{"no_gateway", with("    - {name: edge-b}\n"),
                 "c.yaml:8:7: spec.nodes[1].gateway: is required\n"},
         mistake{"beyond_loopback", with("    - {name: edge-b, gateway: {http: 0.0.0.0:8082}}\n"),
                 "c.yaml:8:38: spec.nodes[1].gateway.http: \"0.0.0.0\" is not loopback; gateways "
                 "beyond loopback need keys and "
                 "TLS, which are not built yet; write 127.0.0.1:8082\n"},
-        mistake{"link_beyond_loopback", with("  head: {listen: 10.0.0.1:8099}\n"),
-                "c.yaml:8:18: spec.head.listen: \"10.0.0.1\" is not loopback; nodes on other "
-                "machines are not built yet; "
-                "write 127.0.0.1:8099\n"},
+        mistake{"link_at_a_name", with("  head: {listen: 'head.example.org:8099'}\n"),
+                "c.yaml:8:18: spec.head.listen: \"head.example.org\" is not an IP address; write "
+                "one of this machine's, or 0.0.0.0 for all\n"},
         mistake{"no_port", with("  head: {listen: 127.0.0.1}\n"),
                 "c.yaml:8:18: spec.head.listen: \"127.0.0.1\" is not an address; write host:port, "
                 "such as 127.0.0.1:8080, port "

@@ -125,6 +125,26 @@ TEST(plan, refuses_more_engine_threads_than_cores) {
   EXPECT_EQ(fit("    - {name: edge-b, gateway: {http: 127.0.0.1:8082}}\n"), "");
 }
 
+TEST(plan, counts_on_each_machine_the_nodes_that_run_there) {
+  const manifest m = parsed(
+      "    - {name: edge-b, placement: remote, threads: 2, kvCache: 1Gi,\n"
+      "        gateway: {http: 127.0.0.1:8081}}\n"
+      "  head: {listen: 0.0.0.0:8099, enrol: 0.0.0.0:8098, host: head.example.org}\n");
+  const plan_check at_head = fit_plan(m, smollm_file(), two_cores());
+  ASSERT_TRUE(at_head.plan) << problems_of(at_head) << "three threads in all, one here";
+  EXPECT_EQ(at_head.plan->nodes_here(), 1u);
+  EXPECT_FALSE(at_head.plan->here(*at_head.plan->node("edge-b")));
+  EXPECT_EQ(at_head.plan->head.host, "head.example.org");
+  const plan_check there = fit_plan(m, smollm_file(), two_cores(), "edge-b");
+  ASSERT_TRUE(there.plan) << problems_of(there);
+  EXPECT_EQ(there.plan->nodes_here(), 1u);
+  EXPECT_TRUE(there.plan->here(*there.plan->node("edge-b")));
+  EXPECT_GT(there.plan->planned_bytes(), at_head.plan->planned_bytes()) << "its cache is larger";
+  const plan_check small = fit_plan(m, smollm_file(), {1, 8 * Gi, "/nowhere"}, "edge-b");
+  EXPECT_NE(problems_of(small).find("spec.nodes[1].threads: the engines up to this node ask for 2"),
+            std::string::npos);
+}
+
 TEST(plan, blames_only_the_node_that_goes_over_the_cores) {
   const plan_check check =
       fit_plan(parsed("    - {name: edge-b, gateway: {http: 127.0.0.1:8082}}\n"

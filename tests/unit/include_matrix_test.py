@@ -40,7 +40,8 @@ FACES = {
     "actors:interfaces": ("actors", ["actors/interfaces.hpp", "actors/caf.hpp",
                                      "actors/replies.hpp"]),
     "gateway:asset": ("gateway", ["gateway/asset.hpp"]),
-    "gateway:port": ("gateway", ["gateway/port.hpp", "gateway/prompt.hpp"]),
+    "gateway:port": ("gateway", ["gateway/nodes_port.hpp", "gateway/port.hpp",
+                                 "gateway/prompt.hpp"]),
 }
 # Third party -> include prefixes (the longest match wins) and CMake targets.
 THIRD_PARTIES = {

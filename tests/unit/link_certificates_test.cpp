@@ -4,6 +4,7 @@
 #include <fstream>
 #include <thread>
 
+#include "link/x509.hpp"
 #include "tests/unit/link_fixture.hpp"
 
 namespace collm::link::testing {
@@ -26,7 +27,9 @@ std::string failure(const result<void>& r) { return r ? "" : r.failure().message
 class link_certificates : public ::testing::Test {
  protected:
   result<void> ensure(std::vector<std::string> nodes = {"edge-a", "edge-b"}) {
-    return ensure_certificates(in_.path / "link", "demo", nodes);
+    std::vector<node_identity> identities;
+    for (const auto& node : nodes) identities.push_back({node, "kitchen"});
+    return ensure_certificates(in_.path / "link", "demo", identities);
   }
   std::filesystem::path file(const std::string& name) const { return in_.path / "link" / name; }
   folder in_;
@@ -99,6 +102,50 @@ TEST_F(link_certificates, are_refused_when_others_can_read_the_key) {
   ASSERT_FALSE(checked);
   EXPECT_EQ(checked.failure().code, errc::forbidden);
   EXPECT_THAT(checked.failure().message, HasSubstr("head.key"));
+}
+
+TEST_F(link_certificates, survive_a_stop_at_any_point_of_their_replacement) {
+  ASSERT_TRUE(ensure({"edge-a", "edge-b"}));
+  const auto files = node_files(file(""), "edge-a");
+  const auto old_key = read(files.key), old_certificate = read(files.certificate);
+  ASSERT_TRUE(ensure({"edge-a", "edge-b"}));
+  std::filesystem::remove(files.key);
+  std::filesystem::remove(files.certificate);
+  ASSERT_TRUE(ensure({"edge-a", "edge-b"}));
+  const auto key = read(files.key), certificate = read(files.certificate);
+  const auto next = [](const std::filesystem::path& of) { return of.string() + ".next"; };
+  const auto usable = [&] { return failure(check_certificate(files, "edge-a.node")); };
+  // A key alone is the rest of an attempt: the old pair holds.
+  write(files.key, old_key);
+  write(files.certificate, old_certificate);
+  write(next(files.key), key);
+  EXPECT_EQ(usable(), "");
+  EXPECT_EQ(read(files.key), old_key);
+  // Both are there: the new pair holds, whichever was moved already.
+  ::chmod(next(files.key).c_str(), 0600);
+  write(next(files.certificate), certificate);
+  EXPECT_EQ(usable(), "");
+  EXPECT_EQ(read(files.key), key);
+  EXPECT_EQ(read(files.certificate), certificate);
+  write(files.certificate, old_certificate);
+  write(next(files.certificate), certificate);
+  EXPECT_EQ(usable(), "") << "stopped between the two moves";
+  EXPECT_EQ(read(files.certificate), certificate);
+}
+
+TEST_F(link_certificates, of_an_older_release_are_made_anew_with_their_site) {
+  ASSERT_TRUE(ensure({"edge-a"}));
+  const auto files = node_files(file(""), "edge-a");
+  auto authority = x509::load_certificate(files.authority);
+  auto secret = x509::load_key(file("ca.key"));
+  const x509::identity signer{std::move(*secret), std::move(*authority)};
+  auto key = x509::load_key(files.key);
+  auto old =
+      x509::make_certificate({x509::role::node, "edge-a.node", {}, 0, {}}, key->get(), &signer);
+  write(files.certificate, *x509::to_pem(old->get()));
+  EXPECT_EQ(*certificate_id(files.certificate), "");
+  ASSERT_EQ(failure(ensure({"edge-a"})), "");
+  EXPECT_EQ(certificate_id(files.certificate)->size(), 2 * certificate_id_bytes);
 }
 
 TEST_F(link_certificates, are_refused_for_another_cluster) {

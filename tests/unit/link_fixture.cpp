@@ -196,6 +196,7 @@ msg<schema::Request> make_request(request_id id, std::uint32_t tokens) {
   return msg<schema::Request>::build([&](schema::Request::Builder to) {
     to.setId(id);
     to.setModel("assistant");
+    to.setMaxTokens(2000);
     auto prompt = to.initPrompt(tokens);
     for (unsigned i = 0; i < tokens; ++i) prompt.set(i, i + 100);
   });
@@ -248,7 +249,8 @@ folder::~folder() { std::filesystem::remove_all(path); }
 
 namespace {
 const std::filesystem::path& certificates_of(folder& in) {
-  auto made = ensure_certificates(in.path, "demo", {"edge-a", "edge-b", "stray"});
+  auto made = ensure_certificates(
+      in.path, "demo", {{"edge-a", "kitchen"}, {"edge-b", "kitchen"}, {"stray", "kitchen"}});
   if (!made) throw std::runtime_error(made.failure().message);
   return in.path;
 }
@@ -266,6 +268,13 @@ const std::filesystem::path& foreign_certificates() {
   return path;
 }
 
+std::shared_ptr<authority> members_of(const std::filesystem::path& folder,
+                                      std::map<std::string, planned_member> nodes) {
+  auto opened = authority::open(folder, std::move(nodes));
+  if (!opened) throw std::runtime_error(opened.failure().message);
+  return *opened;
+}
+
 cluster_test::cluster_test() : system_(config_) {}
 
 cluster_test::~cluster_test() {
@@ -277,7 +286,10 @@ cluster_test::~cluster_test() {
 server_options cluster_test::head_options() const {
   server_options options;
   options.listen = "127.0.0.1:0";
+  options.cluster = "demo";
   options.tls = head_files(demo_certificates());
+  options.members =
+      members_of(demo_certificates(), {{"edge-a", {"kitchen"}}, {"edge-b", {"kitchen"}}});
   options.nodes = {{"edge-a", "kitchen"}, {"edge-b", "kitchen"}};
   options.base_digest = "base-1";
   options.tokenizer_digest = "words-1";
@@ -317,9 +329,9 @@ client_options cluster_test::node_options(const std::string& name,
   return options;
 }
 
-client_actors cluster_test::node_actors() {
+client_actors cluster_test::node_actors(const std::string& name) {
   return {spawn_router(system_, board_), spawn_node(system_, board_),
-          spawn_telemetry(system_, board_, "edge-a")};
+          spawn_telemetry(system_, board_, name)};
 }
 
 std::unique_ptr<link_client> cluster_test::make_client(client_options options) {
@@ -331,7 +343,7 @@ std::unique_ptr<link_client> cluster_test::make_client(client_options options) {
 std::unique_ptr<link_client> cluster_test::start_node(const std::string& name,
                                                       std::uint64_t incarnation) {
   auto client = make_client(node_options(name, incarnation));
-  client->serve(node_actors());
+  client->serve(node_actors(name));
   return client;
 }
 
@@ -362,7 +374,7 @@ void raw_peer::connect_tls(std::uint16_t port, const tls_files* files, const std
 
 void raw_peer::speak() {
   rpc_ = kj::heap<connection>(kj::mv(stream_), capnp::rpc::twoparty::Side::CLIENT, nullptr,
-                              limits{}, quota{4096, 4});
+                              limits{}, quota{4096, 4}, timer());
 }
 
 std::string raw_peer::failure(kj::Promise<void>&& promise) {

@@ -153,6 +153,10 @@ const std::filesystem::path& demo_certificates();
 /// Another cluster of the same name: same names, other authority.
 const std::filesystem::path& foreign_certificates();
 
+/// The authority over such a folder.
+std::shared_ptr<authority> members_of(const std::filesystem::path& folder,
+                                      std::map<std::string, planned_member> nodes);
+
 /// Loops, actors and one head. Members end in the order that link/link.hpp asks for.
 class cluster_test : public ::testing::Test {
  protected:
@@ -163,7 +167,7 @@ class cluster_test : public ::testing::Test {
   server_options head_options() const;
   std::unique_ptr<link_client> make_client(client_options options);
   client_options node_options(const std::string& name, std::uint64_t incarnation = 1) const;
-  client_actors node_actors();
+  client_actors node_actors(const std::string& name = "edge-a");
   /// A client that serves.
   std::unique_ptr<link_client> start_node(const std::string& name, std::uint64_t incarnation = 1);
 

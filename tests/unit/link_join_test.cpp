@@ -1,6 +1,13 @@
+#include <capnp/rpc.capnp.h>
+#include <capnp/serialize.h>
 #include <gmock/gmock.h>
+#include <kj/io.h>
+
+#include <cstdlib>
+#include <fstream>
 
 #include "link/outcome.hpp"
+#include "link/x509.hpp"
 #include "tests/unit/link_fixture.hpp"
 
 namespace collm::link::testing {
@@ -148,6 +155,49 @@ TEST_F(link_refusal, names_what_differs) {
 
 TEST_F(link_join, takes_a_peer_one_protocol_older) {
   EXPECT_EQ(refused("edge-a", changed([](auto to) { to.setProtocol(protocol_current - 1); })), "");
+  EXPECT_EQ(board_->join(0).name, "edge-a");
+}
+
+// What a node of release 0.1 says first, byte by byte: bootstrap, then join. A head of any later
+// one takes it.
+std::string first_words() {
+  kj::VectorOutputStream bytes;
+  const auto say = [&](auto&& fill) {
+    capnp::MallocMessageBuilder message;
+    fill(message.initRoot<capnp::rpc::Message>());
+    capnp::writeMessage(bytes, message);
+  };
+  say([](auto to) { to.initBootstrap().setQuestionId(0); });
+  say([](auto to) {
+    auto call = to.initCall();
+    call.setQuestionId(1);
+    call.initTarget().initPromisedAnswer().setQuestionId(0);
+    call.setInterfaceId(capnp::typeId<schema::Head>());
+    call.setMethodId(0);
+    auto hello =
+        call.initParams().getContent().template initAs<schema::Head::JoinParams>().initHello();
+    hello.setName("edge-a");
+    hello.setSite("kitchen");
+    hello.setIncarnation(1);
+    hello.setProtocol(1);
+    hello.setBaseDigest("base-1");
+    hello.setTokenizerDigest("words-1");
+  });
+  const auto all = bytes.getArray();
+  return x509::to_hex({reinterpret_cast<const char*>(all.begin()), all.size()});
+}
+
+TEST_F(link_join, takes_the_frozen_first_words_of_an_older_release) {
+  const std::string file = COLLM_SOURCE_DIR "/tests/unit/data/link_first_words.txt";
+  if (std::getenv("COLLM_WRITE_FROZEN")) std::ofstream(file) << first_words() << "\n";
+  std::string frozen;
+  std::ifstream(file) >> frozen;
+  EXPECT_EQ(first_words(), frozen) << "an ordinal, an interface or a method has changed its place";
+  const auto files = node_files(demo_certificates(), "edge-a");
+  raw_peer peer;
+  peer.connect_tls(port_, &files, files.authority);
+  const auto bytes = *x509::from_hex(frozen);
+  EXPECT_EQ(peer.failure(peer.stream().write(bytes.data(), bytes.size())), "");
   EXPECT_EQ(board_->join(0).name, "edge-a");
 }
 

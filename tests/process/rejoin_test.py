@@ -1,0 +1,94 @@
+"""A node whose line to the head breaks while it trains: it joins again over TLS, the round goes on,
+what it sent counts once."""
+import os
+import signal
+import sys
+import unittest
+
+from cluster import in_slices, until
+from learning_cluster import ENDED, accepted
+from relay import Relay
+from remote_nodes import RemoteLearningCluster
+
+COLLM = sys.argv.pop()
+CLIENTS = {"edge-a/0", "edge-b/0"}
+
+
+class Rejoin(unittest.TestCase):
+    def test_p16_a_node_that_is_cut_off_in_mid_round_joins_again_and_its_update_counts_once(self):
+        with RemoteLearningCluster(COLLM, steps=300, standing=False) as c, Relay(c.link) as line:
+            self.behind(c, line)
+            job = c.call(c.head, "POST", "/admin/v1/jobs",
+                         {"model": "assistant", "federation": {"rounds": 4}})[1]["id"]
+            self.cut_while_it_trains(c, line)
+            self.answers_lost_when_its_update_is_due(c, line)
+            self.killed_behind_a_reset_line(c, line)
+            done = until("the job ends", lambda: c.job(job)["state"] == "succeeded" and c.job(job),
+                         60)
+            rounds = [c.ended(n) for n in range(1, 5)]
+            for r in rounds:
+                self.assertEqual([p["client"] for p in r["participants"]],
+                                 sorted({p["client"] for p in r["participants"]}), "each once")
+                self.assertEqual(set(accepted(r)), CLIENTS, r)
+            self.assertEqual(float(done["tokens"]), sum(float(p["tokens"]) for r in rounds
+                                                        for p in r["participants"]))
+            versions = [int(r["version"]) for r in rounds]
+            self.assertEqual(versions, sorted(set(versions)), "a version a round, none twice")
+            self.assertGreater(line.connections, 3)
+
+    def behind(self, c, line):
+        """Joins edge-b and puts it behind the relay."""
+        c.join("edge-b")
+        c.serves("edge-b")
+        self.assertEqual(c.end_node("edge-b"), 0)
+        address = os.path.join(c.folder("edge-b"), "link", "head.address")
+        with open(address, "w") as f:
+            f.write(f"127.0.0.1:{line.port}\n")
+        c.start_again("edge-b")
+        c.serves("edge-b")
+
+    def while_it_trains(self, c, number, act):
+        """Acts when the round trains and edge-b has not delivered; all nodes stand still then."""
+        def look():
+            r = c.round(number)
+            if not r:
+                return False
+            self.assertNotIn(r["state"], ENDED, "it was caught in time")
+            return r["state"] == "training" and "edge-b/0" not in accepted(r)
+        nodes = [*c.local_pids(), c.started["edge-b"].pid]
+        try:
+            in_slices(f"round {number} trains", nodes, look)
+            act()
+        finally:
+            for pid in nodes:
+                os.kill(pid, signal.SIGCONT)
+
+    def away(self, c):
+        until("the head sees it gone", lambda: c.node("edge-b")["state"] == "lost")
+
+    def cut_while_it_trains(self, c, line):
+        self.while_it_trains(c, 1, line.cut)
+        self.away(c)
+        line.restore()
+        c.serves("edge-b")
+        c.ended(1)
+
+    def answers_lost_when_its_update_is_due(self, c, line):
+        """What it says arrives, what the head says does not: it has to say it again."""
+        self.while_it_trains(c, 2, lambda: line.stall(there=False))
+        self.away(c)  # the node takes the silence for a loss, and its update is owed or unanswered
+        line.cut()
+        line.restore()
+        c.serves("edge-b")
+        c.ended(2)
+
+    def killed_behind_a_reset_line(self, c, line):
+        self.while_it_trains(c, 3, line.reset)
+        c.end_node("edge-b", signal.SIGKILL)
+        c.start_again("edge-b")
+        c.serves("edge-b")
+        c.ended(3)
+
+
+if __name__ == "__main__":
+    unittest.main()

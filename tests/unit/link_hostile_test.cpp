@@ -1,0 +1,288 @@
+// A node with a valid certificate that means harm: it reaches what its role allows, pays for what
+// it sends, and can end its own connection. Another node is served meanwhile, which every case
+// checks.
+#include <capnp/rpc.capnp.h>
+#include <capnp/serialize-async.h>
+#include <gmock/gmock.h>
+#include <kj/io.h>
+
+#include "link/outcome.hpp"
+#include "link/training_rules.hpp"
+#include "tests/unit/link_fixture.hpp"
+
+namespace collm::link::testing {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+
+/// edge-b is an honest node; edge-a is the one that the test plays.
+class link_hostile : public cluster_test {
+ protected:
+  link_hostile() {
+    start_head();
+    node_ = start_node("edge-b");
+    board_->join(0);
+  }
+  /// The honest node is where it was and still heard.
+  void TearDown() override {
+    EXPECT_TRUE(node_->connected());
+    const auto beats = heard("edge-b");
+    EXPECT_TRUE(board_->wait([&](const board& b) {
+      return b.beats.contains("edge-b") && b.beats.at("edge-b") > beats + 1;
+    }));
+    for (const auto& left : board_->look([](const board& b) { return b.leaves; }))
+      EXPECT_EQ(left.name, "edge-a");
+    EXPECT_EQ(board_->look([](const board& b) { return b.joins[0].name; }), "edge-b");
+  }
+  std::uint32_t heard(const std::string& node) {
+    return board_->look(
+        [&](const board& b) { return b.beats.contains(node) ? b.beats.at(node) : 0; });
+  }
+  void connect(raw_peer& peer) {
+    const auto files = node_files(demo_certificates(), "edge-a");
+    peer.connect_tls(port_, &files, files.authority);
+  }
+  schema::Session::Client join(raw_peer& peer, kj::Maybe<schema::Node::Client> node = nullptr) {
+    connect(peer);
+    peer.speak();
+    auto call = peer.peer<schema::Head>().joinRequest();
+    call.setHello(*make_hello("edge-a").read());
+    KJ_IF_MAYBE (there, node) call.setNode(kj::mv(*there));
+    auto session = peer.wait(call.send()).getSession();
+    board_->join(1);
+    return session;
+  }
+  /// Joins by hand, so that what follows on the stream is the test's own.
+  void join_raw(raw_peer& peer) {
+    connect(peer);
+    send(peer, [](capnp::rpc::Message::Builder to) { to.initBootstrap().setQuestionId(0); });
+    send(peer, [](capnp::rpc::Message::Builder to) {
+      auto call = to.initCall();
+      call.setQuestionId(1);
+      call.initTarget().initPromisedAnswer().setQuestionId(0);
+      call.setInterfaceId(capnp::typeId<schema::Head>());
+      call.setMethodId(0);
+      auto params = call.initParams().getContent().initAs<schema::Head::JoinParams>();
+      params.setHello(*make_hello("edge-a").read());
+    });
+    board_->join(1);
+  }
+  template <class Fill>
+  void send(raw_peer& peer, Fill&& fill) {
+    capnp::MallocMessageBuilder message;
+    fill(message.initRoot<capnp::rpc::Message>());
+    peer.wait(capnp::writeMessage(peer.stream(), message));
+  }
+  std::string write(raw_peer& peer, std::string_view bytes) {
+    return peer.failure(peer.stream().write(bytes.data(), bytes.size()));
+  }
+  bool left() {
+    return board_->wait([](const board& b) { return !b.leaves.empty(); });
+  }
+};
+
+TEST_F(link_hostile, reaches_no_other_interface_through_what_it_holds) {
+  raw_peer peer;
+  auto session = join(peer);
+  const auto unknown = AnyOf(HasSubstr("not implemented"), HasSubstr("unimplemented"));
+  auto head = peer.peer<schema::Head>();
+  EXPECT_THAT(peer.failure(head.castAs<schema::Session>().versionsRequest().send().ignoreResult()),
+              unknown);
+  EXPECT_THAT(peer.failure(head.castAs<schema::Node>().drainRequest().send().ignoreResult()),
+              unknown);
+  EXPECT_THAT(peer.failure(session.castAs<schema::Gateway>().pingRequest().send().ignoreResult()),
+              unknown);
+  EXPECT_THAT(peer.failure(session.castAs<schema::Node>().loadRequest().send().ignoreResult()),
+              unknown);
+  EXPECT_EQ(board_->look([](const board& b) { return b.drains + b.loads.size(); }), 0u);
+}
+
+TEST_F(link_hostile, speaks_for_no_other_node_and_no_other_site) {
+  raw_peer peer;
+  auto session = join(peer);
+  auto registers = session.registerRequest();
+  registers.initRegister().setNode("edge-b");
+  EXPECT_THAT(peer.failure(registers.send().ignoreResult()),
+              HasSubstr("node edge-a cannot register for another"));
+  auto beat = session.beatRequest();
+  beat.initSnapshot().setNode("edge-b");
+  EXPECT_THAT(peer.failure(beat.send().ignoreResult()),
+              HasSubstr("node edge-a cannot report as \"edge-b\""));
+  auto elsewhere = session.beatRequest();
+  elsewhere.initSnapshot().setSite("workshop");
+  EXPECT_THAT(peer.failure(elsewhere.send().ignoreResult()),
+              HasSubstr("cannot speak for \"workshop\""));
+  auto shadow = session.shadowRequest();
+  shadow.initState().setReplica("edge-b/0");
+  EXPECT_THAT(peer.wait(shadow.send()).getResult().getFailure().getMessage().cStr(),
+              HasSubstr("cannot speak for \"edge-b/0\""));
+}
+
+TEST(link_rules, keep_a_node_elsewhere_from_deciding_for_all_sites) {
+  const speaker own{"edge-a", "kitchen"}, elsewhere{"edge-c", "yard", true};
+  const auto registers = [](const std::string& node, bool at_start) {
+    return msg<schema::Register>::build([&](schema::Register::Builder to) {
+      to.setNode(node);
+      to.setAdapter("assistant");
+      to.setAtStart(at_start);
+    });
+  };
+  EXPECT_TRUE(check(own, *registers("edge-a", false).read()));
+  EXPECT_TRUE(check(elsewhere, *registers("edge-c", true).read()));
+  const auto loads = check(elsewhere, *registers("edge-c", false).read());
+  ASSERT_FALSE(loads);
+  EXPECT_THAT(loads.failure().message, HasSubstr("load it at the head"));
+  EXPECT_TRUE(check_retire(own));
+  ASSERT_FALSE(check_retire(elsewhere));
+  EXPECT_THAT(check_retire(elsewhere).failure().message, HasSubstr("unload it at the head"));
+}
+
+TEST_F(link_hostile, is_slowed_down_when_it_beats_too_fast) {
+  raw_peer peer;
+  auto session = join(peer);
+  std::uint32_t taken = 0;
+  std::string refused;
+  for (int i = 0; i < 1000; ++i) {
+    const auto said = peer.failure(session.beatRequest().send().ignoreResult());
+    said.empty() ? void(++taken) : void(refused = said);
+  }
+  EXPECT_THAT(refused, HasSubstr("rate_limited: node edge-a calls its head too often"));
+  EXPECT_GE(taken, 256u);
+  EXPECT_TRUE(board_->wait([&](const board& b) { return b.beats.at("edge-a") == taken; }))
+      << "nothing that was refused reached an actor";
+}
+
+TEST_F(link_hostile, floods_nobody_with_events) {
+  raw_peer peer;
+  auto session = join(peer);
+  std::size_t taken = 0;
+  for (int i = 0; i < 600; ++i) {
+    auto call = session.eventRequest();
+    call.initEvent().setMessage("noise");
+    taken += peer.failure(call.send().ignoreResult()).empty() ? 1 : 0;
+  }
+  EXPECT_GE(taken, 128u);
+  EXPECT_LT(taken, 600u);
+  EXPECT_TRUE(board_->wait([&](const board& b) { return b.events.size() == taken; }));
+}
+
+TEST_F(link_hostile, loses_its_link_when_it_leaves_more_calls_open_than_any_node_needs) {
+  raw_peer peer;
+  join_raw(peer);
+  // Bootstraps that it never finishes, a few thousand a write; the head reads them in its pace.
+  std::string failed;
+  std::uint32_t question = 2;
+  for (int batch = 0; batch < 40 && failed.empty(); ++batch) {
+    kj::VectorOutputStream bytes;
+    for (int i = 0; i < 4096; ++i) {
+      capnp::MallocMessageBuilder message;
+      message.initRoot<capnp::rpc::Message>().initBootstrap().setQuestionId(question++);
+      capnp::writeMessage(bytes, message);
+    }
+    const auto all = bytes.getArray();
+    failed = write(peer, {reinterpret_cast<const char*>(all.begin()), all.size()});
+  }
+  EXPECT_TRUE(left());
+  EXPECT_TRUE(peer.closed());
+  EXPECT_GT(question, 65'792u);
+}
+
+TEST_F(link_hostile, loses_its_link_by_garbage_on_it) {
+  std::uint32_t state = 99;
+  std::string garbage(4096, '\0');
+  for (auto& c : garbage) c = static_cast<char>((state = state * 1664525u + 1013904223u) >> 24);
+  raw_peer peer;
+  join_raw(peer);
+  write(peer, garbage);
+  EXPECT_TRUE(left());
+  EXPECT_TRUE(peer.closed());
+}
+
+TEST_F(link_hostile, loses_its_link_by_a_declared_segment_of_four_gib) {
+  raw_peer peer;
+  join_raw(peer);
+  write(peer, std::string_view("\0\0\0\0\xff\xff\xff\x1f", 8));
+  EXPECT_TRUE(left());
+  EXPECT_TRUE(peer.closed());
+}
+
+TEST_F(link_hostile, loses_its_link_by_a_message_beyond_the_bound) {
+  raw_peer peer;
+  join_raw(peer);
+  capnp::MallocMessageBuilder message;
+  auto call = message.initRoot<capnp::rpc::Message>().initCall();
+  call.setQuestionId(2);
+  call.initTarget().initPromisedAnswer().setQuestionId(1);
+  call.initParams().getContent().initAs<capnp::Data>(2u << 20);
+  peer.failure(capnp::writeMessage(peer.stream(), message));  // it may end before all is written
+  EXPECT_TRUE(left());
+  EXPECT_TRUE(peer.closed());
+}
+
+/// Beats, and answers nothing.
+class mute final : public schema::Node::Server {
+  kj::Promise<void> versions(VersionsContext) override { return kj::NEVER_DONE; }
+};
+
+TEST_F(link_hostile, loses_its_link_when_it_answers_nothing) {
+  raw_peer peer;
+  join(peer, schema::Node::Client(kj::heap<mute>()));
+  const auto there = board_->join(1);
+  caf::scoped_actor self{system_};
+  for (int i = 0; i < 300; ++i) self->send(there.router, actors::list_atom::value);
+  EXPECT_TRUE(peer.closed());
+  EXPECT_TRUE(left());
+  EXPECT_THAT(board_->look([](const board& b) { return b.leaves[0].reason; }),
+              HasSubstr("left 256 calls unanswered"));
+}
+
+/// Answers a request with more tokens than it asked for.
+class chatterbox final : public schema::Node::Server {
+ public:
+  chatterbox(std::uint32_t& sent, std::string& refused) : sent_(sent), refused_(refused) {}
+  kj::Promise<void> generate(GenerateContext context) override {
+    const auto id = context.getParams().getRequest().getId();
+    auto accept = context.getParams().getSink().acceptedRequest();
+    accept.initAccepted().setRequest(id);
+    sink_ = context.getParams().getSink();
+    return accept.send().ignoreResult().then([this, id] { return talk(id); });
+  }
+
+ private:
+  kj::Promise<void> talk(request_id id) {
+    auto call = KJ_ASSERT_NONNULL(sink_).putRequest();
+    auto chunk = call.initChunk();
+    chunk.setRequest(id);
+    chunk.setText("la ");
+    return call.send().ignoreResult().then(
+        [this, id]() -> kj::Promise<void> {
+          if (++sent_ == 10000) return kj::READY_NOW;
+          return talk(id);
+        },
+        [this](kj::Exception&& e) { refused_ = e.getDescription().cStr(); });
+  }
+  std::uint32_t& sent_;
+  std::string& refused_;
+  kj::Maybe<schema::TokenSink::Client> sink_;
+};
+
+TEST_F(link_hostile, ends_a_request_that_it_answers_without_end) {
+  raw_peer peer;
+  std::uint32_t sent = 0;
+  std::string refused;
+  join(peer, schema::Node::Client(kj::heap<chatterbox>(sent, refused)));
+  const auto there = board_->join(1);
+  auto told = std::make_shared<answer>();
+  caf::anon_send(there.router, make_request(5, 3), spawn_sink(system_, told));
+  for (int i = 0; i < 4000 && refused.empty(); ++i)
+    peer.wait(peer.timer().afterDelay(5 * kj::MILLISECONDS));
+  EXPECT_THAT(refused, HasSubstr("got more than it asked for"));
+  ASSERT_TRUE(told->wait_end());
+  EXPECT_EQ(told->finish, schema::FinishReason::ERROR);
+  EXPECT_GT(sent, 2000u) << "it gets what it asked for";
+  EXPECT_LT(sent, 2100u);
+}
+
+}  // namespace
+}  // namespace collm::link::testing
