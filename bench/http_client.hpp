@@ -1,6 +1,6 @@
 // A small HTTP/1.1 client for talking to a cluster as any outside client would: one connection a
-// call, timeouts, SSE. Plain HTTP only, for loopback. Blocking; an object may be used by one thread
-// at a time, any number of objects side by side.
+// call, timeouts, SSE; TLS where the address says https. Blocking; an object may be used by one
+// thread at a time, any number of objects side by side.
 #pragma once
 
 #include <chrono>
@@ -18,9 +18,10 @@ namespace collm::bench {
 struct http_url {
   std::string host, port;
   std::string path;  ///< what is put before every target; empty or "/v1"; no slash at its end
+  bool tls = false;  ///< https
 };
 
-/// "http://127.0.0.1:8080/v1". https and anything else is refused with what would be right.
+/// "http://127.0.0.1:8080/v1", or https. Anything else is refused with what would be right.
 result<http_url> parse_url(std::string_view text);
 
 struct http_call {
@@ -47,10 +48,13 @@ using event_sink = std::function<bool(std::string_view data)>;
 
 class http_client {
  public:
-  explicit http_client(http_url server) : server_(std::move(server)) {}
+  /// `ca`: a PEM file of whom to trust at https, an authority or the server's own certificate;
+  /// empty: the system's authorities.
+  explicit http_client(http_url server, std::string ca = {})
+      : server_(std::move(server)), ca_(std::move(ca)) {}
 
-  /// unavailable: nobody listens. timeout: no bytes for too long. corrupt: not HTTP, or a body over
-  /// 64 MiB.
+  /// unavailable: nobody listens. forbidden: its certificate is not to be trusted. timeout: no
+  /// bytes for too long. corrupt: not HTTP, or a body over 64 MiB.
   result<http_reply> send(const http_call& call) const;
 
   /// The same, but a 2xx answer of type text/event-stream goes to `to`, event by event as the bytes
@@ -61,6 +65,7 @@ class http_client {
 
  private:
   http_url server_;
+  std::string ca_;
 };
 
 /// Cuts an SSE byte stream into the data of its events; comments and other fields are dropped.

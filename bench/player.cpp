@@ -226,7 +226,7 @@ result<play_result> play(const workload& what, const play_options& options) {
   for (const auto& [site, url] : options.gateways) {
     auto parsed = parse_url(url);
     if (!parsed) return parsed.failure();
-    clients.emplace(site, http_client(*parsed));
+    clients.emplace(site, http_client(*parsed, options.ca));
   }
   for (const auto& r : what.requests) {
     if (!clients.contains(r.site) && !clients.contains("")) {

@@ -40,6 +40,7 @@ struct play_options {
   std::map<std::string, std::string>
       gateways;  ///< site -> base URL; "" answers for sites that are not listed
   std::string key;
+  std::string ca;  ///< PEM file of whom to trust at https; empty: the system's authorities
   std::uint32_t max_concurrency = 128;  ///< beyond it requests wait, and their wait is counted
   bool chat = true;                     ///< false: /v1/completions with the last message as prompt
   bool ignore_eos = false;

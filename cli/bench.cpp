@@ -16,7 +16,7 @@ namespace {
 struct serve_options {
   std::string backend = "openai-chat", base_url = "http://127.0.0.1:8081", model = "assistant",
               dataset = "demo";
-  std::string dataset_path, site = "kitchen", save, key, ramp = "none", assignment = "random";
+  std::string dataset_path, site = "kitchen", save, key, ca, ramp = "none", assignment = "random";
   std::uint32_t prompts = 100, max_concurrency = 128, max_tokens = 64;
   double rate = INFINITY, burstiness = 1.0;
   std::uint64_t seed = 0;
@@ -128,6 +128,7 @@ int serve(console& io, const serve_options& o) {
   bench::play_options options;
   options.gateways[""] = o.base_url;
   options.key = o.key;
+  options.ca = o.ca;
   options.max_concurrency = o.max_concurrency;
   options.chat = o.backend != "openai";
   options.ignore_eos = o.ignore_eos;
@@ -185,6 +186,7 @@ void add_bench(program& p) {
   v.toggle("--save-result", o->save_result, "write bench-serve.json, or --result-filename");
   v.flag("--result-filename", o->save, "where the JSON goes");
   v.flag("--key", o->key, "API key");
+  v.flag("--ca", o->ca, "PEM file of whom to trust at an https address");
   v.runs(p.io, p.exit, [&io = p.io, o] { return serve(io, *o); });
 }
 

@@ -64,13 +64,13 @@ error failure_of(const bench::http_reply& reply) {
   return {code_of(reply.status), message.empty() ? status : message + " (" + status + ")"};
 }
 
-cluster_client::cluster_client(bench::http_url server, std::string url, std::string key)
-    : http_(std::move(server)), url_(std::move(url)), key_(std::move(key)) {}
+cluster_client::cluster_client(bench::http_client http, std::string url, std::string key)
+    : http_(std::move(http)), url_(std::move(url)), key_(std::move(key)) {}
 
 result<cluster_client> cluster_client::connect(const cluster_flags& flags) {
   auto server = bench::parse_url(flags.url);
   if (!server) return server.failure();
-  return cluster_client(std::move(*server), flags.url, flags.key);
+  return cluster_client(bench::http_client(std::move(*server), flags.ca), flags.url, flags.key);
 }
 
 bench::http_call cluster_client::call(std::string method, std::string target) const {
@@ -196,7 +196,7 @@ result<std::pair<cluster_client, std::string>> connect_site(const cluster_flags&
   if (!status) return status.failure();
   const auto gateway = gateway_of(*status, site);
   if (!gateway) return gateway.failure();
-  auto there = cluster_client::connect({gateway->url, entry.key});
+  auto there = cluster_client::connect({gateway->url, entry.key, entry.ca});
   if (!there) return there.failure();
   return std::pair{std::move(*there), gateway->node};
 }

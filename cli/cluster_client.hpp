@@ -43,7 +43,7 @@ class cluster_client {
   const std::string& url() const { return url_; }
 
  private:
-  cluster_client(bench::http_url server, std::string url, std::string key);
+  cluster_client(bench::http_client http, std::string url, std::string key);
   bench::http_call call(std::string method, std::string target) const;
   result<json> understood(const result<bench::http_reply>& reply) const;
   error unreachable(const error& why) const;

@@ -29,7 +29,9 @@ void verb::runs(console& io, int& exit, std::function<int()> body) {
 
 void add_cluster_flags(verb& to, cluster_flags& flags) {
   to.flag("--url", flags.url, "the head, or a node's own gateway")->capture_default_str();
-  to.flag("--key", flags.key, "API key, where the cluster has tenants");
+  to.flag("--key", flags.key, "API key, where the cluster has tenants or an admin key");
+  to.flag("--ca", flags.ca,
+          "PEM file of whom to trust at an https address; a gateway's own certificate will do");
 }
 
 }  // namespace collm::cli

@@ -44,6 +44,7 @@ class verb {
 struct cluster_flags {
   std::string url = "http://127.0.0.1:8080";
   std::string key;
+  std::string ca;  ///< PEM; empty: the system's authorities
 };
 void add_cluster_flags(verb& to, cluster_flags& flags);
 

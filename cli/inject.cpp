@@ -23,7 +23,7 @@ int inject(console& io, const inject_options& o) {
   if (!cluster) return io.fail(cluster.failure());
   const auto status = cluster->status();
   if (!status) return io.fail(status.failure());
-  const auto done = play(*what, *status, o.cluster.key);
+  const auto done = play(*what, *status, o.cluster);
   if (!done) return io.fail(done.failure());
   if (const auto shown = show_report(io, *done, o.report); !shown) return io.fail(shown.failure());
   return number(done->report, "failed") > 0 ? failed : success;

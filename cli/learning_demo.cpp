@@ -133,7 +133,7 @@ result<played> play_learning(console& io, const cluster_client& head, const json
   if (!load) return load.failure();
   remark("serving " + std::to_string(load->requests.size()) + " requests while " + how.adapter +
          " learns …");
-  auto serving = std::async(std::launch::async, [&] { return play(*load, status, ""); });
+  auto serving = std::async(std::launch::async, [&] { return play(*load, status); });
   round_watch rounds(io, head);
   while (serving.wait_for(look_again) != std::future_status::ready) rounds.look();
   auto out = serving.get();

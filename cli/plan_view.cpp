@@ -17,12 +17,12 @@ std::string address_text(const std::optional<deploy::address>& a) {
 std::string nodes_text(const deploy::spawn_plan& plan) {
   std::vector<std::vector<std::string>> rows = {
       {"NODE", "SITE", "RUNS AS", "REPLICAS", "THREADS", "KV CACHE", "HTTP", "CAP'N PROTO"}};
-  rows.push_back({"head", "-", "process", "-", "-", "-", to_string(plan.head.http),
-                  address_text(plan.head.capnp)});
+  rows.push_back({"head", "-", "process", "-", "-", "-",
+                  shown_address(plan.head.http, plan.head.tls), address_text(plan.head.capnp)});
   for (const deploy::node_plan& n : plan.nodes) {
     rows.push_back({n.name, n.site, std::string(to_string(n.where)), std::to_string(n.replicas),
                     std::to_string(n.threads * n.replicas),
-                    size_text(double(n.kv_bytes * n.replicas)), to_string(n.http),
+                    size_text(double(n.kv_bytes * n.replicas)), shown_address(n.http, n.tls),
                     address_text(n.capnp)});
   }
   return table(rows);
@@ -63,7 +63,7 @@ json node_json(const deploy::node_plan& n) {
           {"threads", n.threads},
           {"kv_bytes", n.kv_bytes},
           {"data", n.data},
-          {"http", to_string(n.http)},
+          {"http", shown_address(n.http, n.tls)},
           {"capnp", optional_address(n.capnp)}};
 }
 
@@ -121,7 +121,7 @@ json plan_json(const deploy::spawn_plan& plan) {
           {"adapters", adapters},
           {"head",
            {{"state_dir", plan.head.state_dir.string()},
-            {"http", to_string(plan.head.http)},
+            {"http", shown_address(plan.head.http, plan.head.tls)},
             {"capnp", optional_address(plan.head.capnp)},
             {"link", to_string(plan.head.link)},
             {"enrol", optional_address(plan.head.enrol)},

@@ -5,9 +5,10 @@
 
 namespace collm::cli {
 
-result<played> play(const bench::workload& what, const json& status, const std::string& key) {
+result<played> play(const bench::workload& what, const json& status, const cluster_flags& as) {
   bench::play_options options;
-  options.key = key;
+  options.key = as.key;
+  options.ca = as.ca;
   for (const auto& g : site_gateways(status)) {
     if (g.state == "serving") options.gateways.emplace(g.site, g.url);
   }

@@ -17,9 +17,9 @@ struct played {
   std::string text;  ///< the block of docs, for people
 };
 
-/// Open loop: each request at its own time to its site's gateway, whatever the others do. SLOs:
-/// those of the cluster's status.
-result<played> play(const bench::workload& what, const json& status, const std::string& key);
+/// Open loop: each request at its own time to its site's gateway, whatever the others do, with
+/// the key and authority of `as`. SLOs: those of the cluster's status.
+result<played> play(const bench::workload& what, const json& status, const cluster_flags& as = {});
 
 /// The demo of `seconds` at `rate` requests a second over both sites.
 result<bench::workload> demo_workload(double seconds, double rate);

@@ -13,6 +13,7 @@ void add_verbs(program& p) {
   add_status(p);
   add_drain(p);
   add_down(p);
+  add_audit(p);
   add_chat(p);
   add_infer(p);
   add_adapter(p);

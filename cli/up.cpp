@@ -15,6 +15,7 @@
 #include "deploy/cluster.hpp"
 #include "deploy/doctor.hpp"
 #include "deploy/logging.hpp"
+#include "messages/json_text.hpp"
 
 namespace collm::cli {
 namespace {
@@ -51,11 +52,11 @@ void listen_to_signals() {
 }
 
 json announcement(const deploy::spawn_plan& plan, const json& status) {
-  const std::string head = "http://" + to_string(plan.head.http);
+  const std::string head = url_of(plan.head.http, plan.head.tls);
   json sites = json::array();
   for (const deploy::node_plan& n : plan.nodes) {
     if (!plan.here(n)) continue;
-    sites.push_back({{"node", n.name}, {"site", n.site}, {"http", "http://" + to_string(n.http)}});
+    sites.push_back({{"node", n.name}, {"site", n.site}, {"http", url_of(n.http, n.tls)}});
   }
   return {{"cluster", plan.cluster},
           {"http", head},
@@ -109,20 +110,20 @@ bool is_settled(const json& status, const deploy::spawn_plan& plan) {
 }
 
 /// The first status in which everything is settled; the last one when that takes too long.
-result<json> settled_status(const cluster_client& client, const deploy::spawn_plan& plan) {
+result<json> settled_status(const deploy::cluster& running, const deploy::spawn_plan& plan) {
   const auto end = std::chrono::steady_clock::now() + settle_max;
   for (;;) {
-    auto status = client.status();
+    const auto text = running.status_json();
+    if (!text) return text.failure();
+    auto status = parse_json<json>(*text);
     const bool over = interrupted || std::chrono::steady_clock::now() > end;
-    if (!status || over || is_settled(*status, plan)) return status;
+    if (over || is_settled(status, plan)) return status;
     std::this_thread::sleep_for(look_again);
   }
 }
 
-result<json> announce(console& io, const deploy::spawn_plan& plan) {
-  const auto client = cluster_client::connect({"http://" + to_string(plan.head.http), ""});
-  if (!client) return client.failure();
-  auto status = settled_status(*client, plan);
+result<json> announce(console& io, const deploy::cluster& running, const deploy::spawn_plan& plan) {
+  auto status = settled_status(running, plan);
   if (!status) return status;
   const json up = announcement(plan, *status);
   if (io.wants_json())
@@ -134,7 +135,7 @@ result<json> announce(console& io, const deploy::spawn_plan& plan) {
 
 result<void> show_learning(console& io, const json& status, const deploy::spawn_plan& plan,
                            const up_options& o) {
-  const auto head = cluster_client::connect({"http://" + to_string(plan.head.http), ""});
+  const auto head = cluster_client::connect({url_of(plan.head.http, plan.head.tls), "", ""});
   if (!head) return head.failure();
   const auto& f = plan.federation.front();
   const auto done = play_learning(io, *head, status,
@@ -155,9 +156,20 @@ result<void> play_demo(console& io, const json& status, const deploy::spawn_plan
                                style::dim)
                  << std::endl;
   }
-  const auto done = play(*what, status, "");
+  const auto done = play(*what, status);
   if (!done) return done.failure();
   return show_report(io, *done, o.report);
+}
+
+/// The demo's players have no key and trust no private authority.
+result<void> check_demo(const deploy::spawn_plan& plan) {
+  const bool tls = plan.head.tls || std::any_of(plan.nodes.begin(), plan.nodes.end(),
+                                                [](const auto& n) { return n.tls.has_value(); });
+  if (!tls && plan.tenants.empty() && plan.admin_key_sha256.empty()) return {};
+  return error{
+      errc::bad_request,
+      "--demo plays without keys and TLS; leave tenants, admin and gateway.tls out, or play "
+      "it with collm inject demo --key KEY --ca FILE"};
 }
 
 void wait_for_end(console& io, const deploy::cluster& running) {
@@ -169,7 +181,7 @@ void wait_for_end(console& io, const deploy::cluster& running) {
 int serve(console& io, const up_options& o, const deploy::spawn_plan& plan,
           deploy::cluster& running) {
   if (const auto ready = running.wait_ready(ready_max); !ready) return io.fail(ready.failure());
-  const auto status = announce(io, plan);
+  const auto status = announce(io, running, plan);
   if (!status) return io.fail(status.failure());
   int outcome = success;
   if (o.demo) {
@@ -187,6 +199,9 @@ int up(console& io, const up_options& o, const std::filesystem::path& executable
   const deploy::plan_check checked = deploy::make_plan(source->yaml, source->base_dir, on);
   if (!checked.plan) return report(io, source->name, checked.problems);
   if (const auto free = check_ports(*checked.plan); !free) return io.fail(free.failure());
+  if (o.demo) {
+    if (const auto may = check_demo(*checked.plan); !may) return io.fail(may.failure());
+  }
   deploy::start_logging(o.log_level);
   listen_to_signals();
   auto running =

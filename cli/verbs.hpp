@@ -27,6 +27,7 @@ void add_join_token(program& p);
 void add_status(program& p);
 void add_drain(program& p);
 void add_down(program& p);
+void add_audit(program& p);
 void add_chat(program& p);
 void add_infer(program& p);
 void add_adapter(program& p);

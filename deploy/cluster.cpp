@@ -19,6 +19,7 @@
 #include "deploy/initial_versions.hpp"
 #include "deploy/remote_node.hpp"
 #include "deploy/serving.hpp"
+#include "gateway/schema_json.hpp"
 #include "store/version_store.hpp"
 
 namespace collm::deploy {
@@ -108,6 +109,7 @@ struct cluster::impl {
   result<void> start_link();
   result<void> start_threads();
   result<void> start_gateways();
+  result<msg<schema::ClusterStatus>> status() const;
   aggregator_actor one_aggregator() const;
   supervisor_deps supervision();
   void stop(std::chrono::milliseconds at_most);
@@ -176,7 +178,7 @@ result<void> cluster::impl::start_actors() {
                                        .site = "",
                                        .model = plan.model.name,
                                        .kernel_path = engine::kernel_path(),
-                                       .http_address = to_string(plan.head.http),
+                                       .http_address = shown_address(plan.head.http, plan.head.tls),
                                        .board = board,
                                        .ledger = {},
                                        .beats = {},
@@ -314,21 +316,28 @@ result<void> cluster::impl::start_gateways() {
     deps.registry = registry;
   }
   port = std::make_shared<actor_port>(system->get(), std::move(deps), (std::uint64_t{1} << 62) + 1);
-  gateway::http_options http_options;
-  http_options.address = plan.head.http.host;
-  http_options.port = plan.head.http.port;
-  http_options.bounds = plan.bounds;
-  http_options.role = gateway::gateway_role::head;
-  http_options.assets = dashboard::assets();
-  http_options.version = COLLM_VERSION;
-  http_options.tenants = gateway_tenants(plan, std::nullopt);
-  auto server = gateway::http_server::start(std::move(http_options), *port, *model.encoder);
+  auto http_options = gateway_options(plan, "head", plan.head.http, plan.head.tls, std::nullopt);
+  if (!http_options) return http_options.failure();
+  http_options->role = gateway::gateway_role::head;
+  http_options->assets = dashboard::assets();
+  auto server = gateway::http_server::start(std::move(*http_options), *port, *model.encoder);
   if (!server) return server.failure();
   http = std::move(*server);
   auto opened = open_native(*loop, plan, plan.head.capnp, model, port);
   if (!opened) return opened.failure();
   native = std::move(*opened);
   return {};
+}
+
+result<msg<schema::ClusterStatus>> cluster::impl::status() const {
+  caf::scoped_actor self(system->get());
+  result<msg<schema::ClusterStatus>> out = error{errc::unavailable, "the supervisor is silent"};
+  self->request(supervisor, std::chrono::seconds(2), list_atom::value)
+      .receive([&](const msg<schema::ClusterStatus>& s) { out = s; },
+               [&](const caf::error& e) {
+                 out = error{errc::unavailable, to_string(e)};
+               });
+  return out;
 }
 
 void cluster::impl::stop(std::chrono::milliseconds at_most) {
@@ -381,24 +390,28 @@ result<std::unique_ptr<cluster>> cluster::start(const spawn_plan& plan, start_op
 result<void> cluster::wait_ready(std::chrono::milliseconds at_most) {
   const auto wanted = impl_->plan.nodes_here();  // remote ones come when they come
   if (wait_until(at_most, [&] { return impl_->own_serving->load() == wanted; })) return {};
-  caf::scoped_actor self(impl_->system->get());
   std::string missing;
-  self->request(impl_->supervisor, std::chrono::seconds(2), list_atom::value)
-      .receive(
-          [&](const msg<schema::ClusterStatus>& s) {
-            const auto status = s.read();
-            for (const auto n : status->getNodes()) {
-              const auto* planned = impl_->plan.node(n.getName().cStr());
-              const bool elsewhere = planned != nullptr && !impl_->plan.here(*planned);
-              if (n.getState() == schema::NodeState::SERVING || elsewhere) continue;
-              missing += std::string(missing.empty() ? "" : "; ") + n.getName().cStr() + ": " +
-                         n.getReason().cStr();
-            }
-          },
-          [&](const caf::error& e) { missing = to_string(e); });
+  const auto state = impl_->status();
+  if (!state) missing = state.failure().message;
+  if (state) {
+    const auto status = state->read();
+    for (const auto n : status->getNodes()) {
+      const auto* planned = impl_->plan.node(n.getName().cStr());
+      const bool elsewhere = planned != nullptr && !impl_->plan.here(*planned);
+      if (n.getState() == schema::NodeState::SERVING || elsewhere) continue;
+      missing += std::string(missing.empty() ? "" : "; ") + n.getName().cStr() + ": " +
+                 n.getReason().cStr();
+    }
+  }
   return error{errc::timeout, "not every node serves after " +
                                   std::to_string(at_most.count() / 1000) + " s (" + missing +
                                   "); see " + (impl_->plan.head.state_dir / "logs").string()};
+}
+
+result<std::string> cluster::status_json() const {
+  const auto status = impl_->status();
+  if (!status) return status.failure();
+  return gateway::to_json(*status->read());
 }
 
 bool cluster::stop_requested() const { return impl_->stop_asked->load(); }

@@ -31,6 +31,8 @@ class cluster {
   ~cluster();
   /// Until every planned node serves; error: which did not, and why.
   result<void> wait_ready(std::chrono::milliseconds at_most);
+  /// ClusterStatus as GET /admin/v1/status has it, asked without a key.
+  result<std::string> status_json() const;
   /// True once an admin asked for shutdown (collm down).
   bool stop_requested() const;
   /// Drains, stops nodes, then itself; a watchdog ends the process if that takes longer than

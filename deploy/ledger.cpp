@@ -70,6 +70,8 @@ std::uint64_t buffer_bytes(const ledger_input& in) {
                                in.bounds.stream_unsent_tokens_max * rates::token_bytes;
   return in.processes * rates::process_bytes +
          in.gateways * in.bounds.connections_max * connection +
+         std::uint64_t{in.tls_gateways} * in.bounds.connections_max * rates::tls_bytes +
+         in.gateways * std::uint64_t{in.bounds.bodies_max} * in.bounds.request_bytes_max +
          in.replicas.size() * (queued + unsent);
 }
 

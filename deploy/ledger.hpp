@@ -38,7 +38,7 @@ struct ledger_input {
   std::uint32_t processes = 1;  ///< head and node processes
   std::uint32_t engine_processes =
       1;  ///< of these: processes that hold engines, and so every version
-  std::uint32_t gateways = 1;
+  std::uint32_t gateways = 1, tls_gateways = 0;
   std::uint32_t step_tokens_max = 512;
   limits bounds;
   std::vector<ledger_adapter> learning;  ///< a shadow in every replica; of two that learn, two

@@ -90,6 +90,14 @@ std::string to_string(const address& a) {
   return text.str();
 }
 
+std::string url_of(const address& a, const std::optional<tls_spec>& tls) {
+  return (tls ? "https://" : "http://") + to_string(a);
+}
+
+std::string shown_address(const address& a, const std::optional<tls_spec>& tls) {
+  return tls ? url_of(a, tls) : to_string(a);
+}
+
 std::string_view to_string(placement p) {
   return p == placement::thread ? "thread" : p == placement::process ? "process" : "remote";
 }

@@ -40,6 +40,15 @@ struct address {
 };
 std::string to_string(const address& a);
 
+/// PEM files of a gateway, as written.
+struct tls_spec {
+  std::string certificate, key;
+};
+/// What a client writes: "https://127.0.0.1:8080", http without TLS.
+std::string url_of(const address& a, const std::optional<tls_spec>& tls);
+/// What a status shows: the URL with TLS, "127.0.0.1:8080" without.
+std::string shown_address(const address& a, const std::optional<tls_spec>& tls);
+
 /// thread: in the head's process (residency does not hold). process: spawned and supervised by the
 /// head. remote: started by somebody else, mostly on another machine; joins with a token.
 enum class placement : std::uint8_t { thread, process, remote };
@@ -62,6 +71,7 @@ struct adapter_spec {
 struct head_spec {
   std::string state_dir = "./state";
   address http{"127.0.0.1", 8080};
+  std::optional<tls_spec> tls;  ///< none: plain HTTP, on loopback only
   std::optional<address> capnp;
   address link{"127.0.0.1", 8099};
   std::optional<address> enrol;  ///< where remote nodes get their certificates
@@ -76,6 +86,7 @@ struct node_spec {
   std::uint64_t kv_bytes = 512ull << 20;  ///< KV cache of each replica
   std::string data;                       ///< "builtin:kitchen", or a JSONL file; empty: none
   address http;
+  std::optional<tls_spec> tls;  ///< as the head's
   std::optional<address> capnp;
 };
 
@@ -119,6 +130,7 @@ struct tenant_spec {
   std::string name, key_sha256, site;
   bool interactive = true;    ///< class; false: batch
   double requests_per_s = 0;  ///< 0: not bounded apart
+  double tokens_per_s = 0;    ///< of prompts and answers; 0: not bounded apart
 };
 
 struct manifest {
@@ -134,6 +146,7 @@ struct manifest {
   std::vector<federation_spec> federation;
   coordinator_spec coordinator;
   std::vector<tenant_spec> tenants;
+  std::string admin_key_sha256;  ///< empty: admin paths are for callers on this machine
   limits bounds;
   std::map<std::string, place> places;  ///< of every field that was written, by its path
 

@@ -46,6 +46,7 @@ class once {
 void check_names(const manifest& m, std::vector<problem>& problems) {
   once adapters(m, problems, "adapter name"), nodes(m, problems, "node name"),
       tenants(m, problems, "tenant name"), keys(m, problems, "key");
+  keys.use(m.admin_key_sha256, "spec.admin.keySha256");
   adapters.use("base", "the base itself");
   adapters.use(m.model.source, "the base itself");
   nodes.use("head", "the head");
@@ -72,6 +73,34 @@ void check_addresses(const manifest& m, std::vector<problem>& problems) {
     if (m.nodes[i].where == placement::remote) continue;  // its ports are another machine's
     use(m.nodes[i].http, item("nodes", i) + ".gateway.http");
     use(m.nodes[i].capnp, item("nodes", i) + ".gateway.capnp");
+  }
+}
+
+/// Whoever can be reached from other machines needs keys and TLS; the native port has neither.
+void check_reach(const manifest& m, std::vector<problem>& problems) {
+  const auto check = [&](const auto& gateway, const std::string& path, bool keys) {
+    const std::string field = path + ".http";
+    const std::string lacks = std::string(gateway.tls ? "" : "gateway.tls (certificate and key)") +
+                              (!gateway.tls && !keys ? " and " : "") +
+                              (keys ? "" : "keys (spec.tenants, of its site)");
+    const bool beyond = gateway.http.port != 0 && !is_loopback(gateway.http.host);
+    if (beyond && !lacks.empty()) {
+      problems.push_back(
+          {m.where(field), field,
+           "\"" + gateway.http.host + "\" is beyond loopback and lacks " + lacks +
+               "; add what is lacking, or write 127.0.0.1:" + std::to_string(gateway.http.port)});
+    }
+    if (gateway.capnp && !m.tenants.empty()) {
+      problems.push_back({m.where(path + ".capnp"), path + ".capnp",
+                          "the Cap'n Proto port asks nobody for a key, so whoever is on this "
+                          "machine would pass by those of spec.tenants; leave it out"});
+    }
+  };
+  check(m.head, "spec.head.gateway", !m.tenants.empty());
+  for (std::size_t i = 0; i < m.nodes.size(); ++i) {
+    const bool keys = std::any_of(m.tenants.begin(), m.tenants.end(),
+                                  [&](const tenant_spec& t) { return t.site == m.nodes[i].site; });
+    check(m.nodes[i], item("nodes", i) + ".gateway", keys);
   }
 }
 
@@ -180,6 +209,7 @@ void complete_cluster(manifest& m) {
 void check_cluster(const manifest& m, std::vector<problem>& problems) {
   check_names(m, problems);
   check_addresses(m, problems);
+  check_reach(m, problems);
   check_references(m, problems);
   check_quorums(m, problems);
   check_split(m, problems);

@@ -11,8 +11,7 @@ namespace {
 constexpr std::uint64_t Ki = 1024, Mi = 1024 * Ki, Gi = 1024 * Mi;
 constexpr std::uint32_t hour_ms = 3600 * 1000;
 
-const std::string gateway_loopback =
-    "gateways beyond loopback need keys and TLS, which are not built yet";
+const std::string native_loopback = "the Cap'n Proto port has neither keys nor TLS";
 
 void read_model(section model, model_spec& out) {
   std::string precision = "int8";
@@ -47,10 +46,19 @@ void read_adapter(section& item, adapter_spec& out) {
   }
 }
 
+void read_tls(section tls, std::optional<tls_spec>& out) {
+  tls_spec files;
+  tls.read("certificate", files.certificate, any_text(), presence::required);
+  tls.read("key", files.key, any_text(), presence::required);
+  tls.close();
+  if (tls.present()) out = files;
+}
+
 template <class Gateway>
 void read_gateway(section gateway, Gateway& out, presence http) {
-  gateway.read("http", out.http, loopback_address(gateway_loopback), http);
-  gateway.read("capnp", out.capnp, loopback_address(gateway_loopback));
+  gateway.read("http", out.http, any_address(), http);
+  read_tls(gateway.child("tls"), out.tls);
+  gateway.read("capnp", out.capnp, loopback_address(native_loopback));
   gateway.close();
 }
 
@@ -183,7 +191,13 @@ void read_tenant(section& item, tenant_spec& out) {
   item.read("site", out.site, label(), presence::required);
   item.read("class", kind, word_of("class", {"interactive", "batch"}));
   item.read("rate", out.requests_per_s, rate());
+  item.read("tokenRate", out.tokens_per_s, rate());
   out.interactive = kind == "interactive";
+}
+
+void read_admin(section admin, std::string& key_sha256) {
+  admin.read("keySha256", key_sha256, sha256_hex(), presence::required);
+  admin.close();
 }
 
 void read_limits(section bounds, limits& out) {
@@ -216,6 +230,7 @@ void read_spec(section spec, manifest& out) {
   read_each(spec, "federation", federations_max, out.federation, read_federation);
   read_coordinator(spec.child("coordinator"), out.coordinator);
   read_each(spec, "tenants", tenants_max, out.tenants, read_tenant);
+  read_admin(spec.child("admin"), out.admin_key_sha256);
   read_limits(spec.child("limits"), out.bounds);
   spec.close();
 }

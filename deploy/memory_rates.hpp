@@ -17,6 +17,9 @@ inline constexpr std::uint64_t sampler_bytes = 4 + 4 + 2 * 8;
 inline constexpr std::uint64_t token_bytes = 128;
 /// One connection's own read and write buffers.
 inline constexpr std::uint64_t socket_bytes = 16 << 10;
+/// What TLS adds to a connection: four buffers of 17 KiB (Asio's and between it and OpenSSL), and
+/// OpenSSL's own of a record.
+inline constexpr std::uint64_t tls_bytes = 96 << 10;
 /// Code, tokenizer, thread stacks and heap of an idle head or node, resident and private.
 inline constexpr std::uint64_t process_bytes = 96ull << 20;
 

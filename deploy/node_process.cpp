@@ -31,7 +31,7 @@ msg<schema::Hello> hello_of(const node_plan& node, std::uint64_t incarnation,
     b.setProtocol(link::protocol_current);
     b.setBaseDigest(model.base_digest);
     b.setTokenizerDigest(model.tokenizer_digest);
-    b.setHttpAddress(to_string(node.http));
+    b.setHttpAddress(shown_address(node.http, node.tls));
     b.setPid(static_cast<std::uint32_t>(getpid()));
   });
 }

@@ -149,6 +149,8 @@ ledger_input ledger_of(const manifest& m, const model_plan& model, const std::st
   in.processes = heads + in.engine_processes;
   if (engines_in_head) ++in.engine_processes;
   in.gateways = heads + nodes;
+  in.tls_gateways = heads > 0 && m.head.tls ? 1 : 0;
+  for (const node_spec& n : m.nodes) in.tls_gateways += n.tls && runs_here(n, machine_of) ? 1 : 0;
   for (const adapter_spec& a : m.adapters) in.adapters.push_back({a.rank, a.targets});
   if (m.coordinator.policy == "inference_only") return in;
   in.batch_tokens = m.training.value_or(training_spec{}).batch_tokens;
@@ -212,6 +214,8 @@ std::vector<std::string> notes_of(const manifest& m, const model_plan& model) {
     }
   }
   add_split_notes(m, notes);
+  if (!m.tenants.empty() && m.admin_key_sha256.empty())
+    notes.push_back("whoever is on this machine may use the admin paths (spec.admin has no key)");
   for (const adapter_spec& a : m.adapters) {
     if (a.spill) notes.push_back("requests for " + a.name + " may leave their site (spill)");
   }
@@ -240,6 +244,17 @@ void check_paths(const manifest& m, const fs::path& base_dir, const std::string&
     if (!fs::is_regular_file(file, ignored) && !fs::is_directory(file, ignored))
       blame(node_field(i, "data"), "no file or folder " + file.string());
   }
+  const auto check_tls = [&](const std::optional<tls_spec>& tls, const std::string& field) {
+    for (const auto& [name, file] :
+         {std::pair("certificate", tls ? tls->certificate : ""), {"key", tls ? tls->key : ""}}) {
+      const fs::path pem = resolve(file, base_dir);
+      if (tls && !fs::is_regular_file(pem, ignored))
+        blame(field + "." + name, "no file " + pem.string() + "; PEM is expected there");
+    }
+  };
+  check_tls(m.head.tls, "spec.head.gateway.tls");
+  for (std::size_t i = 0; i < m.nodes.size(); ++i)
+    check_tls(m.nodes[i].tls, node_field(i, "gateway.tls"));
   const fs::path state = resolve(m.head.state_dir, base_dir);
   if (fs::exists(state, ignored) && !fs::is_directory(state, ignored)) {
     blame("spec.head.stateDir", state.string() + " is not a folder");
@@ -253,8 +268,13 @@ spawn_plan plan_of(const manifest& m, const model_plan& model, std::vector<ledge
   p.cluster = m.name;
   p.model = model;
   p.adapters = m.adapters;
-  p.head = {m.head.state_dir, m.head.http,  m.head.capnp,
-            m.head.link,      m.head.enrol, m.head.host.empty() ? m.head.link.host : m.head.host};
+  p.head = {m.head.state_dir,
+            m.head.http,
+            m.head.tls,
+            m.head.capnp,
+            m.head.link,
+            m.head.enrol,
+            m.head.host.empty() ? m.head.link.host : m.head.host};
   p.nodes = m.nodes;
   p.slo = m.slo;
   p.training = m.training.value_or(training_spec{});
@@ -264,6 +284,7 @@ spawn_plan plan_of(const manifest& m, const model_plan& model, std::vector<ledge
   p.bounds = m.bounds;
   p.bounds.prompt_tokens_max = std::min(p.bounds.prompt_tokens_max, model.shape.context);
   p.tenants = m.tenants;
+  p.admin_key_sha256 = m.admin_key_sha256;
   p.inactive = inactive_parts(m);
   p.notes = notes_of(m, model);
   p.ledger = std::move(ledger);
@@ -274,10 +295,17 @@ spawn_plan plan_of(const manifest& m, const model_plan& model, std::vector<ledge
 void resolve_paths(spawn_plan& p, const fs::path& base_dir) {
   p.base_dir = base_dir;
   p.head.state_dir = resolve(p.head.state_dir.string(), base_dir);
+  const auto resolve_tls = [&](std::optional<tls_spec>& tls) {
+    if (!tls) return;
+    tls->certificate = resolve(tls->certificate, base_dir).string();
+    tls->key = resolve(tls->key, base_dir).string();
+  };
+  resolve_tls(p.head.tls);
   for (adapter_spec& a : p.adapters) {
     if (!a.path.empty()) a.path = resolve(a.path, base_dir).string();
   }
   for (node_plan& n : p.nodes) {
+    if (p.here(n)) resolve_tls(n.tls);
     if (!n.data.empty() && !n.data.starts_with("builtin:") && p.here(n))
       n.data = resolve(n.data, base_dir).string();
   }

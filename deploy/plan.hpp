@@ -29,6 +29,7 @@ struct model_plan {
 struct head_plan {
   std::filesystem::path state_dir;  ///< absolute; may not exist yet
   address http;
+  std::optional<tls_spec> tls;  ///< paths are absolute
   std::optional<address> capnp;
   address link;  ///< mutual TLS; certificates under state_dir
   std::optional<address> enrol;
@@ -54,6 +55,7 @@ struct spawn_plan {
   std::set<std::string> trainers;  ///< replicas that only train, by name (policy static_split)
   limits bounds;
   std::vector<tenant_spec> tenants;
+  std::string admin_key_sha256;       ///< empty: none
   std::vector<std::string> inactive;  ///< parts that are validated and not active yet, with why
   std::vector<std::string> notes;     ///< what the reader of `collm plan` should know
   std::vector<ledger_row> ledger;

@@ -12,6 +12,7 @@
 #include "actors/telemetry.hpp"
 #include "deploy/actor_system.hpp"
 #include "deploy/adapter_row.hpp"
+#include "deploy/audit_log.hpp"
 #include "deploy/initial_versions.hpp"
 #include "deploy/node_training.hpp"
 #include "engine/adapter/adapter.hpp"
@@ -110,13 +111,26 @@ void log_link(schema::EventLevel level, const std::string& text, bool stopping) 
   spdlog::log(as, "{}", text);
 }
 
-std::vector<gateway::tenant> gateway_tenants(const spawn_plan& plan,
-                                             const std::optional<std::string>& site) {
-  std::vector<gateway::tenant> out;
+result<gateway::http_options> gateway_options(const spawn_plan& plan, const std::string& name,
+                                              const address& at, const std::optional<tls_spec>& tls,
+                                              const std::optional<std::string>& site) {
+  auto audit = audit_log::open(plan.head.state_dir / "audit", name);
+  if (!audit) return audit.failure();
+  gateway::http_options out;
+  out.name = name;
+  out.audit = std::move(*audit);
+  out.address = at.host;
+  out.port = at.port;
+  out.bounds = plan.bounds;
+  out.version = COLLM_VERSION;
+  if (tls) out.tls = gateway::tls_files{tls->certificate, tls->key};
   for (const auto& t : plan.tenants) {
     if (!site || t.site.empty() || t.site == *site)
-      out.push_back({t.name, t.key_sha256, t.site, t.interactive, t.requests_per_s});
+      out.tenants.push_back(
+          {t.name, t.key_sha256, t.site, t.interactive, t.requests_per_s, t.tokens_per_s});
   }
+  out.keys_required = !plan.tenants.empty();
+  out.admin_key_sha256 = plan.admin_key_sha256;
   return out;
 }
 
@@ -207,21 +221,22 @@ struct serving_node::impl {
       const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
       beats[replica_name(node_plan_.name, i)] = std::make_shared<std::atomic<std::int64_t>>(now);
     }
-    telemetry = system.spawn(telemetry_behavior,
-                             telemetry_deps{.node = node_plan_.name,
-                                            .site = node_plan_.site,
-                                            .model = plan.model.name,
-                                            .kernel_path = engine::kernel_path(),
-                                            .http_address = to_string(node_plan_.http),
-                                            .board = board,
-                                            .ledger = ledger_rows(plan, node_plan_),
-                                            .beats = beats,
-                                            .ttft_slo_ms = double(plan.slo.ttft_ms),
-                                            .tpot_slo_ms = double(plan.slo.tpot_ms),
-                                            .requests_in_flight = counter(),
-                                            .draining = [d = draining] { return d->load(); },
-                                            .on_event = to.on_event,
-                                            .counts = board->make("telemetry", "")});
+    telemetry =
+        system.spawn(telemetry_behavior,
+                     telemetry_deps{.node = node_plan_.name,
+                                    .site = node_plan_.site,
+                                    .model = plan.model.name,
+                                    .kernel_path = engine::kernel_path(),
+                                    .http_address = shown_address(node_plan_.http, node_plan_.tls),
+                                    .board = board,
+                                    .ledger = ledger_rows(plan, node_plan_),
+                                    .beats = beats,
+                                    .ttft_slo_ms = double(plan.slo.ttft_ms),
+                                    .tpot_slo_ms = double(plan.slo.tpot_ms),
+                                    .requests_in_flight = counter(),
+                                    .draining = [d = draining] { return d->load(); },
+                                    .on_event = to.on_event,
+                                    .counts = board->make("telemetry", "")});
   }
 
   void start_router() {
@@ -340,15 +355,13 @@ struct serving_node::impl {
   }
 
   result<void> open_http() {
-    gateway::http_options options;
-    options.address = node_plan_.http.host;
-    options.port = node_plan_.http.port;
-    options.bounds = plan.bounds;
-    options.tenants = gateway_tenants(plan, node_plan_.site);
-    auto server = gateway::http_server::start(std::move(options), *port, *model.encoder);
+    auto options =
+        gateway_options(plan, node_plan_.name, node_plan_.http, node_plan_.tls, node_plan_.site);
+    if (!options) return options.failure();
+    auto server = gateway::http_server::start(std::move(*options), *port, *model.encoder);
     if (!server) return server.failure();
     http = std::move(*server);
-    http_address = node_plan_.http.host + ":" + std::to_string(http->port());
+    http_address = shown_address({node_plan_.http.host, http->port()}, node_plan_.tls);
     return {};
   }
 

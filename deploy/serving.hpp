@@ -72,8 +72,10 @@ void log_event(const msg<schema::Event>& event);
 /// spdlog's line for what the link tells; a warning is none while the process stops.
 void log_link(schema::EventLevel level, const std::string& text, bool stopping);
 
-/// The manifest's tenants as a gateway of `site` knows them; the head's, without one, knows all.
-std::vector<gateway::tenant> gateway_tenants(const spawn_plan& plan,
-                                             const std::optional<std::string>& site);
+/// What all gateways of a plan have alike: bounds, TLS, audit trail, the tenants of `site`; the
+/// head's, without one, knows all of them. `name`: the node's, or "head".
+result<gateway::http_options> gateway_options(const spawn_plan& plan, const std::string& name,
+                                              const address& at, const std::optional<tls_spec>& tls,
+                                              const std::optional<std::string>& site);
 
 }  // namespace collm::deploy

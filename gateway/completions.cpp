@@ -104,6 +104,7 @@ void complete(http_context& context, const exchange_ptr& x, completion_kind kind
     failure.param = chat ? "messages" : "prompt";
     return x->fail(failure);
   }
+  context.access.charge(x->who, prompt->prompt.size(), authenticator::clock::now());
   start(context, x, std::move(request), *prompt);
 }
 

@@ -1,6 +1,5 @@
 // Jobs under /v1/fine_tuning, and what operators ask of rounds and versions under /admin/v1.
 #include <algorithm>
-#include <charconv>
 
 #include "gateway/federation_port.hpp"
 #include "gateway/handler_tools.hpp"
@@ -44,19 +43,6 @@ auto reply_job(http_context& context, const exchange_ptr& x) {
     if (!job) return to.fail(failure_with(job.failure(), "job_not_found"));
     to.reply(json_response(dumped(job_json(*job->read()))));
   });
-}
-
-/// A number from the query; nothing after an answer that says what is wrong.
-std::optional<std::uint64_t> query_number(exchange& x, const char* name, std::uint64_t otherwise,
-                                          std::uint64_t most) {
-  const auto text = x.request.parameter(name);
-  if (!text) return otherwise;
-  std::uint64_t value = 0;
-  const auto [end, ec] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (ec == std::errc{} && end == text->data() + text->size() && value <= most) return value;
-  x.fail(api_error::bad(name, std::string("'") + name + "' must be a number up to " +
-                                  std::to_string(most) + ", not '" + *text + "'"));
-  return std::nullopt;
 }
 
 /// Newest first, from behind `after`, as OpenAI pages.

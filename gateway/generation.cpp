@@ -83,6 +83,7 @@ void generation::on_accepted(schema::Accepted::Reader m) {
 }
 
 void generation::on_chunk(schema::TokenChunk::Reader m) {
+  context_.access.charge(exchange_->who, m.getTokens().size(), authenticator::clock::now());
   if (body_) {
     body_->chunk(m);
     return context_.runtime.credit(id_, 1);

@@ -2,6 +2,7 @@
 // Asio thread only.
 #pragma once
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -54,6 +55,19 @@ inline std::string required(field_reader& fields, const char* name) {
   if (value.empty())
     fields.fail(name, std::string("'") + name + "' must be a string that is not empty");
   return value;
+}
+
+/// A number from the query; nothing after an answer that says what is wrong.
+inline std::optional<std::uint64_t> query_number(exchange& x, const char* name,
+                                                 std::uint64_t otherwise, std::uint64_t most) {
+  const auto text = x.request.parameter(name);
+  if (!text) return otherwise;
+  std::uint64_t value = 0;
+  const auto [end, ec] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (ec == std::errc{} && end == text->data() + text->size() && value <= most) return value;
+  x.fail(api_error::bad(name, std::string("'") + name + "' must be a number up to " +
+                                  std::to_string(most) + ", not '" + *text + "'"));
+  return std::nullopt;
 }
 
 /// `code` instead of "model_not_found" where what is missing is no model.

@@ -20,8 +20,8 @@ class event_feed;
 
 /// Any thread.
 struct http_counters {
-  std::atomic<std::uint64_t> connections_open{0}, connections_refused{0}, requests{0},
-      internal_errors{0};
+  std::atomic<std::uint64_t> connections_open{0}, connections_refused{0}, connections_evicted{0},
+      requests{0}, internal_errors{0};
 };
 
 struct http_context {
@@ -30,9 +30,11 @@ struct http_context {
   const prompt_encoder encoder;
   const std::shared_ptr<io_gate> gate;
   authenticator access;
+  wrong_keys wrong;
   http_counters counters;
   std::mt19937_64 random;
   event_feed* events = nullptr;
+  std::size_t body_bytes = 0;  ///< of all requests that are being received
 
   /// 16 hex digits.
   std::string random_id();

@@ -17,7 +17,8 @@ struct http_request {
   std::string query;   ///< after '?', as sent
   unsigned version = 11;
   bool keep_alive = true;
-  bool from_loopback = false;                                ///< the peer's address
+  std::string peer;                                          ///< its address, without port
+  bool from_loopback = false;                                ///< by that address
   std::vector<std::pair<std::string, std::string>> headers;  ///< names in lower case
   std::string body;
 

@@ -3,12 +3,15 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "gateway/access.hpp"
 #include "gateway/asset.hpp"
+#include "gateway/audit.hpp"
 #include "messages/limits.hpp"
 
 namespace collm::gateway {
@@ -27,16 +30,28 @@ struct http_timeouts {
   ms linger{2'000};   ///< for the peer to read a last response before its connection is closed
 };
 
+/// PEM files; the key is not for others on this machine to read.
+struct tls_files {
+  std::string certificate;  ///< with what stands between it and its authority
+  std::string key;
+};
+
 struct http_options {
-  std::string address =
-      "127.0.0.1";         ///< an IP address of loopback; beyond it keys and TLS are needed
-  std::uint16_t port = 0;  ///< 0: any free one
+  std::string address = "127.0.0.1";  ///< an IP address; beyond loopback `tls` and keys are needed
+  std::uint16_t port = 0;             ///< 0: any free one
   limits bounds;
+  /// Connections from one address; 0: half of bounds.connections_max, and on loopback, where a
+  /// proxy's clients have one address, no bound.
+  std::uint32_t address_connections_max = 0;
   gateway_role role = gateway_role::node;
+  std::string name = "gateway";  ///< "head", or the node's: in the audit trail
   http_timeouts timeouts;
   std::vector<tenant> tenants;
-  std::string admin_key_sha256;   ///< empty: admin routes are for keyless callers on this machine
-  std::span<const asset> assets;  ///< outlives the server
+  bool keys_required = false;    ///< also where no tenant is known, so that nobody may call
+  std::string admin_key_sha256;  ///< empty: admin routes are for keyless callers on this machine
+  std::optional<tls_files> tls;  ///< none: plain HTTP
+  std::shared_ptr<audit_trail> audit;  ///< null: admin acts leave no trace
+  std::span<const asset> assets;       ///< outlives the server
   std::chrono::milliseconds events_interval{1'000};
   std::string version = "0.1.0";  ///< GET /version
   std::uint64_t seed =

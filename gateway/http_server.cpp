@@ -3,10 +3,12 @@
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <random>
 #include <thread>
 #include <unordered_map>
 
+#include "gateway/byte_stream.hpp"
 #include "gateway/event_feed.hpp"
 #include "gateway/http_context.hpp"
 #include "gateway/http_session.hpp"
@@ -32,6 +34,17 @@ std::uint64_t system_seed() {
   return (std::uint64_t{device()} << 32) | device();
 }
 
+/// Who listens beyond this machine hides what is said and asks who speaks.
+result<void> check_reach(const http_options& o, bool loopback, const std::string& place) {
+  const bool keyless = o.tenants.empty() && !o.keys_required;
+  if (loopback || (o.tls && !keyless)) return {};
+  const std::string lacks = std::string(o.tls ? "" : "TLS (gateway.tls: certificate and key)") +
+                            (!o.tls && keyless ? " and " : "") +
+                            (keyless ? "keys (spec.tenants)" : "");
+  return error{errc::bad_request, "gateway address " + place + " is beyond loopback and lacks " +
+                                      lacks + "; add what is lacking, or listen on 127.0.0.1"};
+}
+
 }  // namespace
 
 std::string http_context::random_id() {
@@ -47,8 +60,9 @@ std::string http_context::random_id() {
 
 struct http_server::impl {
   impl(http_options o, gateway::port& runtime, prompt_encoder encoder, tcp::acceptor&& a,
-       std::unique_ptr<asio::io_context> i)
-      : io(std::move(i)),
+       std::unique_ptr<asio::io_context> i, std::unique_ptr<asio::ssl::context> t)
+      : tls(std::move(t)),
+        io(std::move(i)),
         acceptor(std::move(a)),
         retry(*io),
         port(acceptor.local_endpoint().port()),
@@ -56,7 +70,9 @@ struct http_server::impl {
                 .runtime = runtime,
                 .encoder = std::move(encoder),
                 .gate = std::make_shared<io_gate>(*io),
-                .access = authenticator(o.tenants, o.admin_key_sha256, port),
+                .access = authenticator(o.tenants, o.admin_key_sha256, port, o.tls.has_value(),
+                                        o.keys_required),
+                .wrong = {},
                 .counters = {},
                 .random = std::mt19937_64(o.seed != 0 ? o.seed : system_seed())},
         feed(context, *io) {
@@ -81,11 +97,14 @@ struct http_server::impl {
   void admit_connection(tcp::socket peer) {
     error_code ignored;  // only a matter of latency
     peer.set_option(tcp::no_delay(true), ignored);
-    const bool full = context.counters.connections_open >= context.options.bounds.connections_max;
+    make_room(peer);
+    const bool full = context.counters.connections_open >= context.options.bounds.connections_max ||
+                      has_its_share(peer);
     if (full) context.counters.connections_refused++;
     if (full && sessions.size() - context.counters.connections_open >= turned_away_max) return;
+    auto bytes = tls ? make_tls_stream(std::move(peer), *tls) : make_plain_stream(std::move(peer));
     auto session =
-        std::make_shared<http_session>(context, std::move(peer), [this, full](http_session* s) {
+        std::make_shared<http_session>(context, std::move(bytes), [this, full](http_session* s) {
           if (!full) context.counters.connections_open--;
           sessions.erase(s);
         });
@@ -94,6 +113,33 @@ struct http_server::impl {
     full ? session->turn_away(
                api_error::of({errc::overloaded, "too many connections are open", full_retry_ms}))
          : session->start();
+  }
+
+  /// Whoever waits longest for nothing gives way to who comes: of its own address where that has
+  /// its share, else of all.
+  void make_room(const tcp::socket& comes) {
+    const bool share = has_its_share(comes);
+    if (!share && context.counters.connections_open < context.options.bounds.connections_max)
+      return;
+    http_session* oldest = nullptr;
+    for (const auto& [session, held] : sessions) {
+      const auto idle = session->idle_since();
+      if (!idle || (share && session->peer() != address_of(comes))) continue;
+      if (oldest == nullptr || *idle < *oldest->idle_since()) oldest = session;
+    }
+    if (oldest == nullptr) return;
+    context.counters.connections_evicted++;
+    oldest->close();
+  }
+
+  bool has_its_share(const tcp::socket& comes) const {
+    const auto address = address_of(comes);
+    auto most = context.options.address_connections_max;
+    if (most == 0 && address.is_loopback()) return false;
+    if (most == 0) most = std::max(1u, context.options.bounds.connections_max / 2);
+    const auto count = std::count_if(sessions.begin(), sessions.end(),
+                                     [&](const auto& s) { return s.first->peer() == address; });
+    return count >= most;
   }
 
   void close_all() {
@@ -106,6 +152,7 @@ struct http_server::impl {
     for (const auto& [key, session] : all) session->close();
   }
 
+  const std::unique_ptr<asio::ssl::context> tls;  ///< null: plain HTTP
   const std::unique_ptr<asio::io_context> io;
   tcp::acceptor acceptor;
   asio::steady_timer retry;
@@ -129,10 +176,13 @@ result<std::unique_ptr<http_server>> http_server::start(http_options options,
   if (ec)
     return error{errc::bad_request,
                  "gateway address " + place + ": an IP address is expected, such as 127.0.0.1"};
-  if (!address.is_loopback()) {
-    return error{errc::bad_request, "gateway address " + place +
-                                        " is beyond loopback, which needs keys and TLS; TLS is "
-                                        "not built yet, so put a TLS proxy before 127.0.0.1"};
+  if (auto allowed = check_reach(options, address.is_loopback(), place); !allowed)
+    return allowed.failure();
+  std::unique_ptr<asio::ssl::context> tls;
+  if (options.tls) {
+    auto made = make_tls_context(*options.tls);
+    if (!made) return made.failure();
+    tls = std::move(*made);
   }
   auto io = std::make_unique<asio::io_context>(1);
   tcp::acceptor acceptor(*io);
@@ -143,7 +193,7 @@ result<std::unique_ptr<http_server>> http_server::start(http_options options,
   if (!ec) acceptor.listen(asio::socket_base::max_listen_connections, ec);
   if (ec) return error{errc::io, "gateway cannot listen on " + place + ": " + ec.message()};
   auto state = std::make_unique<impl>(std::move(options), runtime, std::move(encoder),
-                                      std::move(acceptor), std::move(io));
+                                      std::move(acceptor), std::move(io), std::move(tls));
   state->accept();
   state->thread = std::thread([s = state.get()] {
     pthread_setname_np(pthread_self(), "collm-http");

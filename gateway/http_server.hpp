@@ -1,6 +1,6 @@
 // The HTTP gateway of one process: OpenAI's API, probes, admin, events and the page over HTTP/1.1.
-// Runs on one thread of its own; knows the runtime as a port. TLS is not built, so it starts on
-// loopback only.
+// Runs on one thread of its own; knows the runtime as a port. Beyond loopback it starts with keys
+// and TLS only.
 #pragma once
 
 #include <cstdint>

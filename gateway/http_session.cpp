@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/http/error.hpp>
 #include <cctype>
 
@@ -14,6 +13,9 @@ namespace asio = boost::asio;
 namespace http = boost::beast::http;
 
 namespace {
+
+// How fast bodies arrive is their senders' choice, so this is a polite constant.
+constexpr std::uint32_t busy_retry_ms = 1000;
 
 // Ids that clients send are echoed only if they can stand in a header and a log line.
 bool usable_id(const std::string& id) {
@@ -28,24 +30,50 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-}  // namespace
-
-http_session::http_session(http_context& context, socket peer,
-                           std::function<void(http_session*)> closed)
-    : context_(context),
-      socket_(std::move(peer)),
-      closed_(std::move(closed)),
-      read_timer_(socket_.get_executor()),
-      write_timer_(socket_.get_executor()) {}
-
-void http_session::start() {
-  arm(read_timer_, context_.options.timeouts.header, &http_session::read_deadline_passed);
-  read_more();
+/// Why somebody before or behind us might see another end of this request than we do; null: nobody
+/// can. Stricter than RFC 9112, which lets a receiver repair some of it.
+const char* ambiguous_framing(const http_request& r) {
+  const auto* coding = r.header("transfer-encoding");
+  const auto* length = r.header("content-length");
+  const auto digit = [](unsigned char c) { return std::isdigit(c) != 0; };
+  if (r.header_count("content-length") > 1 || r.header_count("transfer-encoding") > 1)
+    return "Content-Length and Transfer-Encoding may be there once";
+  if (coding != nullptr && length != nullptr)
+    return "Content-Length and Transfer-Encoding exclude each other";
+  if (length != nullptr && !std::all_of(length->begin(), length->end(), digit))
+    return "Content-Length must be a number";
+  if (coding != nullptr && (lower(*coding) != "chunked" || r.version != 11))
+    return "Transfer-Encoding must be chunked, and HTTP/1.1";
+  return nullptr;
 }
 
+}  // namespace
+
+http_session::http_session(http_context& context, std::unique_ptr<byte_stream> peer,
+                           std::function<void(http_session*)> closed)
+    : context_(context),
+      stream_(std::move(peer)),
+      peer_(address_of(stream_->tcp())),
+      closed_(std::move(closed)),
+      read_timer_(stream_->tcp().get_executor()),
+      write_timer_(stream_->tcp().get_executor()) {}
+
+void http_session::start() { open(&http_session::read_more); }
+
 void http_session::turn_away(const api_error& failure) {
+  turned_away_ = true;
   request_id_ = context_.random_id();
-  refuse(failure);
+  open([failure](http_session& s) { s.refuse(failure); });
+}
+
+// A handshake and the first byte behind it share one deadline.
+void http_session::open(std::function<void(http_session&)> then) {
+  arm(read_timer_, context_.options.timeouts.header, &http_session::read_deadline_passed);
+  stream_->async_open([self = shared_from_this(), then = std::move(then)](error_code ec) {
+    if (self->state_ == state::closed) return;
+    if (ec) return self->close();
+    then(*self);
+  });
 }
 
 // -- reading
@@ -54,15 +82,16 @@ void http_session::read_more() {
   const bool full = state_ == state::busy && in_.size() >= context_.options.bounds.header_bytes_max;
   if (reading_ || eof_ || full || state_ == state::closed) return;
   reading_ = true;
-  socket_.async_read_some(asio::buffer(read_area_),
-                          [self = shared_from_this()](error_code ec, std::size_t n) {
-                            self->reading_ = false;
-                            self->on_read(ec, n);
-                          });
+  stream_->async_read_some(asio::buffer(read_area_),
+                           [self = shared_from_this()](error_code ec, std::size_t n) {
+                             self->reading_ = false;
+                             self->on_read(ec, n);
+                           });
 }
 
 void http_session::on_read(error_code ec, std::size_t bytes) {
   if (state_ == state::closed) return;
+  if (state_ == state::lingering && ec == asio::error::operation_aborted) return;
   if (ec && ec != asio::error::eof) return drop();
   eof_ = ec == asio::error::eof;
   if (state_ == state::lingering) {
@@ -80,7 +109,7 @@ void http_session::on_read(error_code ec, std::size_t bytes) {
 void http_session::advance() {
   while (state_ == state::idle || state_ == state::header || state_ == state::body) {
     if (step()) continue;
-    if (eof_) return close();
+    if (eof_) return state_ == state::idle ? linger() : close();
     return read_more();
   }
 }
@@ -145,12 +174,8 @@ http_request http_session::take_header() {
   out.method = std::string(head.method_string());
   out.version = head.version();
   out.keep_alive = head.keep_alive();
-  error_code ec;
-  const auto peer = socket_.remote_endpoint(ec);
-  const auto address = peer.address();
-  out.from_loopback =
-      !ec && (address.is_loopback() || (address.is_v6() && address.to_v6().is_v4_mapped() &&
-                                        address.to_v6().to_bytes()[12] == 127));
+  out.peer = peer_.to_string();
+  out.from_loopback = peer_.is_loopback();
   for (const auto& field : head) {
     out.headers.emplace_back(lower({field.name_string().data(), field.name_string().size()}),
                              std::string(field.value()));
@@ -179,8 +204,17 @@ void http_session::header_complete() {
     return refuse(
         {condition_of(errc::bad_request), "HTTP/1.1 needs exactly one Host header", {}, 0});
   }
+  if (const auto* wrong = ambiguous_framing(request_))
+    return refuse({condition_of(errc::bad_request), wrong, {}, 0});
   context_.counters.requests.fetch_add(1, std::memory_order_relaxed);
   admission_ = admit(context_, request_);
+  if (!admission_.refusal) {
+    const auto share = std::max(1u, context_.options.bounds.connections_max / 2);
+    if (auto full = context_.access.enter(admission_.who, share))
+      admission_.refusal = error_response(*full);
+    else
+      entered_ = std::chrono::steady_clock::now();
+  }
   const auto* expect = request_.header("expect");
   if (expect != nullptr && lower(*expect) == "100-continue" && !parser_->is_done()) {
     // Refused now, the client need not send its body at all.
@@ -209,6 +243,14 @@ bool http_session::step_body() {
     refuse_parse(ec);
     return true;
   }
+  // Nobody reads the body of a request that is refused.
+  if (admission_.refusal) parser_->get().body().clear();
+  count_body();
+  const auto& bounds = context_.options.bounds;
+  if (context_.body_bytes > bounds.bodies_max * bounds.request_bytes_max) {
+    refuse(api_error::of({errc::overloaded, "too many bodies are being received", busy_retry_ms}));
+    return true;
+  }
   // Only a chunk's size line or a trailer can make the parser wait for more with bytes at hand.
   if (used == 0 && in_.size() > context_.options.bounds.header_bytes_max) {
     refuse({condition::header_too_large, "a chunk's header or trailer is too long", {}, 0});
@@ -217,14 +259,45 @@ bool http_session::step_body() {
   return parser_->is_done() || (used > 0 && !in_.empty());
 }
 
+void http_session::count_body() {
+  const auto now = parser_ ? parser_->get().body().size() : 0;
+  context_.body_bytes += now - body_bytes_;
+  body_bytes_ = now;
+}
+
+void http_session::note_act(unsigned status) {
+  auto act = std::exchange(act_, std::nullopt);
+  if (!act) return;
+  act->status = status;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  context_.options.audit->add(
+      audit_line(*act, std::chrono::duration_cast<std::chrono::milliseconds>(now).count()));
+}
+
+void http_session::leave_tenant() {
+  if (!entered_) return;
+  context_.access.leave(admission_.who, std::chrono::steady_clock::now() - *entered_);
+  entered_.reset();
+}
+
 void http_session::dispatch() {
   state_ = state::busy;
   read_timer_.cancel();
   request_.body = std::move(parser_->get().body());
   parser_.reset();
+  count_body();
   if (admission_.refusal) {
     respond(std::move(*admission_.refusal));
     return read_more();
+  }
+  if (admission_.admin_act && context_.options.audit) {
+    act_ = admin_act{context_.options.name,
+                     admission_.who.admin ? "admin key" : "local caller",
+                     request_.peer,
+                     request_.method + " " + request_.path,
+                     request_.body.substr(0, admin_act::asked_bytes_max),
+                     request_id_,
+                     0};
   }
   current_ = std::make_shared<exchange>(weak_from_this(), std::move(request_), admission_.who,
                                         request_id_);
@@ -247,6 +320,8 @@ void http_session::refuse(const api_error& failure) {
   keep_alive_ = false;
   state_ = state::busy;
   read_timer_.cancel();
+  parser_.reset();
+  count_body();
   respond(error_response(failure));
 }
 
@@ -274,6 +349,7 @@ void http_session::add_headers(http_response& response) const {
 void http_session::respond(http_response response) {
   if (state_ == state::closed) return;
   read_timer_.cancel();
+  note_act(response.status);
   add_headers(response);
   std::string bytes =
       head_bytes(response, {request_.version == 10 ? 10u : 11u, keep_alive_, false, false});
@@ -327,9 +403,8 @@ void http_session::flush() {
   std::vector<asio::const_buffer> buffers;
   for (const auto& p : in_flight_) buffers.emplace_back(asio::buffer(p.data));
   arm(write_timer_, context_.options.timeouts.write, &http_session::drop);
-  asio::async_write(socket_, buffers, [self = shared_from_this()](error_code ec, std::size_t) {
-    self->on_written(ec);
-  });
+  stream_->async_write(
+      buffers, [self = shared_from_this()](error_code ec, std::size_t) { self->on_written(ec); });
 }
 
 void http_session::on_written(error_code ec) {
@@ -346,22 +421,22 @@ void http_session::on_written(error_code ec) {
 }
 
 void http_session::response_done() {
+  leave_tenant();
   if (!keep_alive_) return linger();
   complete_ = false;
   state_ = state::idle;
+  idle_since_ = std::chrono::steady_clock::now();
   arm(read_timer_, context_.options.timeouts.idle, &http_session::read_deadline_passed);
   advance();
 }
 
 // Closing at once with unread bytes would send a reset, which may overtake the response.
 void http_session::linger() {
-  if (eof_) return close();
   state_ = state::lingering;
-  error_code ignored;  // the peer may have gone already, which the next read tells
-  socket_.shutdown(socket::shutdown_send, ignored);
   in_.clear();
   arm(read_timer_, context_.options.timeouts.linger, &http_session::close);
-  read_more();
+  stream_->async_end(
+      [self = shared_from_this()] { self->eof_ ? self->close() : self->read_more(); });
 }
 
 // -- deadlines and end
@@ -398,8 +473,12 @@ void http_session::close() {
   if (const auto x = std::exchange(current_, nullptr)) x->leave();
   read_timer_.cancel();
   write_timer_.cancel();
+  leave_tenant();
+  note_act(0);
+  parser_.reset();
+  count_body();
   error_code ignored;  // closing: nothing is left to tell
-  socket_.close(ignored);
+  stream_->tcp().close(ignored);
   out_.clear();
   if (const auto closed = std::exchange(closed_, nullptr)) closed(this);
 }

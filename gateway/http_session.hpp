@@ -8,7 +8,6 @@
 #include <utility>
 // Boost 1.74's awaitable.hpp needs <utility> before it.
 #include <array>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -19,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "gateway/byte_stream.hpp"
 #include "gateway/exchange.hpp"
 #include "gateway/routes.hpp"
 
@@ -26,16 +26,21 @@ namespace collm::gateway {
 
 class http_session final : public exchange_sink, public std::enable_shared_from_this<http_session> {
  public:
-  using socket = boost::asio::ip::tcp::socket;
   using ms = std::chrono::milliseconds;
 
   /// `closed` is called once, when the socket is.
-  http_session(http_context& context, socket peer, std::function<void(http_session*)> closed);
+  http_session(http_context& context, std::unique_ptr<byte_stream> peer,
+               std::function<void(http_session*)> closed);
 
   void start();
   /// Answers with `failure` whatever comes, then closes: the server is full.
   void turn_away(const api_error& failure);
   void close();
+  /// Since when it waits for a request; nothing while one is under way.
+  std::optional<std::chrono::steady_clock::time_point> idle_since() const {
+    return state_ == state::idle && !turned_away_ ? std::optional(idle_since_) : std::nullopt;
+  }
+  const boost::asio::ip::address& peer() const { return peer_; }
 
  private:
   enum class state : std::uint8_t { idle, header, body, busy, lingering, closed };
@@ -46,6 +51,7 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
   using parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
   using error_code = boost::system::error_code;
 
+  void open(std::function<void(http_session&)> then);
   // reading
   void read_more();
   void on_read(error_code ec, std::size_t bytes);
@@ -59,6 +65,9 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
   void refuse(const api_error& failure);
   void refuse_parse(error_code ec);
   http_request take_header();
+  void count_body();
+  void leave_tenant();
+  void note_act(unsigned status);
 
   // writing: exchange_sink
   void respond(http_response response) override;
@@ -80,10 +89,12 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
   void drop();
 
   http_context& context_;
-  socket socket_;
+  const std::unique_ptr<byte_stream> stream_;
+  const boost::asio::ip::address peer_;
   std::function<void(http_session*)> closed_;
   boost::asio::steady_timer read_timer_, write_timer_;
   state state_ = state::idle;
+  std::chrono::steady_clock::time_point idle_since_ = std::chrono::steady_clock::now();
 
   std::array<char, 16384> read_area_;
   std::string in_;
@@ -92,11 +103,15 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
   std::optional<parser> parser_;
   http_request request_;
   admission admission_;
+  std::optional<std::chrono::steady_clock::time_point> entered_;  ///< counted for its tenant since
+  std::size_t body_bytes_ = 0;                                    ///< ours of the context's
   std::string request_id_;
+  std::optional<admin_act> act_;  ///< until its outcome is known
 
   std::deque<piece> out_;
   std::vector<piece> in_flight_;
   bool keep_alive_ = true, chunked_ = false, head_only_ = false, complete_ = false, begun_ = false;
+  bool turned_away_ = false;
   exchange_ptr current_;
 };
 

@@ -12,6 +12,8 @@ namespace {
 
 using json = ordered_json;
 
+constexpr std::uint64_t audit_lines_max = 10'000;
+
 json model_json(const model_row& row) {
   json out;
   out["id"] = row.id;
@@ -89,6 +91,11 @@ void handlers::metrics(http_context& context, const exchange_ptr& x) {
            "# TYPE collm_gateway_connections_refused_total "
            "counter\ncollm_gateway_connections_refused_total " +
            std::to_string(counters.connections_refused.load()) +
+           "\n# HELP collm_gateway_connections_evicted_total Idle connections closed for a new "
+           "one.\n"
+           "# TYPE collm_gateway_connections_evicted_total "
+           "counter\ncollm_gateway_connections_evicted_total " +
+           std::to_string(counters.connections_evicted.load()) +
            "\n# HELP collm_gateway_http_requests_total HTTP requests whose header was read.\n"
            "# TYPE collm_gateway_http_requests_total counter\ncollm_gateway_http_requests_total " +
            std::to_string(counters.requests.load()) +
@@ -190,6 +197,20 @@ void handlers::drain(http_context& context, const exchange_ptr& x) {
 void handlers::shutdown(http_context& context, const exchange_ptr& x) {
   x->reply_within(context.options.timeouts.reply);
   context.runtime.shutdown(back_on_io(context, x, reply_done));
+}
+
+void handlers::audit(http_context& context, const exchange_ptr& x) {
+  const auto limit = query_number(*x, "limit", 100, audit_lines_max);
+  if (!limit) return;
+  std::string out = R"({"object":"list","data":[)";
+  const char* separator = "";
+  if (context.options.audit) {
+    for (const auto& line : context.options.audit->last(*limit)) {
+      out += separator + line;
+      separator = ",";
+    }
+  }
+  x->reply(json_response(out + "]}"));
 }
 
 // -- the page

@@ -1,6 +1,7 @@
 #include "gateway/routes.hpp"
 
 #include <array>
+#include <boost/asio/ip/address.hpp>
 #include <string_view>
 
 namespace collm::gateway {
@@ -34,7 +35,7 @@ constexpr std::array routes{
     route{"POST", "/v1/fine_tuning/jobs/*", user, handlers::cancel_job},
     route{"GET", "/health", open, handlers::health},
     route{"GET", "/ready", open, handlers::ready},
-    route{"GET", "/metrics", open, handlers::metrics},
+    route{"GET", "/metrics", admin, handlers::metrics},
     route{"GET", "/version", open, handlers::version},
     route{"GET", "/admin/v1/status", admin, handlers::status},
     route{"GET", "/admin/v1/events", admin, handlers::events},
@@ -43,6 +44,7 @@ constexpr std::array routes{
     route{"POST", "/admin/v1/nodes/token", admin, handlers::join_token},
     route{"POST", "/admin/v1/nodes/revoke", admin, handlers::revoke_node},
     route{"POST", "/admin/v1/nodes/rotate", admin, handlers::rotate_node},
+    route{"GET", "/admin/v1/audit", admin, handlers::audit},
     route{"GET", "/admin/v1/jobs", admin, handlers::admin_jobs},
     route{"POST", "/admin/v1/jobs", admin, handlers::admin_create_job},
     route{"POST", "/admin/v1/jobs/*", admin, handlers::admin_cancel_job},
@@ -104,7 +106,37 @@ http_response no_route(const http_request& request) {
   return out;
 }
 
+/// One caller, for all that can be told: an IPv6 customer has a /64.
+std::string network_of(const std::string& peer) {
+  const auto address = boost::asio::ip::make_address(peer);
+  if (!address.is_v6()) return peer;
+  auto bytes = address.to_v6().to_bytes();
+  std::fill(bytes.begin() + 8, bytes.end(), std::uint8_t{0});
+  return boost::asio::ip::address_v6(bytes).to_string();
+}
+
+/// Who guesses keys waits between two guesses. Not on loopback: a proxy's clients have one address.
+std::optional<api_error> check_key(http_context& context, const http_request& request,
+                                   access_level level, caller& who) {
+  const bool guess = !request.from_loopback && request.header("authorization") != nullptr;
+  const auto now = authenticator::clock::now();
+  const auto network = guess ? network_of(request.peer) : std::string();
+  if (const double wait_ms = guess ? context.wrong.wait_ms(network, now) : 0; wait_ms > 0) {
+    return api_error::of({errc::rate_limited, "too many wrong keys came from this address",
+                          static_cast<std::uint32_t>(wait_ms)});
+  }
+  auto refused = context.access.check(request, level, who);
+  if (guess && refused && refused->condition.status == 401) context.wrong.note(network, now);
+  return refused;
+}
+
 }  // namespace
+
+std::vector<std::string> route_names() {
+  std::vector<std::string> out;
+  for (const auto& r : routes) out.push_back(std::string(r.method) + " " + std::string(r.path));
+  return out;
+}
 
 error not_ready(const port& runtime) {
   // How long a start or a drain takes is not known here, so the advice is a polite constant.
@@ -117,7 +149,7 @@ admission admit(http_context& context, const http_request& request) {
   admission out;
   const route* to = find(request);
   const auto level = to == nullptr ? open : to->level;
-  if (auto refused = context.access.check(request, level, out.who)) {
+  if (auto refused = check_key(context, request, level, out.who)) {
     out.refusal = error_response(*refused);
   } else if (to == nullptr) {
     out.refusal = no_route(request);
@@ -126,7 +158,9 @@ admission admit(http_context& context, const http_request& request) {
     if (auto limited = context.access.admit(out.who, now, out.headers))
       out.refusal = error_response(*limited);
   }
-  if (!out.refusal) out.run = to->run;
+  if (out.refusal) return out;
+  out.run = to->run;
+  out.admin_act = to->level == access_level::admin && to->method != "GET";
   return out;
 }
 

@@ -18,10 +18,14 @@ struct admission {
   handler run = nullptr;  ///< null: refused
   std::optional<http_response> refusal;
   caller who;
+  bool admin_act = false;                                    ///< admitted, and changes something
   std::vector<std::pair<std::string, std::string>> headers;  ///< for the response, whatever it is
 };
 
 admission admit(http_context& context, const http_request& request);
+
+/// "METHOD path" of every route, a '*' for any rest: whoever adds one states who may use it.
+std::vector<std::string> route_names();
 
 /// Why no request is admitted now, while the runtime is not ready.
 error not_ready(const port& runtime);
@@ -44,6 +48,7 @@ void status(http_context&, const exchange_ptr&);
 void events(http_context&, const exchange_ptr&);
 void drain(http_context&, const exchange_ptr&);
 void shutdown(http_context&, const exchange_ptr&);
+void audit(http_context&, const exchange_ptr&);
 void dashboard(http_context&, const exchange_ptr&);
 void root(http_context&, const exchange_ptr&);
 // node_handlers.cpp

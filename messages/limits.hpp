@@ -12,6 +12,8 @@ struct limits {
   std::uint32_t queued_requests_max = 256;    ///< waiting in one replica
   std::uint32_t connections_max = 512;        ///< open sockets of one gateway
   std::size_t header_bytes_max = 16u << 10;   ///< request line and headers
+  std::uint32_t bodies_max = 16;              ///< HTTP bodies of the largest size that a gateway
+                                              ///< receives at once
   std::uint32_t json_depth_max = 32;          ///< nesting of a JSON body
   std::uint32_t messages_max = 1024;          ///< chat messages of one request
   std::uint32_t choices_max = 16;             ///< `n`

@@ -197,6 +197,9 @@ class port : public gateway::port {
     std::lock_guard lock(mutex_);
     return submitted_.size();
   }
+  bool wait_held_drain() {
+    return wait([&] { return !held_drains_.empty(); });
+  }
   bool wait_pending_status() {
     return wait([&] { return !held_status_.empty(); });
   }
@@ -207,6 +210,7 @@ class port : public gateway::port {
   std::vector<msg<schema::Event>> event_list;
   std::atomic<bool> is_healthy{true}, is_ready{true};
   std::atomic<bool> hold_status{false};  ///< never answer status
+  std::atomic<bool> hold_drain{false};   ///< never answer a drain
   std::function<result<msg<schema::VersionRecord>>(std::string, std::string)> on_load;
   std::string drained = "-";
   bool shut_down = false;
@@ -285,6 +289,12 @@ class port : public gateway::port {
   }
   void drain(std::string node, bool again, std::function<void(result<void>)> reply) override {
     drained = node + (again ? ", again" : "");
+    if (hold_drain) {
+      std::lock_guard lock(mutex_);
+      held_drains_.push_back(std::move(reply));
+      changed_.notify_all();
+      return;
+    }
     reply(node == "nobody" ? result<void>(error{errc::not_found, "there is no node nobody", 0})
                            : result<void>());
   }
@@ -355,6 +365,7 @@ class port : public gateway::port {
   std::map<request_id, std::uint32_t> credits_;
   std::set<request_id> cancelled_;
   std::vector<std::function<void(msg<schema::ClusterStatus>)>> held_status_;
+  std::vector<std::function<void(result<void>)>> held_drains_;
   std::atomic<request_id> last_id_{0};
   bool stopping_ = false;
   std::thread worker_;

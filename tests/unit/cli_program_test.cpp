@@ -205,7 +205,7 @@ TEST(status, reports_failures_as_json_too) {
 }
 
 TEST(status, refuses_an_address_that_is_none) {
-  EXPECT_EQ(collm_with({"status", "--url", "https://127.0.0.1:1"}).exit, wrong_usage);
+  EXPECT_EQ(collm_with({"status", "--url", "ftp://127.0.0.1:1"}).exit, wrong_usage);
   EXPECT_EQ(collm_with({"status", "--url", "127.0.0.1:1"}).exit, wrong_usage);
   const variable url("COLLM_URL", "nonsense");
   EXPECT_EQ(collm_with({"status"}).exit, wrong_usage);

@@ -134,6 +134,16 @@ TEST(ledger, adds_up_replicas_processes_and_versions) {
   EXPECT_EQ(sum(rows), all);
 }
 
+TEST(ledger, charges_buffers_for_tls_and_for_bodies_under_way) {
+  ledger_input in = two_nodes();
+  const auto before = buffer_bytes(in);
+  in.tls_gateways = 2;
+  EXPECT_EQ(buffer_bytes(in) - before, 2 * in.bounds.connections_max * rates::tls_bytes);
+  in.tls_gateways = 0;
+  in.bounds.request_bytes_max += 1;
+  EXPECT_EQ(buffer_bytes(in) - before, 3u * in.bounds.bodies_max);
+}
+
 TEST(ledger, charges_buffers_for_limits) {
   ledger_input in = two_nodes();
   const auto before = buffer_bytes(in);

@@ -20,6 +20,8 @@ spec:
 /// The smallest manifest with more fields of spec below it; they start in line 8.
 std::string with(const std::string& more) { return smallest + more; }
 
+std::string key_of(char digit) { return std::string(64, digit); }
+
 std::string all_of(const manifest_check& check) {
   std::string text;
   for (const problem& p : check.problems) text += to_string(p, "c.yaml") + "\n";
@@ -74,7 +76,7 @@ TEST(manifest, fills_in_what_is_left_out) {
 TEST(manifest, reads_labels_tenants_limits_and_localhost) {
   const std::string key(64, 'A');
   const manifest_check check =
-      parse_manifest(with("  head: {gateway: {http: localhost:9000, capnp: '[::1]:9001'}}\n"
+      parse_manifest(with("  head: {gateway: {http: localhost:9000}}\n"
                           "  tenants: [{name: shop, keySha256: " +
                           key +
                           ", site: edge-a, class: batch, rate: 90/min}]\n"
@@ -82,7 +84,6 @@ TEST(manifest, reads_labels_tenants_limits_and_localhost) {
   ASSERT_TRUE(check.value) << all_of(check);
   const manifest& m = *check.value;
   EXPECT_EQ(to_string(m.head.http), "127.0.0.1:9000");
-  EXPECT_EQ(to_string(*m.head.capnp), "[::1]:9001");
   EXPECT_EQ(m.tenants[0].key_sha256, std::string(64, 'a'));
   EXPECT_FALSE(m.tenants[0].interactive);
   EXPECT_DOUBLE_EQ(m.tenants[0].requests_per_s, 1.5);
@@ -97,6 +98,24 @@ TEST(manifest, has_rounds_follow_each_other_or_wait_for_jobs) {
   ASSERT_TRUE(check.value) << all_of(check);
   EXPECT_TRUE(check.value->federation[0].standing);
   EXPECT_FALSE(check.value->federation[1].standing);
+}
+
+TEST(manifest, reads_what_listens_beyond_loopback) {
+  const manifest_check check = parse_manifest(
+      with("  head: {gateway: {http: '[::]:8443', tls: {certificate: c.pem, key: k.pem}}}\n"
+           "  tenants: [{name: shop, keySha256: " +
+           key_of('a') +
+           ", site: edge-a}]\n"
+           "  admin: {keySha256: " +
+           key_of('B') + "}\n"));
+  ASSERT_TRUE(check.value) << all_of(check);
+  const manifest& m = *check.value;
+  ASSERT_TRUE(m.head.tls);
+  EXPECT_EQ(m.head.tls->certificate, "c.pem");
+  EXPECT_EQ(m.head.tls->key, "k.pem");
+  EXPECT_EQ(m.admin_key_sha256, key_of('b'));
+  EXPECT_EQ(url_of(m.head.http, m.head.tls), "https://[::]:8443");
+  EXPECT_EQ(shown_address(m.nodes[0].http, m.nodes[0].tls), "127.0.0.1:8081");
 }
 
 struct mistake {
@@ -255,9 +274,45 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"no_gateway", with("    - {name: edge-b}\n"),
                 "c.yaml:8:7: spec.nodes[1].gateway: is required\n"},
         mistake{"beyond_loopback", with("    - {name: edge-b, gateway: {http: 0.0.0.0:8082}}\n"),
-                "c.yaml:8:38: spec.nodes[1].gateway.http: \"0.0.0.0\" is not loopback; gateways "
-                "beyond loopback need keys and "
-                "TLS, which are not built yet; write 127.0.0.1:8082\n"},
+                "c.yaml:8:38: spec.nodes[1].gateway.http: \"0.0.0.0\" is beyond loopback and lacks "
+                "gateway.tls (certificate and key) and keys (spec.tenants, of its site); add what "
+                "is lacking, or write 127.0.0.1:8082\n"},
+        mistake{
+            "beyond_loopback_without_keys",
+            with("  head: {gateway: {http: 0.0.0.0:8080, tls: {certificate: a, key: b}}}\n"),
+            "c.yaml:8:26: spec.head.gateway.http: \"0.0.0.0\" is beyond loopback and lacks keys "
+            "(spec.tenants, of its site); add what is lacking, or write 127.0.0.1:8080\n"},
+        mistake{
+            "beyond_loopback_without_keys_of_its_site",
+            with("    - {name: b, gateway: {http: '[::]:8082', tls: {certificate: a, key: b}}}\n"
+                 "  tenants: [{name: shop, keySha256: " +
+                 key_of('a') + ", site: edge-a}]\n"),
+            "c.yaml:8:33: spec.nodes[1].gateway.http: \"::\" is beyond loopback and lacks keys "
+            "(spec.tenants, of its site); add what is lacking, or write 127.0.0.1:8082\n"},
+        mistake{"half_of_tls",
+                with("  head: {gateway: {http: 127.0.0.1:8080, tls: {certificate: a}}}\n"),
+                "c.yaml:8:47: spec.head.gateway.tls.key: is required\n"},
+        mistake{"no_ip_address", with("  head: {gateway: {http: 'example.org:8080'}}\n"),
+                "c.yaml:8:26: spec.head.gateway.http: \"example.org\" is not an IP address; write "
+                "one of this machine, or 0.0.0.0 for all of them\n"},
+        mistake{"native_beside_keys",
+                with("  head: {gateway: {capnp: 127.0.0.1:8090}}\n"
+                     "  tenants: [{name: shop, keySha256: " +
+                     key_of('a') + ", site: edge-a}]\n"),
+                "c.yaml:8:27: spec.head.gateway.capnp: the Cap'n Proto port asks nobody for a key, "
+                "so whoever is on this machine would pass by those of spec.tenants; leave it "
+                "out\n"},
+        mistake{
+            "native_beyond_loopback", with("  head: {gateway: {capnp: 0.0.0.0:8090}}\n"),
+            "c.yaml:8:27: spec.head.gateway.capnp: \"0.0.0.0\" is not loopback; the Cap'n Proto "
+            "port has neither keys nor TLS; write 127.0.0.1:8090\n"},
+        mistake{"admin_key_of_a_tenant",
+                with("  admin: {keySha256: " + key_of('a') +
+                     "}\n"
+                     "  tenants: [{name: shop, keySha256: " +
+                     key_of('a') + ", site: edge-a}]\n"),
+                "c.yaml:9:37: spec.tenants[0].keySha256: key \"" + key_of('a') +
+                    "\" is already taken by spec.admin.keySha256\n"},
         mistake{"link_at_a_name", with("  head: {listen: 'head.example.org:8099'}\n"),
                 "c.yaml:8:18: spec.head.listen: \"head.example.org\" is not an IP address; write "
                 "one of this machine's, or 0.0.0.0 for all\n"},

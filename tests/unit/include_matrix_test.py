@@ -26,7 +26,7 @@ gateway     | messages text                               | boost openssl json s
 dashboard   | gateway:asset                               |
 deploy      | messages text engine coordinator federation store demo actors link gateway \
 dashboard | yaml caf spdlog openssl
-bench       | messages text engine coordinator federation demo | json boost
+bench       | messages text engine coordinator federation demo | json boost openssl
 cli         | messages:terms deploy bench demo            | cli11 json boost
 """
 # A face: the headers of a folder that others may see, and the CMake target that stands for it.
