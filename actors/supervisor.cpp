@@ -19,6 +19,11 @@ std::string how_it_ended(std::int32_t status) {
   return "exited with code " + std::to_string(WEXITSTATUS(status));
 }
 
+std::int64_t machine_time() {
+  using namespace std::chrono;
+  return duration_cast<seconds>(system_clock::now().time_since_epoch()).count();
+}
+
 class warden {
  public:
   warden(self_ptr self, supervisor_deps deps)
@@ -27,9 +32,7 @@ class warden {
     // Incarnations rise over restarts of the head, too: wall-clock seconds are enough and need no
     // file.
     s_.incarnation_base =
-        static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch() /
-                                   std::chrono::seconds(1))
-        << 16;
+        static_cast<std::uint64_t>(deps_.unix_time ? deps_.unix_time() : machine_time()) << 16;
     for (const auto& plan : deps_.nodes) {
       auto& m = s_.nodes[plan.name];
       m.plan = plan;

@@ -46,6 +46,7 @@ struct supervisor_deps {
   /// A node that joined gets requests once it serves what the registry says, or after so long.
   double catch_up_ms = 10000;
   double compare_ms = 1000;  ///< how often a serving node is compared with the registry
+  std::function<std::int64_t()> unix_time = {};  ///< s; empty: the machine's
 };
 
 struct supervisor_state {
