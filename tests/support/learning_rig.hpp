@@ -20,47 +20,6 @@
 
 namespace collm::testing_support {
 
-/// The registry's store, whose transactions need power too.
-class powered_versions final : public store::version_store {
- public:
-  powered_versions(std::unique_ptr<store::version_store> on, power& p)
-      : on_(std::move(on)), p_(p) {}
-  result<store::version_row> add(const store::version_row& row) override {
-    if (p_.fails()) return power_cut;
-    return on_->add(row);
-  }
-  result<std::vector<store::version_row>> list() override { return on_->list(); }
-  result<std::optional<store::version_row>> find(const version_id& id) override {
-    return on_->find(id);
-  }
-  result<store::version_row> promote(const version_id& id, const std::string& verdict) override {
-    if (p_.fails()) return power_cut;
-    return on_->promote(id, verdict);
-  }
-  result<store::version_row> move(const version_id& id, store::version_state to,
-                                  const std::string& verdict) override {
-    if (p_.fails()) return power_cut;
-    return on_->move(id, to, verdict);
-  }
-  result<store::version_row> rollback(const std::string& name) override {
-    if (p_.fails()) return power_cut;
-    return on_->rollback(name);
-  }
-  result<store::version_row> retire(const version_id& id) override { return on_->retire(id); }
-  result<void> set_lineage(const version_id& id, const store::version_lineage& l) override {
-    if (p_.fails()) return power_cut;
-    return on_->set_lineage(id, l);
-  }
-  result<std::optional<store::version_lineage>> lineage(const version_id& id) override {
-    return on_->lineage(id);
-  }
-  result<std::string> verdict(const version_id& id) override { return on_->verdict(id); }
-
- private:
-  std::unique_ptr<store::version_store> on_;
-  power& p_;
-};
-
 struct learning_options {
   federation::strategy how = {};
   std::uint32_t quorum = 2, steps = 6, rounds_kept = 16, guard_pool = 0;

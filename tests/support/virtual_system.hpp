@@ -4,14 +4,29 @@
 
 #include <caf/scheduler/test_coordinator.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <deque>
 #include <memory>
+#include <optional>
+#include <set>
 #include <vector>
 
 #include "actors/caf.hpp"
 #include "messages/assert.hpp"
 
 namespace collm::testing_support {
+
+/// Chooses whose turn it is among actors that have a message, and hears of every turn.
+class conductor {
+ public:
+  virtual ~conductor() = default;
+  /// Place in `ready` of the actor that handles its next message; nullopt: none of them may.
+  virtual std::optional<std::size_t> next(const std::deque<caf::resumable*>& ready) = 0;
+  virtual void before(caf::scheduled_actor& actor) = 0;
+  /// The actor may be gone.
+  virtual void after() = 0;
+};
 
 class virtual_system {
  public:
@@ -22,6 +37,7 @@ class virtual_system {
     COLLM_ASSERT(scheduler_ != nullptr);
   }
   ~virtual_system() {
+    conductor_ = nullptr;
     for (auto& a : kept_) caf::anon_send_exit(a, caf::exit_reason::kill);
     kept_.clear();
     scheduler_->run();
@@ -37,15 +53,35 @@ class virtual_system {
     kept_.push_back(caf::actor_cast<caf::actor>(actor));
     return actor;
   }
+  /// Turns go as `c` says, not first in, first out; null: as before. `c` outlives its turns.
+  void conduct(conductor* c) { conductor_ = c; }
   /// Delivers all messages, but no timer.
-  void settle() { scheduler_->run(); }
-  /// Lets virtual time pass, timer by timer.
+  void settle() {
+    if (!conductor_) {
+      scheduler_->run();
+      return;
+    }
+    while (take_turn()) {
+    }
+  }
+  /// Delivers what these actors still have, and nobody else's messages.
+  void settle_only(const std::set<caf::actor_id>& those) {
+    scheduler_->run_jobs_filtered([&](caf::resumable* job) {
+      const auto* actor = dynamic_cast<caf::scheduled_actor*>(job);
+      return actor != nullptr && those.contains(actor->id());
+    });
+  }
+  /// Lets virtual time pass, timer by timer. What is due at one time is due together: a conductor
+  /// chooses what comes first.
   void pass(std::chrono::milliseconds time) {
     auto& clock = scheduler_->clock();
     const auto end = clock.now() + time;
     settle();
     while (!clock.schedule().empty() && clock.schedule().begin()->first <= end) {
-      clock.trigger_timeout();
+      const auto due = clock.schedule().begin()->first;
+      do {
+        clock.trigger_timeout();
+      } while (conductor_ && !clock.schedule().empty() && clock.schedule().begin()->first <= due);
       settle();
     }
     if (clock.current_time < end) clock.current_time = end;
@@ -68,10 +104,24 @@ class virtual_system {
   }
 
  private:
+  bool take_turn() {
+    auto& ready = scheduler_->jobs;
+    if (ready.empty()) return false;
+    const auto chosen = conductor_->next(ready);
+    if (!chosen) return false;
+    const auto at = ready.begin() + static_cast<std::ptrdiff_t>(*chosen);
+    std::rotate(ready.begin(), at, at + 1);
+    conductor_->before(scheduler_->next_job<caf::scheduled_actor>());
+    scheduler_->run_once();
+    conductor_->after();
+    return true;
+  }
+
   caf::actor_system_config config_;
   std::unique_ptr<caf::actor_system> system_;
   caf::scheduler::test_coordinator* scheduler_ = nullptr;
   std::vector<caf::actor> kept_;
+  conductor* conductor_ = nullptr;
 };
 
 }  // namespace collm::testing_support
