@@ -1,6 +1,9 @@
 #include "tests/fuzz/fuzz_main.hpp"
 
+#include <chrono>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 
@@ -12,6 +15,27 @@ void run(const std::string& bytes) {
   LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
 }
 
+/// 0 where it is not set; what is no number is told and ends the run.
+std::uint32_t number_of(const char* variable) {
+  const char* text = std::getenv(variable);
+  if (text == nullptr) return 0;
+  char* end = nullptr;
+  const auto number = std::strtoul(text, &end, 10);
+  if (end != text && *end == '\0') return static_cast<std::uint32_t>(number);
+  std::fprintf(stderr, "%s=%s: a number would be right\n", variable, text);
+  std::exit(2);
+}
+
+/// A finding ends the process: the last line names its seed.
+void drive_for(std::chrono::seconds time) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  for (std::uint32_t seed = 1; std::chrono::steady_clock::now() < end; ++seed) {
+    std::printf("COLLM_FUZZ_SEED=%u\n", seed);
+    std::fflush(stdout);
+    collm::fuzz::drive(run, seed);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -19,6 +43,10 @@ int main(int argc, char** argv) {
     std::ifstream file(argv[i], std::ios::binary);
     run({std::istreambuf_iterator<char>(file), {}});
   }
-  if (argc == 1) collm::fuzz::drive(run);
+  if (argc > 1) return 0;
+  if (const auto seconds = number_of("COLLM_FUZZ_SECONDS"); seconds > 0)
+    drive_for(std::chrono::seconds(seconds));
+  else
+    collm::fuzz::drive(run, number_of("COLLM_FUZZ_SEED"));
   return 0;
 }

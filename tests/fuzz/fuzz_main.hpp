@@ -1,12 +1,14 @@
 // Runs a fuzz target without libFuzzer: on the files named on the command line, or else on what its
-// driver makes from a fixed seed.
+// driver makes from seed 0; with COLLM_FUZZ_SECONDS=N from one seed after the other until that time
+// has passed; with COLLM_FUZZ_SEED=N from that one.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace collm::fuzz {
 
-/// Each driver's own: gives its inputs to `run`.
-void drive(void (&run)(const std::string& bytes));
+/// Each driver's own: gives its inputs, which follow from the seed, to `run`.
+void drive(void (&run)(const std::string& bytes), std::uint32_t seed);
 
 }  // namespace collm::fuzz

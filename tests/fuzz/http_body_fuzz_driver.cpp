@@ -62,8 +62,8 @@ std::string mutated(std::mt19937& random) {
 
 }  // namespace
 
-void collm::fuzz::drive(void (&run)(const std::string& bytes)) {
-  std::mt19937 random(3);
+void collm::fuzz::drive(void (&run)(const std::string& bytes), std::uint32_t seed) {
+  std::mt19937 random(3 + seed);
   for (const auto body : bodies) run(std::string(body));
   for (int i = 0; i < 30000; ++i) run(mutated(random));
 }

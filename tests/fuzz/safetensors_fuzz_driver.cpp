@@ -80,7 +80,7 @@ std::string spoil(std::string bytes, std::mt19937& random) {
 
 }  // namespace
 
-void collm::fuzz::drive(void (&run)(const std::string& bytes)) {
-  std::mt19937 random(3);
+void collm::fuzz::drive(void (&run)(const std::string& bytes), std::uint32_t seed) {
+  std::mt19937 random(3 + seed);
   for (int i = 0; i < 20000; ++i) run(spoil(i % 2 == 0 ? good_tensors() : good_config(), random));
 }

@@ -25,7 +25,7 @@ std::string random_bytes(std::mt19937& random) {
 
 }  // namespace
 
-void collm::fuzz::drive(void (&run)(const std::string& bytes)) {
-  std::mt19937 random(3);
+void collm::fuzz::drive(void (&run)(const std::string& bytes), std::uint32_t seed) {
+  std::mt19937 random(3 + seed);
   for (int i = 0; i < 20000; ++i) run(random_bytes(random));
 }

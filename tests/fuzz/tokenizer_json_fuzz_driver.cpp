@@ -48,10 +48,10 @@ void damage(json& at, std::mt19937& random) {
 
 }  // namespace
 
-void collm::fuzz::drive(void (&run)(const std::string& bytes)) {
+void collm::fuzz::drive(void (&run)(const std::string& bytes), std::uint32_t seed) {
   std::ifstream file(COLLM_SOURCE_DIR "/tests/golden/tokenizer_kinds.json");
   const json kinds = json::parse(file)["kinds"];
-  std::mt19937 random(11);
+  std::mt19937 random(11 + seed);
   for (int i = 0; i < 1500; ++i) {
     for (const auto& [name, kind] : kinds.items()) {
       json text = kind["tokenizer"];
