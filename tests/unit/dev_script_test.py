@@ -42,11 +42,15 @@ class dev_script(unittest.TestCase):
     def test_help_names_every_verb(self):
         done = self.run_bash("./dev help")
         self.assertEqual(0, done.returncode, done.stderr)
-        for verb in "run build test check bench interop fetch golden fmt tidy help".split():
+        verbs = "run build test check simtest nightly bench interop fetch golden fmt tidy help"
+        for verb in verbs.split():
             self.assertRegex(done.stdout, rf"(?m)^  {verb}\b")
 
     def test_an_unknown_verb_is_refused_by_name(self):
         self.assertIn("there is no verb tset", self.refusal("./dev tset"))
+
+    def test_a_seed_that_is_none_is_refused_before_anything_is_built(self):
+        self.assertIn("'7x' is neither", self.refusal("./dev simtest 7x"))
 
     def test_a_manifest_that_is_not_there_is_refused_before_anything_is_built(self):
         self.assertIn("no manifest nowhere.yaml", self.refusal("./dev run nowhere.yaml"))
