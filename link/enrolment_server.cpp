@@ -97,7 +97,8 @@ kj::Promise<void> enrolment_server::serve(kj::Own<kj::AsyncIoStream> stream) {
         held->stream->shutdownWrite();
         return held->stream->tryRead(held->rest, 1, sizeof held->rest)
             .ignoreResult()
-            .catch_([](kj::Exception&&) {});  // it has its answer, however it ends the connection
+            .catch_([](kj::Exception&&) {})  // it has its answer, however it ends the connection
+            .attach(std::shared_ptr(held));  // this lambda ends before what it returns
       });
 }
 

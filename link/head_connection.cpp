@@ -192,8 +192,6 @@ void head_connection::beat(schema::Snapshot::Reader snapshot) {
   keep_pace();
   if (auto own = check(speaks_for(), snapshot); !own) refuse(own.failure());
   if (left_) refuse({errc::conflict, "node " + node_ + " has joined on another connection"});
-  if (snapshot.getNode() != node_.c_str())
-    refuse({errc::forbidden, "node " + node_ + " sent a snapshot of another one"});
   caf::anon_send(shared_.to.supervisor, actors::beat_atom::value, node_, incarnation_,
                  msg<schema::Snapshot>::copy_of(snapshot));
 }

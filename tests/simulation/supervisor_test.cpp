@@ -371,7 +371,7 @@ TEST_F(supervision_elsewhere, starts_kills_and_replaces_nothing) {
 
 TEST_F(supervision_elsewhere, a_node_that_leaves_in_its_drain_has_stopped) {
   join();
-  caf::anon_send(supervisor_, drain_atom::value, std::string("edge-a"));
+  caf::anon_send(supervisor_, drain_atom::value, std::string("edge-a"), false);
   system_.settle();
   EXPECT_EQ(state(), schema::NodeState::DRAINING);
   leave("the connection was lost");

@@ -44,7 +44,7 @@ TEST_F(doctor_state, says_nothing_bad_of_what_is_not_made_yet) {
 }
 
 TEST_F(doctor_state, finds_keys_of_another_cluster_and_keys_that_others_may_read) {
-  ASSERT_TRUE(link::ensure_certificates(folder_ / "link", "demo", {"edge-a"}));
+  ASSERT_TRUE(link::ensure_certificates(folder_ / "link", "demo", {{"edge-a", "kitchen"}}));
   EXPECT_EQ(examine_state(plan()).at(0).how, health::good);
   auto other = plan();
   other.cluster = "another";
