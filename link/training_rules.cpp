@@ -123,7 +123,7 @@ result<void> check(const speaker& by, schema::Register::Reader what) {
 
 // Live traffic is counted by the node that a snapshot names.
 result<void> check(const speaker& by, schema::Snapshot::Reader snapshot) {
-  if (snapshot.getNode().size() > 0 && by.node != snapshot.getNode().cStr())
+  if (by.node != snapshot.getNode().cStr())
     return error{errc::forbidden, "node " + by.node + " cannot report as \"" +
                                       std::string(snapshot.getNode()).substr(0, 256) + "\""};
   if (snapshot.getSite().size() > 0) return own_site(by, snapshot.getSite());

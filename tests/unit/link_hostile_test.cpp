@@ -110,7 +110,9 @@ TEST_F(link_hostile, speaks_for_no_other_node_and_no_other_site) {
   EXPECT_THAT(peer.failure(beat.send().ignoreResult()),
               HasSubstr("node edge-a cannot report as \"edge-b\""));
   auto elsewhere = session.beatRequest();
-  elsewhere.initSnapshot().setSite("workshop");
+  auto of_another_site = elsewhere.initSnapshot();
+  of_another_site.setNode("edge-a");
+  of_another_site.setSite("workshop");
   EXPECT_THAT(peer.failure(elsewhere.send().ignoreResult()),
               HasSubstr("cannot speak for \"workshop\""));
   auto shadow = session.shadowRequest();
@@ -144,7 +146,9 @@ TEST_F(link_hostile, is_slowed_down_when_it_beats_too_fast) {
   std::uint32_t taken = 0;
   std::string refused;
   for (int i = 0; i < 1000; ++i) {
-    const auto said = peer.failure(session.beatRequest().send().ignoreResult());
+    auto beat = session.beatRequest();
+    beat.initSnapshot().setNode("edge-a");
+    const auto said = peer.failure(beat.send().ignoreResult());
     said.empty() ? void(++taken) : void(refused = said);
   }
   EXPECT_THAT(refused, HasSubstr("rate_limited: node edge-a calls its head too often"));
