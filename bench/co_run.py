@@ -44,8 +44,8 @@ def markdown(r):
     error = math.hypot(points_error(r["training_off"]), points_error(r["training_on"]))
     return "\n".join([
         "# Training beside requests", "",
-        f"`./dev bench co_run --pairs {load['parts'] // 2} --seconds {load['seconds']}`, {r['date']}, "
-        f"commit {r['commit']}. {r['cpu']}, {r['cores']} "
+        f"`./dev bench co_run --pairs {load['parts'] // 2} --seconds {load['seconds']}`, "
+        f"{r['date']}, commit {r['commit']}. {r['cpu']}, {r['cores']} "
         f"cores; {r['model']}, int8, {r['kernel_path']}, {r['threads']} engine threads. Other "
         f"processes took {r['other_cores_busy']:.2f} cores meanwhile.", "",
         f"A token every {r['unloaded_tpot_ms']:.2f} ms of a request alone; promised every "

@@ -1,6 +1,6 @@
-"""A long run of everything at once: two sites serve a steady load, train, promote, and lose a node
-or the head now and then. At its end: is resident memory flat, is every request accounted for, is the
-last quarter as fast as the first?
+"""A long run of everything at once: two sites serve a steady load, train, promote, and lose a
+node or the head now and then. At its end: is resident memory flat, is every request accounted
+for, is the last quarter as fast as the first?
 
 Memory: the largest process of each kind (head, nodes), medians of the second and of the last
 quarter; processes that were started anew count from their own start. Latency: 99th percentile of
