@@ -153,7 +153,8 @@ class ClusterVerbs(unittest.TestCase):
     def test_drain_names_the_node(self):
         code, out, _ = self.collm("drain", "edge-a")
         self.assertEqual(code, 0, out)
-        self.assertEqual(self.server.posted(), [("/admin/v1/drain", {"node": "edge-a"})])
+        self.assertEqual(self.server.posted(),
+                         [("/admin/v1/drain", {"node": "edge-a", "restart": False})])
         code, _, err = self.collm("drain", "moon")
         self.assertEqual(code, 1)
         self.assertIn("no node 'moon'; there are edge-a, edge-b", err)
