@@ -104,7 +104,7 @@ void sim_head::spawn_supervisor() {
           .ingress = ingress,
           .traffic = aggregator ? std::vector<traffic_actor>{traffic_actor(aggregator)}
                                 : std::vector<traffic_actor>{},
-          .on_serving = [](std::uint32_t) {},
+          .on_serving = [](std::uint32_t, std::uint32_t) {},
           .counts = board->make("supervisor", ""),
           .unix_time = [this] { return 1700000000 + std::int64_t(in_.now_ms() / 1000); }});
 }
