@@ -17,29 +17,21 @@ if(TARGET collm)
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/head_crash_test.py HeadCrash $<TARGET_FILE:collm>)
   add_test(NAME cluster_Backup
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/backup_test.py Backup $<TARGET_FILE:collm>)
-<<<<<<< HEAD
-  add_test(NAME cluster_RollingRestart
+  add_test(NAME
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/rolling_restart_test.py RollingRestart $<TARGET_FILE:collm>)
   add_test(NAME cluster_Ports
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/ports_test.py Ports $<TARGET_FILE:collm>)
-=======
->>>>>>> main
   foreach(suite Canary StaticSplit)
     add_test(NAME cluster_${suite}
       COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/canary_test.py ${suite} $<TARGET_FILE:collm>)
   endforeach()
-<<<<<<< HEAD
   add_test(NAME cluster_Join
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/join_test.py Join $<TARGET_FILE:collm>)
   add_test(NAME cluster_Rejoin
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/rejoin_test.py Rejoin $<TARGET_FILE:collm>)
   set_tests_properties(cluster_Join cluster_Rejoin PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Ports cluster_Backup cluster_Canary
-    cluster_StaticSplit cluster_RollingRestart
-=======
-  set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Backup cluster_Canary
     cluster_StaticSplit
->>>>>>> main
     PROPERTIES TIMEOUT 400 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   # The verbs' cluster has a tiny model and promises nothing about time.
   set_tests_properties(cluster_Learning cluster_HeadCrash cluster_Canary PROPERTIES RUN_SERIAL TRUE)
