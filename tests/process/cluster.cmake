@@ -17,8 +17,6 @@ if(TARGET collm)
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/head_crash_test.py HeadCrash $<TARGET_FILE:collm>)
   add_test(NAME cluster_Backup
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/backup_test.py Backup $<TARGET_FILE:collm>)
-  add_test(NAME
-    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/rolling_restart_test.py RollingRestart $<TARGET_FILE:collm>)
   add_test(NAME cluster_Ports
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/ports_test.py Ports $<TARGET_FILE:collm>)
   foreach(suite Canary StaticSplit)
