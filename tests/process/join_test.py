@@ -52,7 +52,7 @@ class Join(unittest.TestCase):
 
     def node_holds_what_it_needs(self, c):
         self.assertEqual(sorted(os.listdir(c.folder("edge-b"))),
-                         ["cluster.yaml", "incarnation", "link"])
+                         ["audit", "cluster.yaml", "incarnation", "link"])
         self.assertEqual(sorted(os.listdir(os.path.join(c.folder("edge-b"), "link"))),
                          ["ca.crt", "edge-b.node.crt", "edge-b.node.key", "head.address"])
         on_head = os.listdir(os.path.join(c.dir.name, "state", "link"))

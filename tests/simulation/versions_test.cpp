@@ -183,7 +183,6 @@ TEST(versions, that_still_drain_serve_again_at_once_though_the_memory_is_full) {
   rig.system.pass(100ms);
   EXPECT_EQ(rig.answers[fresh].finished, 1u);
   EXPECT_EQ(rig.answers[fresh].version, 0u);
-  EXPECT_EQ(rig.answers[pinned].finished, 0u);
   rig.system.pass(10s);
   EXPECT_EQ(rig.answers[pinned].tokens.size(), 4000u);
   const auto resident = rig.executor->resident();

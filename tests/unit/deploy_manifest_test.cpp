@@ -241,7 +241,7 @@ INSTANTIATE_TEST_SUITE_P(
             "a_canary_that_answers_everything",
             with("  adapters: [{name: a}]\n"
                  "  federation: [{adapter: a, gate: {canary: {share: 1}}}]\n"),
-            "c.yaml:9:54: spec.federation[0].gate.canary.share: \"1\" is not a number from 0 to "
+            "c.yaml:9:52: spec.federation[0].gate.canary.share: \"1\" is not a number from 0 to "
             "0.9\n"},
         mistake{"share_of_no_split", with("  coordinator: {trainShare: 0.5}\n"),
                 "c.yaml:8:29: spec.coordinator.trainShare: is of the policy static_split, not of "
@@ -294,7 +294,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "c.yaml:8:47: spec.head.gateway.tls.key: is required\n"},
         mistake{"no_ip_address", with("  head: {gateway: {http: 'example.org:8080'}}\n"),
                 "c.yaml:8:26: spec.head.gateway.http: \"example.org\" is not an IP address; write "
-                "one of this machine, or 0.0.0.0 for all of them\n"},
+                "one of this machine's, or 0.0.0.0 for all\n"},
         mistake{"native_beside_keys",
                 with("  head: {gateway: {capnp: 127.0.0.1:8090}}\n"
                      "  tenants: [{name: shop, keySha256: " +
