@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
 
-from peer.report import commit, cpu_name  # noqa: E402
+from peer.report import commit, cpu_name, sha256  # noqa: E402
 
 CACHE = Path(os.environ.get("COLLM_CACHE", Path.home() / ".cache/collm"))
 SETTINGS = {"round": "5", "tokens": "384", "sample": "160", "completion": "96", "warmup": "4",
@@ -113,10 +113,6 @@ def write_rows(parts, judged, clients, file):
 
 
 # -- runs
-
-def sha256(file):
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-
 
 class Runner:
     """Runs of one file of rows; each is kept under what it depends on: program, model, rows and

@@ -25,7 +25,6 @@ usage: ./dev bench peers [--text FILE] [--budget SECONDS] [--types Q8_0,Q4_0] [-
 """
 
 import argparse
-import hashlib
 import json
 import os
 import sys
@@ -37,7 +36,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 import random_model  # noqa: E402
 from peer import llama_cpp, openvino_rows, ours, shapes  # noqa: E402
 from peer.process import fail, say  # noqa: E402
-from peer.report import cpu_name, markdown, pictures, result  # noqa: E402
+from peer.report import cpu_name, markdown, pictures, result, sha256  # noqa: E402
 from peer.runs import OutOfTime, Runs  # noqa: E402
 
 TYPES = ["F16", "Q8_0", "Q6_K", "Q5_0", "Q4_1", "Q4_0", "Q4_K_M"]
@@ -88,10 +87,6 @@ def with_shape(a):
     if a.shape:
         a.context, a.steps, a.types = shapes.CONTEXT, shapes.STEPS, ",".join(shapes.TYPES)
     return a
-
-
-def sha256(file):
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 class Measuring:

@@ -81,24 +81,14 @@ result<kept_file> copy(const fs::path& from, const std::string& name, const fs::
   return kept;
 }
 
-result<database> open_existing(const fs::path& file) {
-  sqlite3* raw = nullptr;
-  const int code = sqlite3_open_v2(file.c_str(), &raw, SQLITE_OPEN_READWRITE, nullptr);
-  database db(raw);
-  if (code != SQLITE_OK) return failure_of(raw, "cannot open " + file.string());
-  sqlite3_busy_timeout(raw, lock_wait_ms);
-  return db;
-}
-
 /// Copies what a second connection sees of `from`; the copy needs no files beside it.
 result<void> copy_database(const fs::path& from, const fs::path& to, disk& on) {
-  auto source = open_existing(from);
+  auto source = open_existing(from, lock_wait_ms);
   if (!source) return source.failure();
   if (auto owned = on.create(to, false); !owned) return owned.failure();  // with our mode
-  sqlite3* raw = nullptr;
-  const int code = sqlite3_open_v2(to.c_str(), &raw, SQLITE_OPEN_READWRITE, nullptr);
-  const database target(raw);
-  if (code != SQLITE_OK) return failure_of(raw, "cannot make " + to.string());
+  const auto target = open_existing(to, lock_wait_ms);
+  if (!target) return target.failure();
+  sqlite3* const raw = target->get();
   sqlite3_backup* pages = sqlite3_backup_init(raw, "main", source->get(), "main");
   if (pages != nullptr) sqlite3_backup_step(pages, -1);
   if (pages == nullptr || sqlite3_backup_finish(pages) != SQLITE_OK)
@@ -113,7 +103,7 @@ result<void> copy_databases(const fs::path& state, const std::vector<std::string
   std::vector<database> open;
   std::vector<std::unique_ptr<transaction>> locks;
   for (const auto& name : names) {
-    auto db = open_existing(state / name);
+    auto db = open_existing(state / name, lock_wait_ms);
     if (!db) return db.failure();
     open.push_back(std::move(*db));
     locks.push_back(std::make_unique<transaction>(open.back().get()));

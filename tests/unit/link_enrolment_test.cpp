@@ -289,6 +289,21 @@ class link_rotation : public link_enrolment {
   std::string id_in(const std::string& folder) const {
     return *certificate_id(node_files(node_folder(folder), "edge-c").certificate);
   }
+  /// By hand, so that what is asked next is the test's own.
+  schema::Session::Client join_with(raw_peer& peer, const tls_files& files) {
+    peer.connect_tls(port_, &files, files.authority);
+    peer.speak();
+    auto join = peer.peer<schema::Head>().joinRequest();
+    join.setHello(*hello_of("yard", 1).read());
+    return peer.wait(join.send()).getSession();
+  }
+  /// One renewal of that request.
+  static auto renew(raw_peer& peer, schema::Session::Client& session, const renewal& next) {
+    auto call = session.renewRequest();
+    call.setRequest(
+        {reinterpret_cast<const kj::byte*>(next.request().data()), next.request().size()});
+    return peer.wait(call.send());
+  }
 };
 
 TEST_F(link_rotation, renews_on_a_live_connection_that_goes_on) {
@@ -338,16 +353,9 @@ TEST_F(link_rotation, happens_by_itself_in_the_last_third_of_a_certificates_life
 TEST_F(link_rotation, leaves_the_old_certificate_alone_until_the_node_has_the_new_one) {
   const auto files = node_files(node_folder("one"), "edge-c");
   raw_peer peer;
-  peer.connect_tls(port_, &files, files.authority);
-  peer.speak();
-  auto join = peer.peer<schema::Head>().joinRequest();
-  join.setHello(*hello_of("yard", 1).read());
-  auto session = peer.wait(join.send()).getSession();
+  auto session = join_with(peer, files);
   auto next = *renewal::begin(files);
-  auto call = session.renewRequest();
-  call.setRequest(
-      {reinterpret_cast<const kj::byte*>(next->request().data()), next->request().size()});
-  ASSERT_TRUE(peer.wait(call.send()).getResult().isCertificate());
+  ASSERT_TRUE(renew(peer, session, *next).getResult().isCertificate());
   peer.drop();  // before it stored anything
   now_ += 10 * authority::grace_s;
   node_ = start_joined("one", 2);
@@ -357,19 +365,12 @@ TEST_F(link_rotation, leaves_the_old_certificate_alone_until_the_node_has_the_ne
 TEST_F(link_rotation, is_refused_when_asked_for_again_and_again) {
   const auto files = node_files(node_folder("one"), "edge-c");
   raw_peer peer;
-  peer.connect_tls(port_, &files, files.authority);
-  peer.speak();
-  auto join = peer.peer<schema::Head>().joinRequest();
-  join.setHello(*hello_of("yard", 1).read());
-  auto session = peer.wait(join.send()).getSession();
+  auto session = join_with(peer, files);
   auto next = *renewal::begin(files);
   std::uint32_t signed_ones = 0;
   std::string last;
   for (int i = 0; i < 12; ++i) {
-    auto call = session.renewRequest();
-    call.setRequest(
-        {reinterpret_cast<const kj::byte*>(next->request().data()), next->request().size()});
-    auto answer = peer.wait(call.send());
+    auto answer = renew(peer, session, *next);
     if (answer.getResult().isCertificate())
       ++signed_ones;
     else
