@@ -19,6 +19,7 @@ namespace {
 
 using namespace std::chrono_literals;
 constexpr auto drain_at_most = 30s;
+constexpr auto settle_at_most = 5s;
 constexpr auto stop_at_most = 15s;
 constexpr int exit_wedged = 71;
 
@@ -136,6 +137,7 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
   stop_asked->store(true);
   (*serving)->drain();
   wait_until(drain_at_most, [&] { return (*serving)->requests_in_flight() == 0; });
+  (*head)->settle(settle_at_most);
   watchdog guard(stop_at_most);
   (*serving)->stop();
   head->reset();

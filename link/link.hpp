@@ -148,6 +148,10 @@ class link_client {
   /// thread.
   void report(msg<schema::Event> event);
   bool connected() const { return connected_->load(); }
+  /// Before the end of a node whose actors take no more requests: waits until the head has the
+  /// answers to all that it sent. False: not before `at_most`, or the link is down. Not from an
+  /// actor.
+  bool settle(std::chrono::milliseconds at_most);
 
  private:
   struct impl;

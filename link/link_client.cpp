@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <future>
 
 #include "link/connection.hpp"
 #include "link/link.hpp"
@@ -200,16 +201,47 @@ struct link_client::impl final : public registry_calls,
         .exclusiveJoin(kj::mv(busy));
   }
 
+  kj::Promise<void> one_beat() {
+    return snapshot().then([this](msg<schema::Snapshot>&& now) -> kj::Promise<void> {
+      last = std::move(now);
+      KJ_IF_MAYBE (there, session) {
+        auto call = there->beatRequest();
+        call.setSnapshot(*last.read());
+        return call.send().ignoreResult();
+      }
+      return refused(down());
+    });
+  }
+
   kj::Promise<std::string> beat() {
-    return snapshot()
-        .then([this](msg<schema::Snapshot>&& now) {
-          last = std::move(now);
-          auto call = KJ_ASSERT_NONNULL(session).beatRequest();
-          call.setSnapshot(*last.read());
-          return call.send().ignoreResult().exclusiveJoin(silence());
-        })
+    return one_beat()
+        .exclusiveJoin(silence())
         .then([this] { return on.timer().afterDelay(to_kj(beat_every)); })
         .then([this] { return beat(); });
+  }
+
+  /// Done when two beats, one after the other, were answered while the head sent no request and had
+  /// none open: it has every answer, and what it sent before it knew of the drain has come.
+  kj::Promise<void> settled(int quiet = 0) {
+    const auto begun = context->generations_begun;
+    return one_beat().then([this, begun, quiet]() -> kj::Promise<void> {
+      const bool idle = context->generations_open == 0 && context->generations_begun == begun;
+      const int now_quiet = idle ? quiet + 1 : 0;
+      if (now_quiet == 2) return kj::READY_NOW;
+      return on.timer().afterDelay(10 * kj::MILLISECONDS).then([this, now_quiet] {
+        return settled(now_quiet);
+      });
+    });
+  }
+
+  /// Tells `done` whether it has settled before `at_most` was over.
+  void settle(std::chrono::milliseconds at_most, const std::shared_ptr<std::promise<bool>>& done) {
+    if (!context || !connected->load()) return done->set_value(false);
+    tasks->add(settled()
+                   .then([] { return true; })
+                   .exclusiveJoin(on.timer().afterDelay(to_kj(at_most)).then([] { return false; }))
+                   .catch_([](kj::Exception&&) { return false; })
+                   .then([done](bool in_time) { done->set_value(in_time); }));
   }
 
   /// Broken when the head says nothing at all for so long; the answer to a beat may wait behind
@@ -350,6 +382,13 @@ actors::coordinator_actor link_client::coordinator() const { return head_.coordi
 
 void link_client::serve(client_actors actors) {
   loop_.call([&] { impl_->serve(std::move(actors)); });
+}
+
+bool link_client::settle(std::chrono::milliseconds at_most) {
+  auto done = std::make_shared<std::promise<bool>>();
+  auto in_time = done->get_future();
+  loop_.call([&] { impl_->settle(at_most, done); });
+  return in_time.get();
 }
 
 void link_client::report(msg<schema::Event> event) {

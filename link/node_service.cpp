@@ -43,23 +43,27 @@ actors::sink_actor spawn_sink(caf::actor_system& system, const std::shared_ptr<s
 /// connection was lost.
 class generation {
  public:
-  generation(const node_context& context, const msg<schema::Request>& request,
+  generation(std::shared_ptr<node_context> context, const msg<schema::Request>& request,
              schema::TokenSink::Client to)
-      : id_(request.read()->getId()), router_(context.actors.router) {
-    auto buffer = std::make_shared<stream_buffer>(context.on.outside(), id_,
-                                                  context.bounds.stream_unsent_tokens_max);
+      : context_(std::move(context)), id_(request.read()->getId()) {
+    ++context_->generations_begun;
+    ++context_->generations_open;
+    auto buffer = std::make_shared<stream_buffer>(context_->on.outside(), id_,
+                                                  context_->bounds.stream_unsent_tokens_max);
     pump_ = std::make_shared<token_pump>(buffer, kj::mv(to), nullptr);
     buffer->read_by(pump_);
-    auto sink = spawn_sink(context.system, buffer);
+    auto sink = spawn_sink(context_->system, buffer);
     // Only the serving side keeps the sink alive, so that its death is seen.
     sink_ = caf::actor_cast<caf::weak_actor_ptr>(sink);
-    caf::anon_send(router_, request, sink);
+    caf::anon_send(context_->actors.router, request, sink);
   }
   generation(const generation&) = delete;
   ~generation() {
+    --context_->generations_open;
     if (pump_->source_ended()) return;
     if (auto sink = caf::actor_cast<caf::strong_actor_ptr>(sink_)) {
-      caf::anon_send<caf::message_priority::high>(router_, actors::cancel_atom::value, id_,
+      caf::anon_send<caf::message_priority::high>(context_->actors.router,
+                                                  actors::cancel_atom::value, id_,
                                                   caf::actor_cast<actors::sink_actor>(sink));
     }
   }
@@ -76,8 +80,8 @@ class generation {
   }
 
  private:
+  const std::shared_ptr<node_context> context_;
   const request_id id_;
-  const actors::router_actor router_;
   caf::weak_actor_ptr sink_;
   std::shared_ptr<token_pump> pump_;
 };
@@ -89,7 +93,7 @@ class node_server final : public schema::Node::Server {
   kj::Promise<void> generate(GenerateContext context) override {
     context.allowCancellation();
     auto params = context.getParams();
-    auto call = kj::heap<generation>(*context_, msg<schema::Request>::copy_of(params.getRequest()),
+    auto call = kj::heap<generation>(context_, msg<schema::Request>::copy_of(params.getRequest()),
                                      params.getSink());
     context.releaseParams();
     auto& running = *call;

@@ -2,6 +2,8 @@
 // thread.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "link/courier.hpp"
@@ -18,6 +20,8 @@ struct node_context {
   caf::actor courier;
   client_actors actors;
   std::function<kj::Promise<void>()> renew;  ///< makes a new key and has it signed
+  std::uint64_t generations_begun = 0;
+  std::uint64_t generations_open = 0;  ///< of them, those whose answer is not on its way yet
 };
 
 /// Lives as long as the head or one of its calls holds it; calls that are dropped are cancelled at

@@ -101,7 +101,8 @@ result<void> check(const speaker& by, schema::JobRequest::Reader request) {
   return all({short_texts({{"adapter", request.getAdapter()},
                            {"site", request.getSite()},
                            {"trainingFile", request.getTrainingFile()},
-                           {"suffix", request.getSuffix()}}),
+                           {"suffix", request.getSuffix()},
+                           {"owner", request.getOwner()}}),
               own_site(by, request.getSite())});
 }
 

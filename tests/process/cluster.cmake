@@ -19,17 +19,21 @@ if(TARGET collm)
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/backup_test.py Backup $<TARGET_FILE:collm>)
   add_test(NAME cluster_Ports
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/ports_test.py Ports $<TARGET_FILE:collm>)
+  add_test(NAME cluster_RollingRestart
+    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/rolling_restart_test.py RollingRestart $<TARGET_FILE:collm>)
   foreach(suite Canary StaticSplit)
     add_test(NAME cluster_${suite}
       COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/canary_test.py ${suite} $<TARGET_FILE:collm>)
   endforeach()
   add_test(NAME cluster_Join
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/join_test.py Join $<TARGET_FILE:collm>)
-  add_test(NAME cluster_Rejoin
-    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/rejoin_test.py Rejoin $<TARGET_FILE:collm>)
-  set_tests_properties(cluster_Join cluster_Rejoin PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+  foreach(suite Rejoin Straggler)
+    add_test(NAME cluster_${suite}
+      COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/rejoin_test.py ${suite} $<TARGET_FILE:collm>)
+  endforeach()
+  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Ports cluster_Backup cluster_Canary
-    cluster_StaticSplit
+    cluster_StaticSplit cluster_RollingRestart
     PROPERTIES TIMEOUT 400 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   # The verbs' cluster has a tiny model and promises nothing about time.
   set_tests_properties(cluster_Learning cluster_HeadCrash cluster_Canary PROPERTIES RUN_SERIAL TRUE)

@@ -1,12 +1,12 @@
 """A node whose line to the head breaks while it trains: it joins again over TLS, the round goes on,
-what it sent counts once."""
+what it sent counts once. One that stands still at the deadline: the round ends without it."""
 import os
 import signal
 import sys
 import unittest
 
 from cluster import in_slices, until
-from learning_cluster import ENDED, accepted
+from learning_cluster import ENDED, LEARNING, accepted
 from relay import Relay
 from remote_nodes import RemoteLearningCluster
 
@@ -17,7 +17,7 @@ CLIENTS = {"edge-a/0", "edge-b/0"}
 class Rejoin(unittest.TestCase):
     def test_p16_a_node_that_is_cut_off_in_mid_round_joins_again_and_its_update_counts_once(self):
         with RemoteLearningCluster(COLLM, steps=300, standing=False) as c, Relay(c.link) as line:
-            self.behind(c, line)
+            c.join_behind("edge-b", line)
             job = c.call(c.head, "POST", "/admin/v1/jobs",
                          {"model": "assistant", "federation": {"rounds": 4}})[1]["id"]
             self.cut_while_it_trains(c, line)
@@ -35,17 +35,6 @@ class Rejoin(unittest.TestCase):
             versions = [int(r["version"]) for r in rounds]
             self.assertEqual(versions, sorted(set(versions)), "a version a round, none twice")
             self.assertGreater(line.connections, 3)
-
-    def behind(self, c, line):
-        """Joins edge-b and puts it behind the relay."""
-        c.join("edge-b")
-        c.serves("edge-b")
-        self.assertEqual(c.end_node("edge-b"), 0)
-        address = os.path.join(c.folder("edge-b"), "link", "head.address")
-        with open(address, "w") as f:
-            f.write(f"127.0.0.1:{line.port}\n")
-        c.start_again("edge-b")
-        c.serves("edge-b")
 
     def while_it_trains(self, c, number, act):
         """Acts when the round trains and edge-b has not delivered; all nodes stand still then."""
@@ -88,6 +77,35 @@ class Rejoin(unittest.TestCase):
         c.start_again("edge-b")
         c.serves("edge-b")
         c.ended(3)
+
+
+class Straggler(unittest.TestCase):
+    def test_p17_a_node_that_stands_still_at_the_deadline_holds_nobody(self):
+        terms = LEARNING.replace("deadline: 120s, quorum: 2", "deadline: 8s, quorum: 1")
+        with RemoteLearningCluster(COLLM, steps=40, standing=False, terms=terms) as c:
+            c.join("edge-b")
+            c.serves("edge-b")
+            c.call(c.head, "POST", "/admin/v1/jobs",
+                   {"model": "assistant", "federation": {"rounds": 2}})
+            frozen, others = c.started["edge-b"].pid, c.local_pids()
+
+            def trains():
+                r = c.round(1)
+                return r and r["state"] == "training"
+            try:
+                in_slices("round 1 trains", [*others, frozen], trains)
+                for pid in others:
+                    os.kill(pid, signal.SIGCONT)
+                first = c.ended(1)
+                self.assertEqual(set(accepted(first)), {"edge-a/0"}, first)
+                self.assertEqual(c.complete(c.a, "hello")[0], 200)
+            finally:
+                for pid in (*others, frozen):
+                    os.kill(pid, signal.SIGCONT)
+            c.serves("edge-b")
+            second = c.ended(2)
+            self.assertIn("edge-a/0", accepted(second), second)
+            self.assertEqual(c.complete(c.b, "hello")[0], 200)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,16 @@ class RemoteNodes:
     def start_again(self, node, **more):
         return self.run_node(node, node, **more)
 
+    def join_behind(self, node, line):
+        """Joins, and from then on reaches the head's link through that relay."""
+        self.join(node)
+        self.serves(node)
+        assert self.end_node(node) == 0
+        with open(os.path.join(self.folder(node), "link", "head.address"), "w") as f:
+            f.write(f"127.0.0.1:{line.port}\n")
+        self.start_again(node)
+        self.serves(node)
+
     def node_log(self, node):
         with open(self.folder(node) + ".log") as log:
             return log.read()

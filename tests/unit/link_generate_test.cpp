@@ -48,6 +48,19 @@ TEST_F(link_generate, streams_an_answer_end_to_end_in_order) {
   EXPECT_EQ(board_->look([](const board& b) { return b.cancels.size(); }), 0u);
 }
 
+TEST_F(link_generate, a_node_has_settled_when_the_head_has_every_answer) {
+  auto [to, sink] = ask(3);
+  const auto asked = board_->request(0);
+  EXPECT_FALSE(node_->settle(std::chrono::milliseconds(50)));
+  caf::anon_send(asked.sink, make_accepted(3));
+  caf::anon_send(asked.sink, make_stop(3, 0));
+  EXPECT_TRUE(node_->settle(std::chrono::seconds(20)));
+  node_.reset();
+  ASSERT_TRUE(to->wait_end());
+  EXPECT_EQ(to->finish, schema::FinishReason::STOP) << to->message;
+  EXPECT_EQ(board_->look([](const board& b) { return b.cancels.size(); }), 0u);
+}
+
 TEST_F(link_generate, streams_many_answers_side_by_side) {
   constexpr std::uint32_t requests = 120, chunks = 60;
   std::vector<answer_ptr> answers;
