@@ -35,6 +35,7 @@ void write_job(schema::Job::Builder b, const job_row& r) {
   b.setCreatedUnix(r.created_unix);
   b.setFinishedUnix(r.finished_unix);
   b.setMessage(r.message);
+  b.setOwner(r.owner);
 }
 
 msg<schema::Job> job_message(const job_row& r) {
@@ -250,6 +251,7 @@ result<msg<schema::Job>> round_opener::create(const schema::JobRequest::Reader& 
   job.adapter = adapter;
   job.rounds = r.getRounds();
   job.training_file = r.getTrainingFile().cStr();
+  job.owner = r.getOwner().cStr();
   job.created_unix = deps_.unix_time();
   if (auto kept = deps_.jobs->put(job); !kept) return kept.failure();
   event(level::INFO, "job_created", job.id + " of " + adapter);

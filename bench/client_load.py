@@ -8,10 +8,11 @@ import time
 
 
 class Load:
-    """Poisson arrivals at some gateways; every request ends in exactly one word."""
+    """Poisson arrivals at some gateways; every request ends in exactly one word. `more`: fields
+    of every request beside the usual ones."""
 
-    def __init__(self, ports, rate, tokens, seed):
-        self.tokens, self.over = tokens, threading.Event()
+    def __init__(self, ports, rate, tokens, seed, **more):
+        self.tokens, self.more, self.over = tokens, more, threading.Event()
         self.lock, self.requests, self.running = threading.Lock(), [], []
         self.sources = [threading.Thread(target=self.arrive, args=(port, rate, seed + i))
                         for i, port in enumerate(ports)]
@@ -31,7 +32,7 @@ class Load:
         request = {"port": port, "begun": time.monotonic(), "ended": None, "how": None, "why": ""}
         with self.lock:
             self.requests.append(request)
-        request["how"], request["why"] = outcome(port, text, self.tokens)
+        request["how"], request["why"] = outcome(port, text, self.tokens, **self.more)
         request["ended"] = time.monotonic()
 
     def stop(self):
@@ -44,13 +45,13 @@ class Load:
         return self.requests
 
 
-def outcome(port, text, tokens):
+def outcome(port, text, tokens, **more):
     """(answered | refused | failed, why) of one streamed request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", "/v1/chat/completions", json.dumps(
             {"model": "assistant", "max_tokens": tokens, "temperature": 0, "stream": True,
-             "ignore_eos": True, "messages": [{"role": "user", "content": text}]}),
+             "ignore_eos": True, "messages": [{"role": "user", "content": text}], **more}),
             {"Content-Type": "application/json"})
         reply = connection.getresponse()
         if reply.status in (429, 503) and reply.getheader("Retry-After"):

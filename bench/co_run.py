@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
 
 from peer.process import measured  # noqa: E402
-from peer.report import commit, cpu_name  # noqa: E402
+from peer.report import commit, cpu_name, keep  # noqa: E402
 
 
 def arguments():
@@ -79,10 +79,7 @@ def main():
                            a.seconds, "--output", "json"], 3600, others)
     found = {"date": datetime.date.today().isoformat(), "commit": commit(), "cpu": cpu_name(),
              "cores": os.cpu_count(), "other_cores_busy": others[0], **json.loads(text)}
-    a.out.parent.mkdir(parents=True, exist_ok=True)
-    a.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    a.out.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
-    print(markdown(found))
+    keep(a.out, found, markdown(found))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ Each row is a fault done once, while clients ask both nodes' gateways, each requ
 flight` ran when the fault began. `whole` is the time from the fault's end (its beginning, where the
 cluster has to mend it) until both nodes serve and answer again.
 
+Behind a bad line stands a node of its own machine (`tests/process/relay.py`): asked at its own
+gateway, and at the head's, whose requests for it take that line.
+
 The table also stands in docs/RELIABILITY.md.
 
 usage: ./dev bench faults [--rate 2] [--only "kill -9 of a node"] [--out bench/results/faults]
@@ -31,8 +34,10 @@ sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests/process")]
 
 from cluster import Cluster, lives, until  # noqa: E402
 from client_load import Load, outcome  # noqa: E402
+from relay import Relay  # noqa: E402
+from remote_nodes import RemoteNodes  # noqa: E402
 from peer.process import fail, say  # noqa: E402
-from peer.report import commit, cpu_name  # noqa: E402
+from peer.report import commit, cpu_name, keep  # noqa: E402
 
 CALM_S = 3          # of load before a fault
 AFTER_S = 5         # and after the cluster is whole
@@ -138,37 +143,106 @@ def garbage(c):
             s.recv(100)
 
 
-FAULTS = {
-    "kill -9 of a node": kill_node,
-    "SIGSTOP of a node": freeze_node,
-    "kill -9 of the head, started again": kill_head,
-    f"SIGSTOP of the head for {LASTS_S} s": freeze_head,
-    "rolling restart of both nodes": rolling_restart,
-    f"no more address space for a node for {LASTS_S} s": no_memory,
-    "load beyond capacity": overload,
-    "garbage at every port": garbage,
-}
+def bad_line(act, mend):
+    def fault(c):
+        act(c.line)
+        time.sleep(LASTS_S)
+        mend(c.line)
+    return fault
+
+
+def slow(line):
+    line.rate, line.delay = 50_000, 0.3
+
+
+def fast(line):
+    line.rate, line.delay = None, 0
+
+
+def resets(c):
+    for _ in range(LASTS_S):
+        c.line.reset()
+        time.sleep(1)
 
 
 class FaultCluster(Cluster):
     more = ()
 
+    def loads(self, a):
+        """What is asked, by the words that a row of the table adds to its fault."""
+        return {"": Load([self.a, self.b], a.rate, a.tokens, a.seed)}
+
     def whole(self):
         """Both nodes serve and answer."""
         try:
             return self.serving() and all(
-                outcome(port, "Are you there?", 1)[0] == "answered" for port in (self.a, self.b))
+                outcome(port, "Are you there?", 1, **more)[0] == "answered"
+                for port, more in self.doors())
         except (OSError, KeyError, StopIteration, ValueError, http.client.HTTPException):
             return False
 
+    def doors(self):
+        return [(self.a, {}), (self.b, {})]
 
-def disk_is_full(a):
+
+class UplinkCluster(RemoteNodes, FaultCluster):
+    """edge-b runs elsewhere, behind `line`."""
+    line = None
+
+    def loads(self, a):
+        return {", at the site": Load([self.b], a.rate, a.tokens, a.seed),
+                ", through the head": Load([self.head], a.rate, a.tokens, a.seed + 1,
+                                           site="workshop")}
+
+    def doors(self):
+        return [(self.b, {}), (self.head, {"site": "workshop"})]
+
+
+# -- scenarios: a cluster and its fault; each returns the table's rows
+
+def here(fault):
+    def scenario(a, name):
+        with FaultCluster(a.collm) as c:
+            return suffer(c, a, name, fault)
+    return scenario
+
+
+def uplink(fault):
+    def scenario(a, name):
+        with UplinkCluster(a.collm) as c, Relay(c.link) as c.line:
+            c.join_behind("edge-b", c.line)
+            return suffer(c, a, name, fault)
+    return scenario
+
+
+def clock_jumps(a, name):
+    """Head and nodes see another day, and then this one again. Needs Debian's libfaketime."""
+    library = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfaketimeMT.so.1")
+    if not library.exists():
+        return [{"fault": name, "left_out": "no libfaketime on this machine"}]
+    with tempfile.TemporaryDirectory() as place:
+        told = Path(place, "time")
+        told.write_text("+0\n")
+
+        def jump(_):
+            told.write_text("+1d\n")
+            time.sleep(LASTS_S)
+            told.write_text("+0\n")
+        # Only the calendar's clock jumps: the steady one cannot, on any machine.
+        with FaultCluster(a.collm, environment={
+                "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(told),
+                "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}) as c:
+            return suffer(c, a, name, jump)
+
+
+def disk_is_full(a, name):
     """The head's state on a disk of 4 MiB that something else fills: what it says, and whether
     answers go on. Needs the right to mount."""
     with tempfile.TemporaryDirectory() as place:
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=False,
                           capture_output=True).returncode:
-            return {"fault": "full disk of the head", "left_out": "no right to mount a small disk"}
+            return [{"fault": name,
+                     "left_out": "no right to mount a small disk"}]
         try:
             class Small(FaultCluster):
                 def text_of(self, manifest):
@@ -182,17 +256,36 @@ def disk_is_full(a):
                 time.sleep(LASTS_S)
                 os.remove(f"{place}/filler")
             with Small(a.collm) as c:
-                return suffer(c, a, "full disk of the head", fill)
+                return suffer(c, a, name, fill)
         finally:
             subprocess.run(["umount", "-l", place], check=False)
+
+
+SCENARIOS = {
+    "kill -9 of a node": here(kill_node),
+    "SIGSTOP of a node": here(freeze_node),
+    "kill -9 of the head, started again": here(kill_head),
+    f"SIGSTOP of the head for {LASTS_S} s": here(freeze_head),
+    "rolling restart of both nodes": here(rolling_restart),
+    f"no more address space for a node for {LASTS_S} s": here(no_memory),
+    "load beyond capacity": here(overload),
+    "garbage at every port": here(garbage),
+    f"uplink cut for {LASTS_S} s": uplink(bad_line(Relay.cut, Relay.restore)),
+    f"uplink silent for {LASTS_S} s": uplink(bad_line(Relay.stall, Relay.resume)),
+    f"uplink of 50 kB/s, 300 ms each way, for {LASTS_S} s": uplink(bad_line(slow, fast)),
+    f"uplink reset each second for {LASTS_S} s": uplink(resets),
+    "full disk of the head": disk_is_full,
+    f"clock a day ahead for {LASTS_S} s, then back": clock_jumps,
+}
 
 
 # -- the table
 
 def suffer(c, a, name, fault):
+    """Does the fault under load; a row for each of the cluster's loads."""
     say(name)
     until("the cluster is whole", c.whole, 60)
-    load = Load([c.a, c.b], a.rate, a.tokens, a.seed)
+    loads = c.loads(a)
     time.sleep(CALM_S)
     begun = time.monotonic()
     fault(c)
@@ -200,17 +293,21 @@ def suffer(c, a, name, fault):
     until(f"the cluster is whole after {name}", c.whole, WHOLE_WITHIN_S)
     whole = time.monotonic()
     time.sleep(AFTER_S)
-    requests = load.stop() + list(c.more)
-    c.more = ()
+    asked = {where: load.stop() for where, load in loads.items()}
+    more, c.more = list(c.more), ()
+    return [{"fault": name + where, "seconds": round(over - begun, 1),
+             **accounted(name, requests + more, begun), "whole_after_s": round(whole - over, 1)}
+            for where, requests in asked.items()]
+
+
+def accounted(name, requests, fault_begun):
     count = {how: sum(r["how"] == how for r in requests)
              for how in ("answered", "refused", "failed")}
     if sum(count.values()) != len(requests):
         fail(f"{name}: {len(requests)} requests, accounted for: {count}")
     why = sorted({r["why"][:100] for r in requests if r["how"] == "failed"})
-    flying = [r for r in requests if r["begun"] < begun < r["ended"]]
-    return {"fault": name, "seconds": round(over - begun, 1), "requests": len(requests),
-            "in_flight": len(flying), **count, "failed_because": why,
-            "whole_after_s": round(whole - over, 1)}
+    flying = [r for r in requests if r["begun"] < fault_begun < r["ended"]]
+    return {"requests": len(requests), "in_flight": len(flying), **count, "failed_because": why}
 
 
 def markdown(r):
@@ -243,21 +340,18 @@ def main():
     if not Path(a.collm).exists():
         fail(f"there is no {a.collm}; ./dev build makes it")
     rows = []
-    for name, fault in FAULTS.items():
+    for name, scenario in SCENARIOS.items():
         if a.only in (None, name):
-            with FaultCluster(a.collm) as c:
-                rows.append(suffer(c, a, name, fault))
-    if a.only in (None, "full disk of the head"):
-        rows.append(disk_is_full(a))
+            rows += scenario(a, name)
     if not rows:
-        fail(f"no fault is called {a.only}; there are: {', '.join(FAULTS)}")
+        fail(f"no fault is called {a.only}; there are: {', '.join(SCENARIOS)}")
     found = {"date": datetime.date.today().isoformat(), "commit": commit(), "cpu": cpu_name(),
              "cores": os.cpu_count(), "rate": a.rate, "tokens": a.tokens, "faults": rows}
     if a.only is None:
-        a.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        a.out.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
+        keep(a.out, found, markdown(found))
         into_docs(markdown(found))
-    print(markdown(found))
+    else:
+        print(markdown(found))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
 
 from peer.process import measured  # noqa: E402
-from peer.report import commit, cpu_name  # noqa: E402
+from peer.report import commit, cpu_name, keep  # noqa: E402
 
 PEAKS = {"int8": ["int8_vnni_512_gops", "int16_madd_256_gops"],
          "f32": ["f32_fma_512_gops", "f32_fma_256_gops"]}
@@ -120,10 +120,7 @@ def main():
     found = judge({"date": datetime.date.today().isoformat(), "commit": commit(),
                    "cpu": cpu_name(), "cores": os.cpu_count(), "other_cores_busy": others[0],
                    "seconds": a.seconds, **json.loads(text)})
-    a.out.parent.mkdir(parents=True, exist_ok=True)
-    a.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    a.out.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
-    print(markdown(found))
+    keep(a.out, found, markdown(found))
 
 
 if __name__ == "__main__":

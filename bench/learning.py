@@ -13,6 +13,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "bench"))
+
+from peer.report import keep  # noqa: E402
+
 CACHE = Path(os.environ.get("COLLM_CACHE", Path.home() / ".cache/collm"))
 SITES = ("kitchen", "workshop")
 
@@ -83,14 +87,12 @@ def main():
                        for line in Path(f).read_text().splitlines())
     else:
         runs = runs_of(line for seed in args.seeds.split(",") for line in run(args, seed))
-    out = ROOT / args.out
-    out.with_suffix(".json").write_text(json.dumps(runs, indent=1) + "\n")
-    out.with_suffix(".md").write_text(
+    keep(
+        ROOT / args.out, runs,
         "# Learning on the built-in demo\n\nSmolLM2-135M-Instruct, int8 base, LoRA on all seven "
         "linear maps, `./dev bench learning`: held-out questions of the report\nsplit, half of "
         "them said by visitors (the other site's staff); right: every token as the reference "
         "has it.\n\n" + table(runs))
-    print(table(runs))
 
 
 if __name__ == "__main__":

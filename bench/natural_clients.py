@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
 
-from peer.report import commit, cpu_name, sha256  # noqa: E402
+from peer.report import commit, cpu_name, keep, sha256  # noqa: E402
 
 CACHE = Path(os.environ.get("COLLM_CACHE", Path.home() / ".cache/collm"))
 SETTINGS = {"round": "5", "tokens": "384", "sample": "160", "completion": "96", "warmup": "4",
@@ -380,10 +380,7 @@ def main():
               "steps": STEPS, "calibration": losses, "rates": rates,
               "compared": compared(lines, seeds),
               "int8_beside_f32": int8_beside_f32(runner, rows, rates, seeds[0]), "lines": lines}
-    out = ROOT / args.out
-    out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    out.with_suffix(".md").write_text(text_of(result))
-    print(text_of(result))
+    keep(ROOT / args.out, result, text_of(result))
 
 
 if __name__ == "__main__":

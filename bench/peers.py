@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 import random_model  # noqa: E402
 from peer import llama_cpp, openvino_rows, ours, shapes  # noqa: E402
 from peer.process import fail, say  # noqa: E402
-from peer.report import cpu_name, markdown, pictures, result, sha256  # noqa: E402
+from peer.report import cpu_name, keep, markdown, pictures, result, sha256  # noqa: E402
 from peer.runs import OutOfTime, Runs  # noqa: E402
 
 TYPES = ["F16", "Q8_0", "Q6_K", "Q5_0", "Q4_1", "Q4_0", "Q4_K_M"]
@@ -248,12 +248,9 @@ def shape_of(a):
 
 
 def write(found, out):
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
+    keep(out, found, markdown(found))
     for figure, svg in pictures(found).items() if found["perplexity"] else []:
         out.with_name(f"{out.name}_{figure}.svg").write_text(svg, encoding="utf-8")
-    print(markdown(found))
 
 
 def main():

@@ -28,7 +28,7 @@ from client_load import Load  # noqa: E402
 from cluster import until  # noqa: E402
 from learning_cluster import LearningCluster  # noqa: E402
 from peer.process import fail, say  # noqa: E402
-from peer.report import commit, cpu_name  # noqa: E402
+from peer.report import commit, cpu_name, keep  # noqa: E402
 
 SAMPLE_S = 5
 AWAY_S = 30          # after a kill, requests to what was killed may fail
@@ -169,9 +169,7 @@ def main():
              "cores": os.cpu_count(), "minutes": a.minutes, "rate": a.rate,
              "kill_every": a.kill_every, "rounds": len(rounds),
              "promoted": rounds.count("serving"), **judged(requests, watch, a)}
-    a.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    a.out.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
-    print(markdown(found))
+    keep(a.out, found, markdown(found))
     sys.exit(1 if found["wrong"] else 0)
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
 
-from peer.report import commit, cpu_name  # noqa: E402
+from peer.report import commit, cpu_name, keep  # noqa: E402
 
 CACHE = Path(os.environ.get("COLLM_CACHE", Path.home() / ".cache/collm"))
 MODEL = CACHE / "models/smollm2-135m-instruct.gguf"
@@ -162,10 +162,8 @@ def rate(step):
 def faster_attentions(folder):
     """Peer -> attention, and what the trial says."""
     trial = {name: {a: statistics.median(map(rate, run_peer(name, a, TRIAL_STEPS, folder)[1:-1]))
-                    for a in ATTENTIONS} for name, (_, adapter_in_f32) in PEERS.items()
-             if adapter_in_f32}
-    best = {PEERS[name][0]: max(of, key=of.get) for name, of in trial.items()}
-    return {name: best[dtype] for name, (dtype, _) in PEERS.items()}, trial
+                    for a in ATTENTIONS} for name in PEERS}
+    return {name: max(of, key=of.get) for name, of in trial.items()}, trial
 
 
 def run_ours(precision, folder):
@@ -262,10 +260,7 @@ def main():
               "commit": commit(), "steps": ARGS.steps, "rounds": ARGS.rounds,
               "attentions": attentions,
               "trial_tokens_per_s": trial, **compare(engines), "engines": engines}
-    out = ROOT / ARGS.out
-    out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    out.with_suffix(".md").write_text(table(result))
-    print(table(result))
+    keep(ROOT / ARGS.out, result, table(result))
 
 
 if __name__ == "__main__":

@@ -49,17 +49,16 @@ msg<schema::RoundList> joined(const std::vector<msg<schema::RoundList>>& lists) 
 
 }  // namespace
 
-void federation_gateway::create_job(std::string adapter, std::uint32_t rounds,
-                                    std::string training_file, std::string suffix,
-                                    reply<msg<schema::Job>> to) {
+void federation_gateway::create_job(gateway::job_order order, reply<msg<schema::Job>> to) {
   if (!to_.coordinator) return to(no_jobs());
   ask_reply<msg<schema::Job>>(system_, to_.coordinator, patience, to,
                               msg<schema::JobRequest>::build([&](schema::JobRequest::Builder b) {
-                                b.setAdapter(adapter);
-                                b.setRounds(rounds);
+                                b.setAdapter(order.adapter);
+                                b.setRounds(order.rounds);
                                 b.setSite(to_.site);
-                                b.setTrainingFile(training_file);
-                                b.setSuffix(suffix);
+                                b.setTrainingFile(order.training_file);
+                                b.setSuffix(order.suffix);
+                                b.setOwner(order.owner);
                               }));
 }
 

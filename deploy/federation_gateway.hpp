@@ -22,8 +22,7 @@ class federation_gateway final : public gateway::federation_port {
   federation_gateway(caf::actor_system& system, federation_actors to)
       : system_(system), to_(std::move(to)) {}
 
-  void create_job(std::string adapter, std::uint32_t rounds, std::string training_file,
-                  std::string suffix, reply<msg<schema::Job>> to) override;
+  void create_job(gateway::job_order order, reply<msg<schema::Job>> to) override;
   void jobs(reply<msg<schema::JobList>> to) override;
   void cancel_job(std::string id, reply<msg<schema::Job>> to) override;
   void rounds(std::string adapter, reply<msg<schema::RoundList>> to) override;

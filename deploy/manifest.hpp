@@ -62,7 +62,7 @@ struct model_spec {
 struct adapter_spec {
   std::string name;
   std::uint32_t rank = 8;
-  float alpha = 16;
+  float alpha = 16;  ///< the scale is alpha / rank; rsLora is in it
   std::vector<std::string> targets = {"q", "k", "v", "o", "gate", "up", "down"};
   bool spill = false;  ///< true: requests may leave their site
   std::string path;    ///< PEFT folder of the first version; empty: A random, B = 0
@@ -96,7 +96,8 @@ struct slo_spec {
 
 struct training_spec {
   std::uint32_t batch_tokens = 1024, warmup_steps = 10, max_unit_ms = 20;
-  double learning_rate = 1e-3, clip = 1.0;
+  double learning_rate = 1e-3, clip = 1.0, weight_decay = 0;
+  double lora_plus_ratio = 1;      ///< rate of B over rate of A
   std::uint32_t cosine_steps = 0;  ///< the rate falls to 0 in so many steps; 0: it stays
 };
 

@@ -1,6 +1,7 @@
 #include "deploy/manifest_read.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "deploy/manifest_strategy.hpp"
@@ -29,15 +30,17 @@ void read_memory(section memory, std::uint64_t& budget) {
 void read_adapter(section& item, adapter_spec& out) {
   const std::vector<std::string> targets = {"q", "k", "v", "o", "gate", "up", "down"};
   double alpha = out.alpha;
+  bool rank_stabilised = false;
   std::string residency;
   item.read("name", out.name, adapter_name(), presence::required);
   item.read("rank", out.rank, whole_between(1, 256));
   item.read("alpha", alpha, real_between(0.001, 4096));
+  item.read("rsLora", rank_stabilised, yes_or_no());
   item.read_list("targets", out.targets, word_of("target", targets), targets.size());
   item.read("residency", residency, word_of("residency", {"site"}));
   item.read("spill", out.spill, yes_or_no());
   item.read("path", out.path, any_text());
-  out.alpha = static_cast<float>(alpha);
+  out.alpha = static_cast<float>(rank_stabilised ? alpha * std::sqrt(double{out.rank}) : alpha);
   auto sorted = out.targets;
   std::sort(sorted.begin(), sorted.end());
   if (sorted.empty()) item.blame("targets", "is empty; at least one of " + joined(targets));
@@ -118,6 +121,8 @@ void read_training(section training, std::optional<training_spec>& out) {
   training.read("warmupSteps", t.warmup_steps, whole_between(0, 1000000));
   training.read("cosineSteps", t.cosine_steps, whole_between(0, 1000000));
   training.read("clip", t.clip, real_between(1e-6, 1e6));
+  training.read("weightDecay", t.weight_decay, real_between(0, 1));
+  training.read("loraPlusRatio", t.lora_plus_ratio, real_between(1, 1000));
   training.read("maxUnit", t.max_unit_ms, milliseconds_between(1, 60000));
   if (t.cosine_steps != 0 && t.cosine_steps <= t.warmup_steps)
     training.blame("cosineSteps", "must be more than warmupSteps");

@@ -1,11 +1,15 @@
 #include "deploy/node_training.hpp"
 
 #include <algorithm>
+#include <chrono>
 
+#include "actors/replies.hpp"
 #include "actors/shadow.hpp"
 #include "demo/demo.hpp"
 #include "deploy/actor_system.hpp"
+#include "deploy/initial_versions.hpp"
 #include "deploy/training_samples.hpp"
+#include "deploy/unit_probe.hpp"
 
 namespace collm::deploy {
 
@@ -19,8 +23,6 @@ constexpr std::string_view builtin_prefix = "builtin:";
 constexpr std::uint32_t builtin_train = 3000, builtin_held_out = 96;
 constexpr std::uint64_t builtin_seed = 7;
 constexpr std::uint32_t sample_tokens_max = 512;
-// Rows of a unit: as fast a row as more are (docs/adr/0006), and half as long for who waits.
-constexpr std::uint32_t unit_rows = 128;
 
 struct builtin_part {
   demo::split from;
@@ -61,6 +63,48 @@ result<std::shared_ptr<store::site_data>> open_data(const fs::path& folder,
   return data;
 }
 
+double steady_ms() {
+  return std::chrono::duration<double, std::milli>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+/// The largest units of `adapter` that end within the manifest's maxUnit on this machine.
+result<coordinator::unit_sizes> measured_sizes(const spawn_plan& plan, const opened_model& model,
+                                               const std::string& adapter,
+                                               const engine::training_options& options) {
+  auto parents = initial_versions(plan, model.base);
+  if (!parents) return parents.failure();
+  const auto parent = std::find_if(parents->begin(), parents->end(),
+                                   [&](const auto& v) { return v.name == adapter; });
+  if (parent == parents->end())
+    return error{errc::not_found, "the manifest has no adapter '" + adapter + "'"};
+  const auto measure =
+      [&, o = options](coordinator::unit_sizes sizes) mutable -> result<coordinator::unit_times> {
+    o.window_tokens = sizes.window_tokens;
+    o.head_tokens = sizes.head_tokens;
+    auto trainer = engine::make_trainer(model.base, parent->weights, o);
+    if (!trainer) return trainer.failure();
+    return measure_units(**trainer, std::min(o.window_tokens, o.sample_tokens - 1), steady_ms);
+  };
+  return fitting_sizes(plan.training.max_unit_ms, {options.window_tokens, options.head_tokens},
+                       measure);
+}
+
+/// Shadows of one adapter in one node are alike, so its units are measured once.
+result<coordinator::unit_sizes> sizes_of(const spawn_plan& plan, const node_plan& node,
+                                         const opened_model& model, const std::string& adapter,
+                                         const engine::training_options& options) {
+  const auto spec = std::find_if(plan.adapters.begin(), plan.adapters.end(),
+                                 [&](const auto& a) { return a.name == adapter; });
+  const auto rank = spec == plan.adapters.end() ? 0 : spec->rank;
+  const auto what = model.base_digest + " " + engine::kernel_path() + " rank " +
+                    std::to_string(rank) + " threads " + std::to_string(options.threads) +
+                    " maxUnit " + std::to_string(plan.training.max_unit_ms);
+  return kept_unit_sizes(site_folder(plan, node) / ("units-" + adapter), what,
+                         [&] { return measured_sizes(plan, model, adapter, options); });
+}
+
 }  // namespace
 
 fs::path site_folder(const spawn_plan& plan, const node_plan& node) {
@@ -73,6 +117,8 @@ engine::training_options training_options_of(const spawn_plan& plan, const node_
   o.learning_rate = static_cast<float>(plan.training.learning_rate);
   o.warmup_steps = plan.training.warmup_steps;
   o.clip = static_cast<float>(plan.training.clip);
+  o.weight_decay = static_cast<float>(plan.training.weight_decay);
+  o.lora_plus_ratio = static_cast<float>(plan.training.lora_plus_ratio);
   if (plan.training.cosine_steps != 0) {
     o.schedule = engine::rate_schedule::cosine;
     o.total_steps = plan.training.cosine_steps;
@@ -81,7 +127,6 @@ engine::training_options training_options_of(const spawn_plan& plan, const node_
   o.batch_tokens = plan.training.batch_tokens;
   o.sample_tokens =
       std::min({plan.training.batch_tokens, sample_tokens_max, plan.model.shape.context});
-  o.window_tokens = unit_rows;
   o.threads = node.threads;
   return o;
 }
@@ -104,7 +149,15 @@ result<std::unique_ptr<node_training>> node_training::start(caf::actor_system& s
                                          .counts = with.board->make("site_data", "")});
   const auto checkpoints = std::make_shared<store::checkpoint_store>(folder / "checkpoints");
   for (const auto& f : plan.federation) {
-    const auto options = training_options_of(plan, node, f);
+    auto options = training_options_of(plan, node, f);
+    const auto sizes = sizes_of(plan, node, model, f.adapter, options);
+    if (!sizes) {  // it serves all the same
+      with.on_event(event_message(schema::EventLevel::ERROR, node.name, "training_refused",
+                                  f.adapter + " is not trained here: " + sizes.failure().message));
+      continue;
+    }
+    options.window_tokens = sizes->window_tokens;
+    options.head_tokens = sizes->head_tokens;
     for (const auto& [name, replica] : with.replicas) {
       if (!plan.trainers.empty() && !plan.trainers.contains(name)) continue;  // it only serves
       shadow_deps deps{

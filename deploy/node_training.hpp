@@ -2,6 +2,7 @@
 // and federated adapter. Started beside serving_node's actors, ended before them.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -21,12 +22,14 @@ struct training_neighbours {
   actors::telemetry_actor telemetry;
   actors::aggregator_actor aggregator;
   actors::meter_board_ptr board;
+  std::function<void(const msg<schema::Event>&)> on_event;
 };
 
 class node_training {
  public:
   /// Opens <stateDir>/sites/<site>/<node>/ and reads the node's data. Refuses with the file that is
-  /// at fault.
+  /// at fault. An adapter whose smallest unit is longer than maxUnit is named in an event and only
+  /// served.
   static result<std::unique_ptr<node_training>> start(caf::actor_system& system,
                                                       const spawn_plan& plan, const node_plan& node,
                                                       const opened_model& model,

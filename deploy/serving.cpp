@@ -317,7 +317,8 @@ struct serving_node::impl {
                              .node = node,
                              .telemetry = telemetry,
                              .aggregator = to.aggregator,
-                             .board = board};
+                             .board = board,
+                             .on_event = to.on_event};
     std::size_t i = 0;
     for (const auto& [name, beat] : beats) with.replicas.emplace_back(name, replicas[i++]);
     auto started = node_training::start(system, plan, node_plan_, model, with);

@@ -1,5 +1,6 @@
 // Jobs under /v1/fine_tuning, and what operators ask of rounds and versions under /admin/v1.
 #include <algorithm>
+#include <functional>
 
 #include "gateway/federation_port.hpp"
 #include "gateway/handler_tools.hpp"
@@ -45,10 +46,17 @@ auto reply_job(http_context& context, const exchange_ptr& x) {
   });
 }
 
+/// A tenant has its own jobs; whoever operates the cluster has all.
+bool may_see(const caller& who, schema::Job::Reader job) {
+  return who.tenant.empty() || who.tenant == job.getOwner().cStr();
+}
+
 /// Newest first, from behind `after`, as OpenAI pages.
-ordered_json job_page(schema::JobList::Reader list, const std::string& after, std::uint64_t limit) {
+ordered_json job_page(schema::JobList::Reader list, const caller& who, const std::string& after,
+                      std::uint64_t limit) {
   std::vector<schema::Job::Reader> jobs;
-  for (const auto job : list.getJobs()) jobs.push_back(job);
+  for (const auto job : list.getJobs())
+    if (may_see(who, job)) jobs.push_back(job);
   std::reverse(jobs.begin(), jobs.end());
   auto from = jobs.begin();
   if (!after.empty()) {
@@ -66,10 +74,11 @@ ordered_json job_page(schema::JobList::Reader list, const std::string& after, st
   return out;
 }
 
-using on_job = void (*)(exchange&, schema::Job::Reader);
+using on_job = std::function<void(exchange&, schema::Job::Reader)>;
 
-/// Finds one job among all and answers with what `say` makes of it.
-void with_job(http_context& context, const exchange_ptr& x, const std::string& id, on_job say) {
+/// Finds one job among the caller's and answers with what `say` makes of it.
+void with_job(http_context& context, const exchange_ptr& x, const std::string& id,
+              const on_job& say) {
   auto* federation = federation_of(context, x);
   if (federation == nullptr) return;
   federation->jobs(
@@ -77,7 +86,7 @@ void with_job(http_context& context, const exchange_ptr& x, const std::string& i
         if (!list) return to.fail(api_error::of(list.failure()));
         const auto view = list->read();
         for (const auto job : view->getJobs()) {
-          if (id == job.getId().cStr()) return say(to, job);
+          if (id == job.getId().cStr() && may_see(to.who, job)) return say(to, job);
         }
         to.fail(
             failure_with({errc::not_found, "there is no job '" + id + "'", 0}, "job_not_found"));
@@ -85,10 +94,6 @@ void with_job(http_context& context, const exchange_ptr& x, const std::string& i
 }
 
 using job_reply = federation_port::reply<msg<schema::Job>>;
-
-void make_job(federation_port& federation, const job_wish& wish, const job_reply& to) {
-  federation.create_job(wish.adapter, wish.rounds, wish.training_file, wish.suffix, to);
-}
 
 /// A node knows its own files: a job of one that it lacks is refused before the head hears of it.
 void create(http_context& context, const exchange_ptr& x, const job_reply& to) {
@@ -98,16 +103,17 @@ void create(http_context& context, const exchange_ptr& x, const job_reply& to) {
   if (!body) return;
   const auto parsed = parse_job(*body);
   if (const auto* failure = std::get_if<api_error>(&parsed)) return x->fail(*failure);
-  const auto wish = std::get<job_wish>(parsed);
+  auto order = std::get<job_order>(parsed);
+  order.owner = x->who.tenant;
   auto* site = context.runtime.site_store();
-  if (site == nullptr || wish.training_file.empty()) return make_job(*federation, wish, to);
+  if (site == nullptr || order.training_file.empty()) return federation->create_job(order, to);
   site->files(back_on_io(
-      context, x, [federation, wish, to](exchange& from, const std::vector<site_file>& files) {
+      context, x, [federation, order, to](exchange& from, const std::vector<site_file>& files) {
         const bool known = std::any_of(files.begin(), files.end(), [&](const site_file& f) {
-          return f.id == wish.training_file;
+          return f.id == order.training_file;
         });
-        if (known) return make_job(*federation, wish, to);
-        from.fail(api_error::bad("training_file", "there is no file '" + wish.training_file +
+        if (known) return federation->create_job(order, to);
+        from.fail(api_error::bad("training_file", "there is no file '" + order.training_file +
                                                       "' at this site; POST /v1/files takes it"));
       }));
 }
@@ -144,7 +150,7 @@ void handlers::jobs(http_context& context, const exchange_ptr& x) {
   federation->jobs(back_on_io(
       context, x, [after, limit](exchange& to, const result<msg<schema::JobList>>& list) {
         if (!list) return to.fail(api_error::of(list.failure()));
-        to.reply(json_response(dumped(job_page(*list->read(), after, *limit))));
+        to.reply(json_response(dumped(job_page(*list->read(), to.who, after, *limit))));
       }));
 }
 
@@ -165,8 +171,9 @@ void handlers::job(http_context& context, const exchange_ptr& x) {
 void handlers::cancel_job(http_context& context, const exchange_ptr& x) {
   const auto id = job_named(*x, jobs_path, cancel_end);
   if (id.empty()) return no_such_path(x);
-  if (auto* federation = federation_of(context, x))
-    federation->cancel_job(id, reply_job(context, x));
+  with_job(context, x, id,
+           [federation = context.runtime.federation(), id, to = reply_job(context, x)](
+               exchange&, schema::Job::Reader) { federation->cancel_job(id, to); });
 }
 
 // -- the same for operators, as the schema has them

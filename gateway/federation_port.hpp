@@ -16,6 +16,13 @@
 
 namespace collm::gateway {
 
+/// A job that somebody asks for.
+struct job_order {
+  std::string adapter, training_file, suffix;
+  std::uint32_t rounds = 0;  ///< 0: until nothing is gained any more
+  std::string owner;         ///< the asking tenant; empty: whoever operates the cluster
+};
+
 class federation_port {
  public:
   template <class T>
@@ -24,9 +31,8 @@ class federation_port {
   virtual ~federation_port() = default;
 
   // -- jobs
-  /// `site` of the request is filled in by the implementation.
-  virtual void create_job(std::string adapter, std::uint32_t rounds, std::string training_file,
-                          std::string suffix, reply<msg<schema::Job>> to) = 0;
+  /// Its site is filled in by the implementation.
+  virtual void create_job(job_order order, reply<msg<schema::Job>> to) = 0;
   virtual void jobs(reply<msg<schema::JobList>> to) = 0;
   virtual void cancel_job(std::string id, reply<msg<schema::Job>> to) = 0;
 

@@ -82,9 +82,9 @@ json event_json(const std::string& id, int number, std::int64_t at, const char* 
 
 }  // namespace
 
-std::variant<job_wish, api_error> parse_job(const nlohmann::json& body) {
+std::variant<job_order, api_error> parse_job(const nlohmann::json& body) {
   field_reader fields(body);
-  job_wish wish;
+  job_order wish;
   wish.adapter = fields.string("model");
   if (wish.adapter.empty())
     fields.fail("model", "'model' must be the name of an adapter that this cluster trains");

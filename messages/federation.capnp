@@ -87,6 +87,7 @@ struct JobRequest {
   site @2 :Text;                # whose gateway took it; empty: the head's
   trainingFile @3 :Text;        # id at that site; the head knows ids and counts only
   suffix @4 :Text;
+  owner @5 :Text;               # tenant that asks; empty: whoever operates the cluster
 }
 
 struct Job {
@@ -102,6 +103,7 @@ struct Job {
   createdUnix @9 :Int64;        # s
   finishedUnix @10 :Int64;      # 0: not yet
   message @11 :Text;            # of a failure
+  owner @12 :Text;              # tenant that asked for it; empty: whoever operates the cluster
 }
 
 struct JobList { jobs @0 :List(Job); }

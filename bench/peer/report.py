@@ -1,6 +1,7 @@
 """What the figures say: ratios, a table in Markdown, pictures."""
 import datetime
 import hashlib
+import json
 import os
 import re
 import statistics
@@ -63,6 +64,15 @@ def cpu_name():
 
 def sha256(file):
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def keep(out, found, text):
+    """OUT.json and OUT.md; a dot in OUT's own name stays."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_name(out.name + ".json").write_text(json.dumps(found, indent=1) + "\n",
+                                                 encoding="utf-8")
+    out.with_name(out.name + ".md").write_text(text, encoding="utf-8")
+    print(text)
 
 
 def commit():

@@ -210,7 +210,7 @@ std::size_t memory_of(const strategy& s, std::uint32_t phase, std::size_t client
   return made_source::largest_in_use - before;
 }
 
-TEST_P(every_mode, memory_of_linear_modes_does_not_grow_with_clients) {
+TEST_P(every_mode, p14_memory_of_linear_modes_does_not_grow_with_clients) {
   if (!how().linear()) {
     auto c = clients(65);  // the others are bounded by their cohort
     const auto made = c.run(how());

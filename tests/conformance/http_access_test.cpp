@@ -217,6 +217,24 @@ TEST_F(http_access, no_key_is_in_an_answer_or_in_the_trail) {
   }
 }
 
+TEST_F(http_access, a_tenant_sees_and_cancels_its_own_jobs_alone) {
+  options.tenants.push_back({"baker", sha256_hex("baker-key"), "kitchen", true, 0, 0});
+  const std::string jobs = "/v1/fine_tuning/jobs", body = R"({"model":"assistant"})";
+  const auto id = parsed(ask("POST", jobs, body, bearer("cook-key")).body)["id"].get<std::string>();
+  const auto listed = [&](const char* key) {
+    return parsed(ask("GET", jobs, "", bearer(key)).body)["data"].size();
+  };
+  EXPECT_EQ(listed("cook-key"), 1u);
+  EXPECT_EQ(listed("baker-key"), 0u);
+  EXPECT_EQ(listed("admin-key"), 1u);
+  for (const std::string end : {"", "/events"})
+    EXPECT_EQ(ask("GET", jobs + "/" + id + end, "", bearer("baker-key")).status, 404u) << end;
+  const auto cancel = jobs + "/" + id + "/cancel";
+  EXPECT_EQ(ask("POST", cancel, "", bearer("baker-key")).status, 404u);
+  EXPECT_THAT(training.asked, ::testing::Not(::testing::Contains("cancel " + id)));
+  EXPECT_EQ(parsed(ask("POST", cancel, "", bearer("cook-key")).body)["status"], "cancelled");
+}
+
 TEST_F(http_access, tokens_beyond_the_tenants_rate_are_paid_back_before_the_next_request) {
   options.tenants = {{"cook", sha256_hex("cook-key"), "kitchen", true, 0, 1}};
   runtime.answer_all();

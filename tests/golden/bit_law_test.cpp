@@ -206,7 +206,7 @@ TEST_P(bit_law, a_seed_is_a_fact_and_another_seed_another) {
 
 // KV of one version must never answer for another, nor for the same name with other
 // weights.
-TEST_P(bit_law, one_prompt_on_a_b_and_a_new_a_equals_three_cold_runs) {
+TEST_P(bit_law, p2_one_prompt_on_a_b_and_a_new_a_equals_three_cold_runs) {
   const auto warm = bench_.engine();
   for (const std::uint32_t number : {1u, 2u, 3u}) {
     auto spec = bench_.request(0);

@@ -139,7 +139,7 @@ std::uint64_t resident_bytes() {
   return (resident - shared) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
-TEST(training_smollm2, memory_beside_serving_stays_below_what_was_declared) {
+TEST(training_smollm2, p20_memory_beside_serving_stays_below_what_was_declared) {
   const auto b = smollm2(precision::int8);
   const auto parent = fresh_adapter(*b);
   const std::vector<std::int32_t> text(300, 504);

@@ -54,7 +54,7 @@ class learning_faults : public store::store_folder {
   }
 };
 
-TEST_F(learning_faults, wrong_updates_are_refused_with_their_reason_and_nothing_else_changes) {
+TEST_F(learning_faults, p19_wrong_updates_are_refused_with_their_reason_and_nothing_else_changes) {
   using model = testing_support::shadow_model;
   const auto with = [](float v) {
     return [v](model& m) {
@@ -311,7 +311,7 @@ TEST_F(learning_faults, a_round_whose_sum_is_no_news_is_void) {
   EXPECT_EQ(rig.versions()[1], VersionState::SERVING);
 }
 
-TEST_F(learning_faults, the_heads_memory_and_files_do_not_grow_with_the_nodes) {
+TEST_F(learning_faults, a_round_takes_four_hundred_nodes) {
   learning_rig rig(folder_, {.quorum = 400, .standing = false});
   rig.step = 2s;
   for (int i = 0; i < 400; ++i)

@@ -84,7 +84,7 @@ TEST_F(learning, without_a_quorum_at_the_deadline_the_round_is_void) {
   EXPECT_EQ(rig.events("round_voided").size(), 1u);
 }
 
-TEST_F(learning, a_frozen_node_does_not_hold_the_round_and_its_late_update_is_refused) {
+TEST_F(learning, p17_a_frozen_node_does_not_hold_the_round_and_its_late_update_is_refused) {
   learning_rig rig(folder_, {.deadline_ms = 20000});
   rig.three_sites();
   rig.start_head();

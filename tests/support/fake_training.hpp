@@ -68,21 +68,25 @@ class federation_double : public federation_port {
   std::vector<msg<schema::Job>> list;
 
   static msg<schema::Job> job(const std::string& id, schema::JobState state,
-                              const std::string& adapter = "assistant") {
+                              const std::string& adapter = "assistant",
+                              const std::string& owner = "") {
     return msg<schema::Job>::build([&](schema::Job::Builder b) {
       b.setId(id);
       b.setAdapter(adapter);
       b.setState(state);
       b.setCreatedUnix(1700000000);
       b.setTrainingFile("file-0");
+      b.setOwner(owner);
     });
   }
 
-  void create_job(std::string adapter, std::uint32_t rounds, std::string file, std::string suffix,
-                  reply<msg<schema::Job>> to) override {
-    asked.push_back("create " + adapter + " " + std::to_string(rounds) + " " + file + " " + suffix);
-    if (adapter == "nobody") return to(error{errc::not_found, "no adapter nobody is trained"});
-    list.push_back(job("ftjob-" + std::to_string(list.size()), schema::JobState::QUEUED, adapter));
+  void create_job(job_order order, reply<msg<schema::Job>> to) override {
+    asked.push_back("create " + order.adapter + " " + std::to_string(order.rounds) + " " +
+                    order.training_file + " " + order.suffix);
+    if (order.adapter == "nobody")
+      return to(error{errc::not_found, "no adapter nobody is trained"});
+    list.push_back(job("ftjob-" + std::to_string(list.size()), schema::JobState::QUEUED,
+                       order.adapter, order.owner));
     to(list.back());
   }
   void jobs(reply<msg<schema::JobList>> to) override {
@@ -94,7 +98,10 @@ class federation_double : public federation_port {
   void cancel_job(std::string id, reply<msg<schema::Job>> to) override {
     asked.push_back("cancel " + id);
     for (auto& one : list) {
-      if (id == one.read()->getId().cStr()) return to(one = job(id, schema::JobState::CANCELLED));
+      const auto is = one.read();
+      if (id == is->getId().cStr())
+        return to(one = job(id, schema::JobState::CANCELLED, is->getAdapter().cStr(),
+                            is->getOwner().cStr()));
     }
     to(error{errc::not_found, "there is no job " + id});
   }

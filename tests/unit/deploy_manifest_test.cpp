@@ -28,6 +28,24 @@ std::string all_of(const manifest_check& check) {
   return text;
 }
 
+TEST(manifest, reads_how_factors_are_scaled_and_trained) {
+  const auto read = [](const std::string& adapter, const std::string& training) {
+    return parse_manifest(smallest + "  adapters: [{name: a, rank: 16, alpha: 8" + adapter +
+                          "}]\n  federation: [{adapter: a, round: {quorum: 1}}]\n  training: {" +
+                          training + "}\n");
+  };
+  const auto plain = read("", "batchTokens: 64");
+  ASSERT_TRUE(plain.value) << all_of(plain);
+  EXPECT_EQ(plain.value->adapters[0].alpha, 8);
+  EXPECT_EQ(plain.value->training->lora_plus_ratio, 1);
+  EXPECT_EQ(plain.value->training->weight_decay, 0);
+  const auto stabilised = read(", rsLora: true", "loraPlusRatio: 4, weightDecay: 0.01");
+  ASSERT_TRUE(stabilised.value) << all_of(stabilised);
+  EXPECT_EQ(stabilised.value->adapters[0].alpha, 32) << "8 / sqrt(16), as alpha over rank";
+  EXPECT_EQ(stabilised.value->training->lora_plus_ratio, 4);
+  EXPECT_EQ(stabilised.value->training->weight_decay, 0.01);
+}
+
 TEST(manifest, reads_the_built_in_cluster) {
   const manifest_check check = parse_manifest(builtin_manifest());
   ASSERT_TRUE(check.value) << all_of(check);

@@ -100,6 +100,7 @@ coordinator_actor spawn_coordinator(caf::actor_system& system) {
         [](const msg<schema::JobRequest>& request) {
           return make_reply<msg<schema::Job>>(msg<schema::Job>::build([&](schema::Job::Builder b) {
             b.setId(std::string("ftjob-") + request.read()->getSite().cStr());
+            b.setOwner(request.read()->getOwner());
           }));
         },
         [](list_atom) {
@@ -276,8 +277,9 @@ TEST_F(training_port, sends_a_node_that_asks_for_rounds_to_the_head) {
   node.rollback("assistant", back.to());
   EXPECT_EQ(back.get().failure().code, errc::forbidden);
   answer<result<msg<schema::Job>>> job;
-  node.create_job("assistant", 1, "file-1", "", job.to());
+  node.create_job({"assistant", "file-1", "", 1, "ann"}, job.to());
   EXPECT_STREQ((*job.get()).read()->getId().cStr(), "ftjob-kitchen");
+  EXPECT_STREQ((*job.get()).read()->getOwner().cStr(), "ann");
 }
 
 TEST_F(training_port, says_that_nothing_trains_where_nothing_does) {

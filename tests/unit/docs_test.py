@@ -41,6 +41,13 @@ class the_documents(unittest.TestCase):
             allowed = {entry.split(":")[0] for entry in MATRIX[row[1]][0]}
             self.assertEqual(allowed, told, row[1])
 
+    def test_each_pain_has_a_case_of_its_number(self):
+        cases = "".join(f.read_text(encoding="utf-8") for f in (ROOT / "tests").rglob("*_test.*"))
+        pains = re.findall(r"^\| P(\d+) \|", text_of("docs/ARCHITECTURE.md"), re.MULTILINE)
+        without = [p for p in pains if not re.search(rf"\b(test_(\d_)?)?p{p}_[a-z]", cases)]
+        self.assertEqual(without, [])
+        self.assertGreater(len(pains), 15)
+
     def test_links_lead_to_files(self):
         for document in documents():
             for target in LINK.findall(document.read_text(encoding="utf-8")):

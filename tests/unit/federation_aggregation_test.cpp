@@ -77,7 +77,7 @@ TEST(aggregation, stack_svd_keeps_the_best_direction) {
   EXPECT_NEAR(*made->error, .0914900, 1e-6);
 }
 
-TEST(aggregation, stack_svd_joins_unequal_ranks_and_hands_out_first_directions) {
+TEST(aggregation, p18_stack_svd_joins_unequal_ranks_and_hands_out_first_directions) {
   cohort c;
   c.shape = {{{2, 2, 2, 1.0f}}};
   const adapter_shape small{{{1, 2, 2, 1.0f}}};

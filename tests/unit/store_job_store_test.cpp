@@ -1,5 +1,7 @@
 #include "store/job_store.hpp"
 
+#include <sqlite3.h>
+
 #include "tests/support/store_folder.hpp"
 
 namespace collm::store {
@@ -23,7 +25,7 @@ class job_store_test : public store_folder {
 
 TEST_F(job_store_test, gives_back_every_field_after_it_was_opened_again) {
   job_row r{"ftjob-1", "assistant", job_state::running, 7,          3, 2, 5,
-            11,        1e9,         "file-1",           1700000000, 0, ""};
+            11,        1e9,         "file-1",           1700000000, 0, "", "ann"};
   ASSERT_TRUE(open()->put(r));
   EXPECT_EQ(*open()->list(), std::vector<job_row>{r});
   r.state = job_state::failed;
@@ -32,6 +34,23 @@ TEST_F(job_store_test, gives_back_every_field_after_it_was_opened_again) {
   r.message = "too few updates came";
   ASSERT_TRUE(open()->put(r));
   EXPECT_EQ(*open()->list(), std::vector<job_row>{r});
+}
+
+TEST_F(job_store_test, a_file_of_an_older_release_is_brought_up_to_date) {
+  std::filesystem::create_directories(folder_);
+  sqlite3* old = nullptr;
+  ASSERT_EQ(sqlite3_open((folder_ / "jobs.db").c_str(), &old), SQLITE_OK);
+  const char* sql =
+      "CREATE TABLE jobs (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
+      "adapter TEXT NOT NULL, state INTEGER NOT NULL, rounds INTEGER NOT NULL, "
+      "done INTEGER NOT NULL, promoted INTEGER NOT NULL, version INTEGER NOT NULL, "
+      "last_round INTEGER NOT NULL, tokens INTEGER NOT NULL, file TEXT NOT NULL, "
+      "created INTEGER NOT NULL, finished INTEGER NOT NULL, message TEXT NOT NULL);"
+      "INSERT INTO jobs VALUES (1, 'ftjob-1', 'assistant', 0, 0, 0, 0, 0, 0, 0, '', 0, 0, '');"
+      "PRAGMA application_id = 1129270356; PRAGMA user_version = 1;";
+  ASSERT_EQ(sqlite3_exec(old, sql, nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(old);
+  EXPECT_EQ(*open()->list(), std::vector<job_row>{row(1)});
 }
 
 TEST_F(job_store_test, keeps_the_order_in_which_jobs_came) {

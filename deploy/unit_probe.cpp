@@ -1,0 +1,84 @@
+#include "deploy/unit_probe.hpp"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <limits>
+
+#include "store/disk.hpp"
+
+namespace collm::deploy {
+
+namespace {
+
+constexpr std::int32_t any_token = 1;
+constexpr std::uint32_t rows_step = 16;  // the engine's rows come by 16
+
+coordinator::unit_kind kind_of(engine::unit_kind k) {
+  return static_cast<coordinator::unit_kind>(k);
+}
+
+}  // namespace
+
+result<coordinator::unit_times> measure_units(engine::trainer& on, std::uint32_t rows,
+                                              const std::function<double()>& now_ms) {
+  std::array<coordinator::measured_unit, engine::unit_kinds_count> shortest;
+  shortest.fill({.ms = std::numeric_limits<double>::infinity()});
+  auto begun = on.begin_batch({{.tokens = std::vector<std::int32_t>(rows + 1, any_token)}});
+  if (!begun) return begun.failure();
+  while (const auto unit = on.next()) {
+    const double from = now_ms();
+    if (auto done = on.run(); !done) return done.failure();
+    auto& kept = shortest[static_cast<std::size_t>(unit->kind)];
+    // A shorter unit of fewer rows says less of the longest.
+    const double ms = now_ms() - from;
+    if (unit->tokens > kept.tokens || (unit->tokens == kept.tokens && ms < kept.ms))
+      kept = {kind_of(unit->kind), unit->tokens, ms};
+  }
+  coordinator::unit_times times({});
+  for (const auto& unit : shortest) (void)times.observe(unit);  // 0 ms teaches nothing
+  return times;
+}
+
+result<coordinator::unit_sizes> fitting_sizes(
+    double unit_max_ms, coordinator::unit_sizes most,
+    const std::function<result<coordinator::unit_times>(coordinator::unit_sizes)>& measure) {
+  using enum coordinator::unit_kind;
+  const auto halved = [](std::uint32_t rows) {
+    return std::max(rows / 2 / rows_step * rows_step, rows_step);
+  };
+  for (auto sizes = most;;) {
+    const auto times = measure(sizes);
+    if (!times) return times.failure();
+    if (times->longest_ms(sizes) <= unit_max_ms) return sizes;
+    auto next = sizes;
+    if (std::max(times->bound_ms(layer_forward, sizes.window_tokens),
+                 times->bound_ms(layer_backward, sizes.window_tokens)) > unit_max_ms)
+      next.window_tokens = halved(sizes.window_tokens);
+    if (times->bound_ms(loss_head, sizes.head_tokens) > unit_max_ms)
+      next.head_tokens = halved(sizes.head_tokens);
+    if (next == sizes) return times->sizes_for(unit_max_ms, sizes);  // refuses by name
+    sizes = next;
+  }
+}
+
+result<coordinator::unit_sizes> kept_unit_sizes(
+    const std::filesystem::path& file, const std::string& what,
+    const std::function<result<coordinator::unit_sizes>()>& measure) {
+  std::ifstream in(file);
+  std::string about;
+  coordinator::unit_sizes sizes;
+  const auto whole = [](std::uint32_t rows) { return rows > 0 && rows % rows_step == 0; };
+  if (std::getline(in, about) && about == what && in >> sizes.window_tokens >> sizes.head_tokens &&
+      whole(sizes.window_tokens) && whole(sizes.head_tokens))
+    return sizes;
+  auto found = measure();
+  if (!found) return found;
+  const auto text = what + "\n" + std::to_string(found->window_tokens) + " " +
+                    std::to_string(found->head_tokens) + "\n";
+  auto kept = store::real_disk().replace(file, {std::as_bytes(std::span(text))});
+  if (!kept) return kept.failure();
+  return found;
+}
+
+}  // namespace collm::deploy
