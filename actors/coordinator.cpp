@@ -15,6 +15,7 @@ using store::job_row;
 using store::job_state;
 
 constexpr std::uint32_t rounds_asked_max = 10000, voided_max = 5;
+constexpr std::ptrdiff_t tenant_jobs_max = 8;  // not over
 constexpr std::size_t id_digits = 24, file_name_max = 256;
 
 std::int64_t machine_time() {
@@ -71,6 +72,7 @@ class round_opener {
   void round(const schema::Round::Reader& r);
   void slot();
 
+  result<void> has_room(const std::string& owner) const;
   result<msg<schema::Job>> create(const schema::JobRequest::Reader& r);
   result<msg<schema::JobList>> list() const;
   result<msg<schema::Job>> cancel(const std::string& id);
@@ -229,6 +231,20 @@ std::string round_opener::new_id(const std::string& adapter) const {
   }
 }
 
+/// One tenant does not fill the queue of all.
+result<void> round_opener::has_room(const std::string& owner) const {
+  if (owner.empty()) return {};
+  const auto rows = deps_.jobs->list();
+  if (!rows) return rows.failure();
+  const auto open = std::count_if(rows->begin(), rows->end(), [&](const job_row& j) {
+    return j.owner == owner && !store::is_over(j.state);
+  });
+  if (open < tenant_jobs_max) return {};
+  return error{errc::overloaded, "tenant " + owner + " has " + std::to_string(open) +
+                                     " jobs waiting or running, as many as one may; cancel one "
+                                     "or wait"};
+}
+
 result<msg<schema::Job>> round_opener::create(const schema::JobRequest::Reader& r) {
   const std::string adapter = r.getAdapter().cStr();
   const auto at = adapters_.find(adapter);
@@ -246,6 +262,7 @@ result<msg<schema::Job>> round_opener::create(const schema::JobRequest::Reader& 
                                         " rounds, not " + std::to_string(r.getRounds())};
   if (r.getTrainingFile().size() > file_name_max)
     return error{errc::bad_request, "the training file's id is too long"};
+  if (auto free = has_room(r.getOwner().cStr()); !free) return free.failure();
   job_row job;
   job.id = new_id(adapter);
   job.adapter = adapter;

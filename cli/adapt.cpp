@@ -182,7 +182,7 @@ int adapt(console& io, const adapt_options& o) {
   if (!status) return io.fail(status.failure());
   const auto found = gateway_of(*status, o.site);
   if (!found) return io.fail(found.failure());
-  const auto gateway = cluster_client::connect({found->url, o.cluster.key, o.cluster.ca});
+  const auto gateway = connect_gateway(o.cluster, *found);
   if (!gateway) return io.fail(gateway.failure());
   const auto adapter = adapter_or_only(*status, o.adapter);
   if (adapter.empty()) {

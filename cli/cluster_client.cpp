@@ -188,6 +188,19 @@ result<site_gateway> gateway_of(const json& status, const std::string& site) {
                    std::string("; there are: ") + sites};
 }
 
+result<void> may_hear_the_key(const cluster_flags& entry, const site_gateway& to) {
+  if (entry.key.empty() || !entry.url.starts_with("https:") || to.url.starts_with("https:"))
+    return {};
+  return error{errc::forbidden, "the key is not sent to " + to.node + " at " + to.url +
+                                    ": the head speaks TLS, that gateway does not; give it "
+                                    "gateway.tls, or ask it by its own --url"};
+}
+
+result<cluster_client> connect_gateway(const cluster_flags& entry, const site_gateway& to) {
+  if (auto may = may_hear_the_key(entry, to); !may) return may.failure();
+  return cluster_client::connect({to.url, entry.key, entry.ca});
+}
+
 result<std::pair<cluster_client, std::string>> connect_site(const cluster_flags& entry,
                                                             const std::string& site) {
   const auto cluster = cluster_client::connect(entry);
@@ -196,7 +209,7 @@ result<std::pair<cluster_client, std::string>> connect_site(const cluster_flags&
   if (!status) return status.failure();
   const auto gateway = gateway_of(*status, site);
   if (!gateway) return gateway.failure();
-  auto there = cluster_client::connect({gateway->url, entry.key, entry.ca});
+  auto there = connect_gateway(entry, *gateway);
   if (!there) return there.failure();
   return std::pair{std::move(*there), gateway->node};
 }

@@ -56,6 +56,10 @@ class cluster_client {
 /// node.
 std::vector<site_gateway> site_gateways(const json& status);
 
+/// A key for an https head is not said in the clear to a gateway that the head only names.
+result<void> may_hear_the_key(const cluster_flags& entry, const site_gateway& to);
+result<cluster_client> connect_gateway(const cluster_flags& entry, const site_gateway& to);
+
 /// The serving gateway of `site`, or the only one; refuses with the sites there are.
 result<site_gateway> gateway_of(const json& status, const std::string& site);
 

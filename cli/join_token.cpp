@@ -26,7 +26,7 @@ int join_token(console& io, const token_options& o) {
   }
   io.out() << text(*made, "token") << std::endl;
   io.remarks() << "for " << o.node << ", once, within " << o.lives
-               << "; on its machine: collm node --join TOKEN" << std::endl;
+               << "; on its machine: collm node --join - (then the token)" << std::endl;
   return success;
 }
 

@@ -1,3 +1,4 @@
+#include <iostream>
 #include <ostream>
 
 #include "cli/manifest_source.hpp"
@@ -18,6 +19,9 @@ struct node_options {
 result<void> join(console& io, node_options& o) {
   if (!o.name.empty())
     return error{errc::bad_request, "a token names its node: leave \"" + o.name + "\" out"};
+  // A token among the arguments stands in the list of processes for as long as the node runs.
+  if (o.join == "-" && !std::getline(std::cin, o.join))
+    return error{errc::bad_request, "standard input holds no token; collm join-token makes one"};
   const auto joined = deploy::join_cluster(o.join, o.dir);
   if (!joined) return joined.failure();
   o.name = joined->name;
@@ -58,7 +62,8 @@ void add_node(program& p) {
          "Run one node of a cluster: one that the head does not start, or take it out");
   const auto o = std::make_shared<node_options>();
   v.app().add_option("name", o->name, "node name in the manifest; a token names its own");
-  v.flag("--join", o->join, "join with this token (collm join-token, on the head), then run");
+  v.flag("--join", o->join,
+         "join with this token (collm join-token, on the head), then run; -: of standard input");
   v.flag("--dir", o->dir, "folder of a node that has joined, or is to: key, manifest, site data");
   add_manifest_flag(v, o->file);
   v.flag("--base-dir", o->base_dir, "folder that the manifest's relative paths start from");

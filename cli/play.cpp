@@ -10,7 +10,9 @@ result<played> play(const bench::workload& what, const json& status, const clust
   options.key = as.key;
   options.ca = as.ca;
   for (const auto& g : site_gateways(status)) {
-    if (g.state == "serving") options.gateways.emplace(g.site, g.url);
+    if (g.state != "serving") continue;
+    if (auto may = may_hear_the_key(as, g); !may) return may.failure();
+    options.gateways.emplace(g.site, g.url);
   }
   auto done = bench::play(what, options);
   if (!done) return done.failure();

@@ -17,6 +17,7 @@
 #include "deploy/child_processes.hpp"
 #include "deploy/head_training.hpp"
 #include "deploy/initial_versions.hpp"
+#include "deploy/private_folder.hpp"
 #include "deploy/remote_node.hpp"
 #include "deploy/serving.hpp"
 #include "gateway/schema_json.hpp"
@@ -116,6 +117,7 @@ struct cluster::impl {
 };
 
 result<void> cluster::impl::start() {
+  if (auto made = keep_private(plan.head.state_dir); !made) return made.failure();
   bool engines_here = plan.learns();  // the aggregators need the base's shape and digests
   for (const auto& n : plan.nodes) engines_here |= n.where != placement::process;
   auto opened = open_model(plan, options.cache_dir, engines_here);

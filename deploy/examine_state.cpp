@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "deploy/doctor.hpp"
+#include "gateway/byte_stream.hpp"
 #include "link/certificates.hpp"
 #include "store/database_file.hpp"
 
@@ -31,6 +32,26 @@ void add_file_system(const fs::path& state, std::vector<finding>& all) {
     all.push_back({"disk", health::problem, state.string() + " lies on another machine's disk",
                    "databases are damaged there when two machines write: name a folder on a local "
                    "disk as head.stateDir"});
+}
+
+void add_access(const fs::path& state, std::vector<finding>& all) {
+  std::error_code failed;
+  const auto modes = fs::status(state, failed).permissions();
+  if (failed || (modes & (fs::perms::group_all | fs::perms::others_all)) == fs::perms::none) return;
+  all.push_back({"access", health::warning,
+                 state.string() + " is open to other users of this machine: what sites train on "
+                                  "and hashes of keys lie there",
+                 "chmod 700 " + state.string() + " (collm up does it, too)"});
+}
+
+void add_gateway_keys(const std::optional<tls_spec>& tls, const std::string& whose,
+                      std::vector<finding>& all) {
+  if (!tls) return;
+  const auto good = gateway::make_tls_context({tls->certificate, tls->key});
+  if (!good)
+    all.push_back({"tls", health::problem, "gateway of " + whose + ": " + good.failure().message,
+                   "name a certificate and its key, readable for this user alone, in its "
+                   "gateway.tls"});
 }
 
 void add_keys(const spawn_plan& plan, std::vector<finding>& all) {
@@ -79,7 +100,10 @@ void add_data(const spawn_plan& plan, std::vector<finding>& all) {
 std::vector<finding> examine_state(const spawn_plan& plan) {
   std::vector<finding> all;
   add_file_system(plan.head.state_dir, all);
+  add_access(plan.head.state_dir, all);
   add_keys(plan, all);
+  add_gateway_keys(plan.head.tls, "the head", all);
+  for (const node_plan& n : plan.nodes) add_gateway_keys(n.tls, n.name, all);
   add_databases(plan.head.state_dir, all);
   add_data(plan, all);
   if (std::ranges::none_of(all, [](const finding& f) { return f.how != health::good; }))

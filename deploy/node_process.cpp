@@ -10,6 +10,7 @@
 #include "deploy/actor_system.hpp"
 #include "deploy/child_processes.hpp"
 #include "deploy/cluster.hpp"
+#include "deploy/private_folder.hpp"
 #include "deploy/remote_node.hpp"
 #include "deploy/serving.hpp"
 
@@ -92,6 +93,7 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  if (auto made = keep_private(plan.head.state_dir); !made) return made.failure();
   auto as = take_part(plan, *node, incarnation);
   if (!as) return as.failure();
   auto model = open_model(plan, options.cache_dir, true);

@@ -328,22 +328,23 @@ struct serving_node::impl {
   }
 
   void start_port() {
-    port_deps deps{.base_name = plan.model.name,
-                   .base_root = plan.model.file.filename().string(),
-                   .router = router,
-                   .telemetry = telemetry,
-                   .bridges = board->make("bridge", ""),
-                   .node = node,
-                   .supervisor = {},
-                   .describe =
-                       [plan = plan, digest = model.base_digest](const msg<schema::Snapshot>& own) {
-                         return describe_node(plan, digest, own);
-                       },
-                   .fault = [beats = beats] { return fault_of(beats); },
-                   .ready = [d = draining] { return !d->load(); },
-                   .request_stop = to.request_stop,
-                   .in_flight = in_flight,
-                   .bounds = plan.bounds};
+    port_deps deps{
+        .base_name = plan.model.name,
+        .base_root = plan.model.file.filename().string(),
+        .router = router,
+        .telemetry = telemetry,
+        .bridges = board->make("bridge", ""),
+        .node = node,
+        .supervisor = {},
+        .describe =
+            [plan = plan, digest = model.base_digest](const msg<schema::Snapshot>& own) {
+              return describe_node(plan, digest, own);
+            },
+        .fault = [beats = beats] { return fault_of(beats); },
+        .ready = [d = draining, beats = beats] { return !d->load() && fault_of(beats).empty(); },
+        .request_stop = to.request_stop,
+        .in_flight = in_flight,
+        .bounds = plan.bounds};
     deps.site = node_plan_.site;
     if (training) {
       deps.site_data = training->data();

@@ -110,6 +110,9 @@ std::optional<api_error> authenticator::check_local(const http_request& request)
                    "requests from web pages of another origin are refused; this one is " + scheme_ +
                        "://" + *host);
   }
+  const auto* site = request.header("sec-fetch-site");
+  if (site != nullptr && lower(*site) == "cross-site")
+    return refused(errc::forbidden, "requests from web pages of another site are refused");
   return std::nullopt;
 }
 

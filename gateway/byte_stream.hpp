@@ -39,6 +39,8 @@ class byte_stream {
 
 /// The peer's; unspecified where it has gone already. What came over IPv6 as IPv4 counts as IPv4.
 boost::asio::ip::address address_of(const byte_stream::socket& peer);
+/// One caller, for all that can be told: an IPv6 customer has a /64.
+boost::asio::ip::address network_of(const boost::asio::ip::address& address);
 
 std::unique_ptr<byte_stream> make_plain_stream(byte_stream::socket peer);
 /// `context` outlives the stream.

@@ -69,7 +69,7 @@ std::uint64_t age_us(const exchange& x) {
 void start(http_context& context, const exchange_ptr& x, completion_request request,
            const prompt_encoder::encoded& prompt) {
   // 63 bits: a seed that we drew can be sent back as a JSON integer.
-  const std::uint64_t seed = request.seed.value_or(context.random() >> 1);
+  const std::uint64_t seed = request.seed.value_or(context.draw() >> 1);
   const auto id = context.runtime.next_id();
   const auto identity = identity_of(context, request);
   auto one =

@@ -28,12 +28,15 @@ class exchange_sink {
 class exchange {
  public:
   exchange(std::weak_ptr<exchange_sink> to, http_request r, caller c, std::string id)
-      : request(std::move(r)), who(std::move(c)), request_id(std::move(id)), to_(std::move(to)) {}
+      : who(std::move(c)), request_id(std::move(id)), request_(std::move(r)), to_(std::move(to)) {}
 
-  const http_request request;
   const caller who;
   const std::string request_id;
   const std::chrono::steady_clock::time_point arrived = std::chrono::steady_clock::now();
+
+  const http_request& request = request_;
+  /// A handler has read it by the time it returns; the answer may take minutes.
+  void drop_body() { std::string().swap(request_.body); }
 
   void reply(http_response response) {
     if (auto to = finish()) to->respond(std::move(response));
@@ -72,6 +75,7 @@ class exchange {
     gone_ = nullptr;
     return to;
   }
+  http_request request_;
   std::weak_ptr<exchange_sink> to_;
   std::function<void()> gone_;
   bool over_ = false;

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -24,6 +25,24 @@ struct http_counters {
       requests{0}, internal_errors{0};
 };
 
+/// Bytes of bodies that are being received. One tenant has half of what all may have.
+class body_pool {
+ public:
+  /// `change` may be a fall, in two's complement.
+  void count(const std::string& tenant, std::size_t change) {
+    all_ += change;
+    if (!tenant.empty() && (by_tenant_[tenant] += change) == 0) by_tenant_.erase(tenant);
+  }
+  bool full(const std::string& tenant, std::size_t most) const {
+    const auto own = by_tenant_.find(tenant);
+    return all_ > most || (own != by_tenant_.end() && own->second > most / 2);
+  }
+
+ private:
+  std::size_t all_ = 0;
+  std::map<std::string, std::size_t> by_tenant_;
+};
+
 struct http_context {
   const http_options options;
   port& runtime;
@@ -32,10 +51,12 @@ struct http_context {
   authenticator access;
   wrong_keys wrong;
   http_counters counters;
-  std::mt19937_64 random;
+  std::mt19937_64 random;  ///< used where the options have a seed: tests
   event_feed* events = nullptr;
-  std::size_t body_bytes = 0;  ///< of all requests that are being received
+  body_pool bodies;
 
+  /// Nobody who sees some can tell others.
+  std::uint64_t draw();
   /// 16 hex digits.
   std::string random_id();
 };

@@ -1,5 +1,6 @@
 #include "gateway/http_server.hpp"
 
+#include <openssl/rand.h>
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 
@@ -12,6 +13,7 @@
 #include "gateway/event_feed.hpp"
 #include "gateway/http_context.hpp"
 #include "gateway/http_session.hpp"
+#include "messages/assert.hpp"
 
 namespace collm::gateway {
 
@@ -29,11 +31,6 @@ constexpr std::chrono::milliseconds accept_retry{100};
 // constant.
 constexpr std::uint32_t full_retry_ms = 1000;
 
-std::uint64_t system_seed() {
-  std::random_device device;
-  return (std::uint64_t{device()} << 32) | device();
-}
-
 /// Who listens beyond this machine hides what is said and asks who speaks.
 result<void> check_reach(const http_options& o, bool loopback, const std::string& place) {
   const bool keyless = o.tenants.empty() && !o.keys_required;
@@ -47,9 +44,16 @@ result<void> check_reach(const http_options& o, bool loopback, const std::string
 
 }  // namespace
 
+std::uint64_t http_context::draw() {
+  if (options.seed != 0) return random();
+  std::uint64_t bits = 0;
+  COLLM_ASSERT(RAND_bytes(reinterpret_cast<unsigned char*>(&bits), sizeof bits) == 1);
+  return bits;
+}
+
 std::string http_context::random_id() {
   static constexpr char digits[] = "0123456789abcdef";
-  auto bits = random();
+  auto bits = draw();
   std::string out(16, '0');
   for (char& c : out) {
     c = digits[bits & 15];
@@ -74,7 +78,7 @@ struct http_server::impl {
                                         o.keys_required),
                 .wrong = {},
                 .counters = {},
-                .random = std::mt19937_64(o.seed != 0 ? o.seed : system_seed())},
+                .random = std::mt19937_64(o.seed)},
         feed(context, *io) {
     context.events = &feed;
   }
@@ -115,21 +119,22 @@ struct http_server::impl {
          : session->start();
   }
 
-  /// Whoever waits longest for nothing gives way to who comes: of its own address where that has
-  /// its share, else of all.
+  /// Whoever waits longest for nothing, then who has longest begun and not said who he is, gives
+  /// way to who comes: of its own network where that has its share, else of all.
   void make_room(const tcp::socket& comes) {
     const bool share = has_its_share(comes);
     if (!share && context.counters.connections_open < context.options.bounds.connections_max)
       return;
-    http_session* oldest = nullptr;
+    const auto from = network_of(address_of(comes));
+    http_session* first = nullptr;
     for (const auto& [session, held] : sessions) {
-      const auto idle = session->idle_since();
-      if (!idle || (share && session->peer() != address_of(comes))) continue;
-      if (oldest == nullptr || *idle < *oldest->idle_since()) oldest = session;
+      const auto ready = session->gives_way();
+      if (!ready || (share && network_of(session->peer()) != from)) continue;
+      if (first == nullptr || *ready < *first->gives_way()) first = session;
     }
-    if (oldest == nullptr) return;
+    if (first == nullptr) return;
     context.counters.connections_evicted++;
-    oldest->close();
+    first->close();
   }
 
   bool has_its_share(const tcp::socket& comes) const {
@@ -137,8 +142,10 @@ struct http_server::impl {
     auto most = context.options.address_connections_max;
     if (most == 0 && address.is_loopback()) return false;
     if (most == 0) most = std::max(1u, context.options.bounds.connections_max / 2);
-    const auto count = std::count_if(sessions.begin(), sessions.end(),
-                                     [&](const auto& s) { return s.first->peer() == address; });
+    const auto from = network_of(address);
+    const auto count = std::count_if(sessions.begin(), sessions.end(), [&](const auto& s) {
+      return network_of(s.first->peer()) == from;
+    });
     return count >= most;
   }
 

@@ -76,6 +76,14 @@ void http_session::open(std::function<void(http_session&)> then) {
   });
 }
 
+std::optional<http_session::readiness> http_session::gives_way() const {
+  if (turned_away_) return std::nullopt;
+  if (state_ == state::idle) return readiness{false, waits_since_};
+  if (state_ == state::header || (state_ == state::body && admission_.refusal))
+    return readiness{true, waits_since_};
+  return std::nullopt;
+}
+
 // -- reading
 
 void http_session::read_more() {
@@ -141,6 +149,7 @@ void http_session::begin_request() {
   keep_alive_ = true;
   chunked_ = head_only_ = complete_ = begun_ = false;
   state_ = state::header;
+  waits_since_ = std::chrono::steady_clock::now();
   arm(read_timer_, context_.options.timeouts.header, &http_session::read_deadline_passed);
 }
 
@@ -247,7 +256,7 @@ bool http_session::step_body() {
   if (admission_.refusal) parser_->get().body().clear();
   count_body();
   const auto& bounds = context_.options.bounds;
-  if (context_.body_bytes > bounds.bodies_max * bounds.request_bytes_max) {
+  if (context_.bodies.full(admission_.who.tenant, bounds.bodies_max * bounds.request_bytes_max)) {
     refuse(api_error::of({errc::overloaded, "too many bodies are being received", busy_retry_ms}));
     return true;
   }
@@ -261,7 +270,7 @@ bool http_session::step_body() {
 
 void http_session::count_body() {
   const auto now = parser_ ? parser_->get().body().size() : 0;
-  context_.body_bytes += now - body_bytes_;
+  context_.bodies.count(admission_.who.tenant, now - body_bytes_);
   body_bytes_ = now;
 }
 
@@ -285,8 +294,8 @@ void http_session::dispatch() {
   read_timer_.cancel();
   request_.body = std::move(parser_->get().body());
   parser_.reset();
-  count_body();
   if (admission_.refusal) {
+    count_body();
     respond(std::move(*admission_.refusal));
     return read_more();
   }
@@ -313,6 +322,8 @@ void http_session::dispatch() {
              {},
              0});
   }
+  x->drop_body();
+  count_body();
   read_more();
 }
 
@@ -425,7 +436,7 @@ void http_session::response_done() {
   if (!keep_alive_) return linger();
   complete_ = false;
   state_ = state::idle;
-  idle_since_ = std::chrono::steady_clock::now();
+  waits_since_ = std::chrono::steady_clock::now();
   arm(read_timer_, context_.options.timeouts.idle, &http_session::read_deadline_passed);
   advance();
 }

@@ -36,10 +36,15 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
   /// Answers with `failure` whatever comes, then closes: the server is full.
   void turn_away(const api_error& failure);
   void close();
-  /// Since when it waits for a request; nothing while one is under way.
-  std::optional<std::chrono::steady_clock::time_point> idle_since() const {
-    return state_ == state::idle && !turned_away_ ? std::optional(idle_since_) : std::nullopt;
-  }
+  /// How readily it makes room for who comes, the least first: it waits for a request; then one has
+  /// begun of which nobody knows yet who sends it, or it is refused. nullopt: a request is under
+  /// way.
+  struct readiness {
+    bool begun = false;
+    std::chrono::steady_clock::time_point since;
+    auto operator<=>(const readiness&) const = default;
+  };
+  std::optional<readiness> gives_way() const;
   const boost::asio::ip::address& peer() const { return peer_; }
 
  private:
@@ -94,7 +99,7 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
   std::function<void(http_session*)> closed_;
   boost::asio::steady_timer read_timer_, write_timer_;
   state state_ = state::idle;
-  std::chrono::steady_clock::time_point idle_since_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point waits_since_ = std::chrono::steady_clock::now();
 
   std::array<char, 16384> read_area_;
   std::string in_;

@@ -4,6 +4,8 @@
 #include <boost/asio/ip/address.hpp>
 #include <string_view>
 
+#include "gateway/byte_stream.hpp"
+
 namespace collm::gateway {
 namespace {
 
@@ -12,7 +14,7 @@ struct route {
   std::string_view path;  ///< a trailing '*' matches any rest
   access_level level;
   handler run;
-  bool generates = false;  ///< counts against the tenant's rate
+  bool metered = false;  ///< counts against the tenant's rate
 };
 
 using enum access_level;
@@ -24,12 +26,12 @@ constexpr std::array routes{
     route{"GET", "/v1/models/*", user, handlers::model},
     route{"POST", "/v1/load_lora_adapter", admin, handlers::load_adapter},
     route{"POST", "/v1/unload_lora_adapter", admin, handlers::unload_adapter},
-    route{"POST", "/v1/feedback", user, handlers::feedback},
-    route{"POST", "/v1/files", user, handlers::upload_file},
+    route{"POST", "/v1/feedback", user, handlers::feedback, true},
+    route{"POST", "/v1/files", user, handlers::upload_file, true},
     route{"GET", "/v1/files", user, handlers::files},
     route{"GET", "/v1/files/*", user, handlers::file},
     route{"DELETE", "/v1/files/*", user, handlers::delete_file},
-    route{"POST", "/v1/fine_tuning/jobs", user, handlers::create_job},
+    route{"POST", "/v1/fine_tuning/jobs", user, handlers::create_job, true},
     route{"GET", "/v1/fine_tuning/jobs", user, handlers::jobs},
     route{"GET", "/v1/fine_tuning/jobs/*", user, handlers::job},
     route{"POST", "/v1/fine_tuning/jobs/*", user, handlers::cancel_job},
@@ -106,21 +108,13 @@ http_response no_route(const http_request& request) {
   return out;
 }
 
-/// One caller, for all that can be told: an IPv6 customer has a /64.
-std::string network_of(const std::string& peer) {
-  const auto address = boost::asio::ip::make_address(peer);
-  if (!address.is_v6()) return peer;
-  auto bytes = address.to_v6().to_bytes();
-  std::fill(bytes.begin() + 8, bytes.end(), std::uint8_t{0});
-  return boost::asio::ip::address_v6(bytes).to_string();
-}
-
 /// Who guesses keys waits between two guesses. Not on loopback: a proxy's clients have one address.
 std::optional<api_error> check_key(http_context& context, const http_request& request,
                                    access_level level, caller& who) {
   const bool guess = !request.from_loopback && request.header("authorization") != nullptr;
   const auto now = authenticator::clock::now();
-  const auto network = guess ? network_of(request.peer) : std::string();
+  const auto network =
+      guess ? network_of(boost::asio::ip::make_address(request.peer)).to_string() : std::string();
   if (const double wait_ms = guess ? context.wrong.wait_ms(network, now) : 0; wait_ms > 0) {
     return api_error::of({errc::rate_limited, "too many wrong keys came from this address",
                           static_cast<std::uint32_t>(wait_ms)});
@@ -153,7 +147,7 @@ admission admit(http_context& context, const http_request& request) {
     out.refusal = error_response(*refused);
   } else if (to == nullptr) {
     out.refusal = no_route(request);
-  } else if (to->generates) {
+  } else if (to->metered) {
     const auto now = authenticator::clock::now();
     if (auto limited = context.access.admit(out.who, now, out.headers))
       out.refusal = error_response(*limited);

@@ -62,6 +62,41 @@ TEST_F(http_attacks, a_thousand_slow_headers_hold_up_nobody) {
   EXPECT_TRUE(serves());
 }
 
+TEST_F(http_attacks, slow_headers_at_the_limit_give_way_and_requests_under_way_do_not) {
+  options.bounds.connections_max = 8;
+  auto working = peer();
+  const auto under_way = submit(working);
+  std::vector<http_peer> slow;
+  for (int i = 0; i < 20; ++i) {
+    slow.push_back(peer());
+    slow.back().send("GET /health HTTP/1.1\r\nHost: ");
+  }
+  EXPECT_TRUE(serves());
+  EXPECT_TRUE(slow.front().closed_by_server()) << "the one that has longest begun";
+  end(under_way);
+  EXPECT_EQ(working.read_reply().status, 503u);
+}
+
+TEST_F(http_attacks, one_tenants_uploads_leave_the_others_half_of_the_room) {
+  options.tenants = {{"cook", sha256_hex("cook-key"), ""}, {"baker", sha256_hex("baker-key"), ""}};
+  options.bounds.request_bytes_max = 10'000;
+  options.bounds.bodies_max = 4;
+  const auto begin_upload = [&](const std::string& key) {
+    auto client = peer();
+    client.send(
+        client.request("POST", "/v1/completions", {}, bearer(key) + "Content-Length: 10000\r\n"));
+    client.send(std::string(9'000, 'x'));
+    return client;
+  };
+  auto first = begin_upload("cook-key"), second = begin_upload("cook-key");
+  EXPECT_TRUE(serves());
+  auto third = begin_upload("cook-key");
+  EXPECT_EQ(third.read_reply().status, 503u);
+  auto other = begin_upload("baker-key");
+  EXPECT_TRUE(serves());
+  EXPECT_TRUE(other.nothing_came());
+}
+
 TEST_F(http_attacks, headers_without_end_are_431_at_the_limit) {
   for (const std::string& line : {std::string("a:b\r\n"), "x: " + std::string(4000, 'y') + "\r\n",
                                   std::string(" folded\r\n")}) {

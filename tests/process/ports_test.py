@@ -171,7 +171,14 @@ class Ports(unittest.TestCase):
             ("head", "admin key", "POST /admin/v1/drain", 200)])
         self.assertIn("drain", c.said("audit").stdout)
 
-    def test_5_no_key_and_no_prompt_is_in_what_it_writes_and_tells(self):
+    def test_5_nobody_else_on_the_machine_may_read_the_state(self):
+        state = os.path.join(self.cluster.dir.name, "state")
+        found = [state, *glob.glob(os.path.join(state, "**"), recursive=True)]
+        self.assertGreater(len(found), 5)
+        self.assertEqual([f for f in found if os.path.exists(f) and os.stat(f).st_mode & 0o077],
+                         [])
+
+    def test_6_no_key_and_no_prompt_is_in_what_it_writes_and_tells(self):
         c = self.cluster
         told = {}
         for body in ({"prompt": PROMPT, "max_tokens": -1}, {"prompt": PROMPT, "model": "missing"},

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "deploy/doctor.hpp"
+#include "deploy/private_folder.hpp"
 #include "link/certificates.hpp"
 
 namespace collm::deploy {
@@ -44,6 +45,7 @@ TEST_F(doctor_state, says_nothing_bad_of_what_is_not_made_yet) {
 }
 
 TEST_F(doctor_state, finds_keys_of_another_cluster_and_keys_that_others_may_read) {
+  ASSERT_TRUE(keep_private(folder_));
   ASSERT_TRUE(link::ensure_certificates(folder_ / "link", "demo", {{"edge-a", "kitchen"}}));
   EXPECT_EQ(examine_state(plan()).at(0).how, health::good);
   auto other = plan();
@@ -54,6 +56,25 @@ TEST_F(doctor_state, finds_keys_of_another_cluster_and_keys_that_others_may_read
   const auto open = about(examine_state(plan()), "keys");
   EXPECT_EQ(open.how, health::problem);
   EXPECT_FALSE(open.mend.empty());
+}
+
+TEST_F(doctor_state, finds_a_state_that_other_users_may_read) {
+  std::filesystem::create_directories(folder_);
+  std::filesystem::permissions(folder_, std::filesystem::perms(0755));
+  EXPECT_EQ(about(examine_state(plan()), "access").how, health::warning);
+  ASSERT_TRUE(keep_private(folder_));
+  EXPECT_TRUE(about(examine_state(plan()), "access").about.empty());
+  std::ofstream(folder_ / "written") << "later";
+  EXPECT_EQ(std::filesystem::status(folder_ / "written").permissions(),
+            std::filesystem::perms(0600));
+}
+
+TEST_F(doctor_state, finds_a_gateway_without_its_certificate) {
+  auto p = plan();
+  p.nodes[0].tls = tls_spec{(folder_ / "no.crt").string(), (folder_ / "no.key").string()};
+  const auto found = about(examine_state(p), "tls");
+  EXPECT_EQ(found.how, health::problem);
+  EXPECT_NE(found.text.find("gateway of edge-a"), std::string::npos) << found.text;
 }
 
 TEST_F(doctor_state, finds_a_damaged_database) {
