@@ -240,7 +240,7 @@ result<void> round_opener::has_room(const std::string& owner) const {
     return j.owner == owner && !store::is_over(j.state);
   });
   if (open < tenant_jobs_max) return {};
-  return error{errc::overloaded, "tenant " + owner + " has " + std::to_string(open) +
+  return error{errc::rate_limited, "tenant " + owner + " has " + std::to_string(open) +
                                      " jobs waiting or running, as many as one may; cancel one "
                                      "or wait"};
 }

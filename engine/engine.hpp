@@ -39,6 +39,9 @@ struct model_shape {
   /// By layer, bit m for product m (engine/model/base_weights.hpp): the source has four bits a
   /// weight, and so has an int8 base. Empty: none.
   std::vector<std::uint8_t> four_bit = {};
+  /// Those weights lie in an int8 base as the bytes that they mean: faster where this processor
+  /// does not widen them in registers (docs/adr/0007).
+  bool wide = false;
   bool windowed(std::uint32_t layer) const {
     return window != 0 && (layer + 1) % window_pattern != 0;
   }

@@ -1,36 +1,28 @@
 #include "engine/kernels/kernels.hpp"
 
-#include <cstdlib>
+#include <algorithm>
 #include <string_view>
 #include <vector>
 
 #include "engine/engine.hpp"
+#include "engine/kernels/cpu_path.hpp"
 #include "engine/kernels/kernel_paths.hpp"
 
 namespace collm::engine {
 namespace {
 
-bool has_vnni() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512vnni");
-}
-
 std::vector<const kernel_table*> runnable() {
-  std::vector<const kernel_table*> paths;
-  if (has_vnni()) paths.push_back(&kernels_avx512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      __builtin_cpu_supports("f16c"))
-    paths.push_back(&kernels_avx2);
-  paths.push_back(&kernels_portable);
-  return paths;
+  std::vector<const kernel_table*> tables;
+  for (const auto path : runnable_paths())
+    tables.push_back(path == avx512_path ? &kernels_avx512
+                     : path == avx2_path ? &kernels_avx2
+                                         : &kernels_portable);
+  return tables;
 }
 
 const kernel_table& chosen() {
-  const char* asked = std::getenv("COLLM_KERNELS");
-  for (const auto* path : kernel_paths())
-    if (asked != nullptr && std::string_view(asked) == path->name) return *path;
-  return *kernel_paths().front();
+  return **std::ranges::find(kernel_paths(), chosen_path(),
+                             [](const kernel_table* t) { return std::string_view(t->name); });
 }
 
 }  // namespace

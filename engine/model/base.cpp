@@ -2,6 +2,7 @@
 #include <map>
 #include <mutex>
 
+#include "engine/kernels/cpu_path.hpp"
 #include "engine/model/base_file.hpp"
 #include "engine/model/model_source.hpp"
 #include "engine/model/pack.hpp"
@@ -48,8 +49,8 @@ result<base_ptr> open_base(const std::filesystem::path& source, precision p,
   if (!from) return from.failure();
   const auto digest = (*from)->sha256();
   std::error_code ignored;  // a folder that does not exist yet keeps its given name
-  const auto path =
-      std::filesystem::weakly_canonical(cache_dir, ignored) / base_file_name(digest, p);
+  const auto path = std::filesystem::weakly_canonical(cache_dir, ignored) /
+                    base_file_name(digest, p, chosen_path() != avx512_path);
   auto& all = registry();
   const std::lock_guard lock(all.mutex);
   if (auto held = all.held[path].lock()) return base_ptr(held);

@@ -47,7 +47,8 @@ nlohmann::json shape_to_json(const model_shape& s) {
           {"window", s.window},
           {"windowPattern", s.window_pattern},
           {"windowRopeTheta", s.window_rope_theta},
-          {"fourBit", s.four_bit}};
+          {"fourBit", s.four_bit},
+          {"wide", s.wide}};
 }
 
 model_shape shape_from_json(const nlohmann::json& j) {
@@ -64,6 +65,7 @@ model_shape shape_from_json(const nlohmann::json& j) {
   s.window = j.at("window"), s.window_pattern = j.at("windowPattern");
   s.window_rope_theta = j.at("windowRopeTheta");
   s.four_bit = j.at("fourBit").get<std::vector<std::uint8_t>>();
+  s.wide = j.value("wide", false);  // v6 files of before it could be
   return s;
 }
 
@@ -140,8 +142,8 @@ void sync_folder(const std::filesystem::path& folder) {
 
 }  // namespace
 
-std::string base_file_name(const std::string& digest, precision p) {
-  return digest + (p == precision::f32 ? "-f32-v6.base" : "-int8-v6.base");
+std::string base_file_name(const std::string& digest, precision p, bool wide) {
+  return digest + (p == precision::f32 ? "-f32" : wide ? "-int8-wide" : "-int8") + "-v6.base";
 }
 
 result<void> write_base_file(const std::filesystem::path& path, const base_facts& facts,

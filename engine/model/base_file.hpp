@@ -11,8 +11,8 @@
 namespace collm::engine {
 
 /// "<digest>-<precision>-v6.base": the format version is part of the name, so an older file is left
-/// alone.
-std::string base_file_name(const std::string& digest, precision p);
+/// alone. `wide`: model_shape::wide.
+std::string base_file_name(const std::string& digest, precision p, bool wide);
 
 /// Temporary file, fsync, rename: a reader sees the whole file or none.
 result<void> write_base_file(const std::filesystem::path& path, const base_facts& facts,

@@ -99,6 +99,10 @@ std::vector<product_part> product_parts(const model_shape& s, std::uint32_t laye
   return {};
 }
 
+bool has_four_bits(const model_shape& s, std::uint32_t layer, matrix m) {
+  return layer < s.four_bit.size() && (s.four_bit[layer] >> static_cast<unsigned>(m) & 1) != 0;
+}
+
 base_weights bind_weights(const model_shape& shape, precision p, const std::uint8_t* image,
                           std::uint64_t& bytes) {
   placer at(image);
@@ -112,7 +116,8 @@ base_weights bind_weights(const model_shape& shape, precision p, const std::uint
       // The outliers of `down` change with the token, so all its inputs get high bits.
       const bool whole = static_cast<matrix>(m) == matrix::down;
       const auto l = static_cast<std::size_t>(&layer - w.layers.data());
-      const bool four_bit = l < shape.four_bit.size() && (shape.four_bit[l] >> m & 1) != 0;
+      const bool four_bit = !shape.wide && has_four_bits(shape, static_cast<std::uint32_t>(l),
+                                                         static_cast<matrix>(m));
       layer.products[m] = place_linear(at, p, out, in, whole ? in : outlier_columns(in), four_bit);
     }
   }

@@ -65,6 +65,9 @@ struct product_part {
 };
 std::vector<product_part> product_parts(const model_shape& shape, std::uint32_t layer, matrix m);
 
+/// model_shape::four_bit of one product.
+bool has_four_bits(const model_shape& s, std::uint32_t layer, matrix m);
+
 /// Binds every pointer into `image` (row_alignment-aligned). `bytes`: size of the image. A null
 /// image only measures.
 base_weights bind_weights(const model_shape& shape, precision p, const std::uint8_t* image,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/kernels/cpu_path.hpp"
 #include "engine/model/architecture.hpp"
 #include "engine/model/base_weights.hpp"
 #include "engine/model/gguf_mapping.hpp"
@@ -176,6 +177,8 @@ result<model_shape> gguf_file::shape() const {
   apply(*kind, s);
   if (auto right = check_shape(s); !right) return right.failure();
   s.four_bit = four_bit_products(s, tensors());
+  const bool some = std::ranges::any_of(s.four_bit, [](auto products) { return products != 0; });
+  s.wide = some && chosen_path() != avx512_path;
   return s;
 }
 

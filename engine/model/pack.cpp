@@ -67,18 +67,30 @@ class row_writer {
       auto* block = fill(to_.tiles) + to_.at_block(o_, k);
       const std::uint32_t within = k % four_bit_inputs, output = o_ % tile_outputs;
       if (within == 0) {
-        const four_bit_scale scale{sixteen_bits(from.scale), sixteen_bits(from.shift, 128)};
+        const auto scale = scale_of(from);
         std::memcpy(block + four_bit_levels_bytes + output * sizeof scale, &scale, sizeof scale);
       }
-      const float level = from.scale != 0 ? std::nearbyint((row[k] - from.shift) / from.scale) : 0;
       auto& two = block[within / group_inputs % 4 * group_bytes + output * group_inputs +
                         within % group_inputs];
-      two = static_cast<std::int8_t>(two | static_cast<int>(std::clamp(level, 0.0f, 15.0f))
-                                               << (within < 16 ? 0 : 4));
+      two = static_cast<std::int8_t>(two | level_of(row[k], from) << (within < 16 ? 0 : 4));
+    }
+  }
+  /// The int8 weights that levels() means, as bytes.
+  void meant(const float* row, std::span<const affine_scale> scales) const {
+    for (std::uint32_t k = 0; k < to_.in; ++k) {
+      const auto& from = scales[k / four_bit_inputs];
+      fill(to_.tiles)[to_.at(o_, k)] = scale_of(from).weight(level_of(row[k], from));
     }
   }
 
  private:
+  four_bit_scale scale_of(const affine_scale& from) const {
+    return {sixteen_bits(from.scale), sixteen_bits(from.shift, 128)};
+  }
+  static std::uint32_t level_of(float weight, const affine_scale& from) {
+    const float level = from.scale != 0 ? std::nearbyint((weight - from.shift) / from.scale) : 0;
+    return static_cast<std::uint32_t>(std::clamp(level, 0.0f, 15.0f));
+  }
   /// Modulo 2^16: a level that does not occur may reach beyond, one that does cannot.
   std::uint16_t sixteen_bits(float value, std::int64_t more = 0) const {
     return static_cast<std::uint16_t>(std::llrint(value * inverse_ * 256.0f) + more);
@@ -99,6 +111,8 @@ void quantise_weights(const float* row, const linear_s8& to, std::uint32_t o,
   const row_writer write(to, o, most);
   if (to.four_bit)
     write.levels(row, scales);
+  else if (!scales.empty())
+    write.meant(row, scales);
   else
     write.bytes(row);
   std::int32_t sum = 0, sum_hi = 0;
@@ -157,8 +171,9 @@ class layer_packer final : public input_observer {
       set_outliers(w, seen_[m].outliers());
       for (std::uint32_t o = 0; o < w.out; ++o)
         quantise_weights(f32_.products[m].f32 + std::uint64_t{o} * w.in, w, o,
-                         w.four_bit ? from_.scales(layer, static_cast<matrix>(m), o)
-                                    : std::vector<affine_scale>());
+                         has_four_bits(shape_, layer, static_cast<matrix>(m))
+                             ? from_.scales(layer, static_cast<matrix>(m), o)
+                             : std::vector<affine_scale>());
     }
   }
 

@@ -11,7 +11,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "engine/kernels/cpu_path.hpp"
 #include "engine/model/decoder.hpp"
+#include "engine/sha256.hpp"
 #include "text/tokenizer.hpp"
 
 namespace collm::engine {
@@ -206,9 +208,52 @@ TEST_P(real_golden, int8_perplexity_is_near_that_of_f32) {
       << " tokens";
 }
 
+/// Of the int8 logits of all tiny models: base and adapter, each prompt's every position.
+std::string digest_here() {
+  sha256 hash;
+  for (const std::string name : {"tied", "blocks", "nibbles", "qwen2", "qwen3", "gemma3"}) {
+    const auto folder = data() / name;
+    const auto prompt = read_json(folder / "expected.json").at("prompt").get<tokens>();
+    const auto b = open(folder / "model.gguf", precision::int8);
+    auto lora = load_peft(*b, folder / "lora");
+    EXPECT_TRUE(lora) << name;
+    for (const auto& with : {adapter_ptr(), *lora}) {
+      const auto logits = run(b, with).extend(prompt, true);
+      hash.add(logits.data(), logits.size() * sizeof(float));
+    }
+  }
+  return to_hex(hash.finish());
+}
+
+TEST(bit_law_of_paths, tiny_models_have_one_digest) {
+  std::printf("digest %s\n", digest_here().c_str());  // read by the next test
+}
+
+/// What this program prints on another instruction path, which a process chooses once.
+std::string digest_on(std::string_view path) {
+  const std::string command = "COLLM_KERNELS=" + std::string(path) + " '" +
+                              fs::read_symlink("/proc/self/exe").string() +
+                              "' --gtest_filter=*tiny_models_have_one_digest";
+  FILE* out = popen(command.c_str(), "r");
+  char line[256];
+  std::string digest;
+  while (out != nullptr && std::fgets(line, sizeof line, out) != nullptr)
+    if (std::string_view(line).starts_with("digest ")) digest = line;
+  EXPECT_EQ(0, out == nullptr ? -1 : pclose(out));
+  return digest;
+}
+
+TEST(bit_law_of_paths, whole_models_answer_with_the_same_bytes_on_each) {
+  const auto paths = runnable_paths();
+  const auto first = digest_on(paths.front());
+  EXPECT_NE("", first);
+  for (const auto path : paths) EXPECT_EQ(first, digest_on(path)) << path;
+}
+
 TEST(real_model, products_whose_source_has_four_bits_keep_four_and_stand_as_near) {
   const auto source = cache() / "models/smollm2-135m-instruct.gguf";
   const auto f32 = open(source, precision::f32), int8 = open(source, precision::int8);
+  if (int8->shape().wide) GTEST_SKIP() << "this processor's path wants them as bytes";
   const auto &exact = packed(*f32).weights(), &four = packed(*int8).weights();
   for (std::size_t l : {0u, 17u})
     for (std::size_t m = 0; m < matrices_count; ++m) {

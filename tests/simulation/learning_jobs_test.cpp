@@ -66,6 +66,16 @@ TEST_F(jobs, run_their_rounds_and_succeed) {
   EXPECT_EQ(rig.rounds().size(), 2u);
 }
 
+TEST_F(jobs, of_one_tenant_do_not_fill_the_queue_of_all) {
+  learning_rig rig(folder_, {.standing = false});
+  rig.three_sites();
+  rig.start_head();
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(*create(rig, 1)) << i;
+  const auto ninth = create(rig, 1);
+  ASSERT_FALSE(*ninth);
+  EXPECT_EQ(ninth->failure().code, errc::rate_limited);
+}
+
 TEST_F(jobs, without_a_number_end_when_nothing_is_gained) {
   learning_rig rig(folder_, {.standing = false});
   rig.three_sites();
