@@ -40,7 +40,8 @@ void read_adapter(section& item, adapter_spec& out) {
   item.read("residency", residency, word_of("residency", {"site"}));
   item.read("spill", out.spill, yes_or_no());
   item.read("path", out.path, any_text());
-  out.alpha = static_cast<float>(rank_stabilised ? alpha * std::sqrt(double{out.rank}) : alpha);
+  out.alpha = static_cast<float>(rank_stabilised ? alpha * std::sqrt(static_cast<double>(out.rank))
+                                                 : alpha);
   auto sorted = out.targets;
   std::sort(sorted.begin(), sorted.end());
   if (sorted.empty()) item.blame("targets", "is empty; at least one of " + joined(targets));

@@ -53,7 +53,7 @@ struct http_context {
   http_counters counters;
   std::mt19937_64 random;  ///< used where the options have a seed: tests
   event_feed* events = nullptr;
-  body_pool bodies;
+  body_pool bodies{};
 
   /// Nobody who sees some can tell others.
   std::uint64_t draw();

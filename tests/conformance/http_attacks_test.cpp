@@ -142,7 +142,8 @@ TEST_F(http_attacks, a_length_that_no_body_can_have_is_refused_from_the_header) 
 
 TEST_F(http_attacks, bodies_under_way_share_a_bound_and_refused_ones_are_not_kept) {
   options.bounds.request_bytes_max = 1000;
-  options.tenants = {{"acme", sha256_hex("k"), "", true, 0, 0}};
+  options.tenants = {{"acme", sha256_hex("k"), "", true, 0, 0},
+                     {"bolt", sha256_hex("l"), "", true, 0, 0}};
   const auto begin = [&](const std::string& key) {
     auto client = peer();
     client.send(
@@ -154,7 +155,7 @@ TEST_F(http_attacks, bodies_under_way_share_a_bound_and_refused_ones_are_not_kep
   };
   std::vector<http_peer> open;
   for (int i = 0; i < 40; ++i) open.push_back(begin("wrong"));
-  for (int i = 0; i < 16; ++i) open.push_back(begin("k"));
+  for (int i = 0; i < 16; ++i) open.push_back(begin(i % 2 == 0 ? "k" : "l"));
   for (auto& c : open) EXPECT_TRUE(c.nothing_came());
   auto too_many = begin("k");
   const auto r = too_many.read_reply();
@@ -162,7 +163,7 @@ TEST_F(http_attacks, bodies_under_way_share_a_bound_and_refused_ones_are_not_kep
   EXPECT_EQ(r.headers.at("retry-after-ms"), "1000");
   open.back().hang_up();
   EXPECT_TRUE(serves());
-  auto next = begin("k");
+  auto next = begin("l");
   EXPECT_TRUE(next.nothing_came()) << "room was made";
 }
 

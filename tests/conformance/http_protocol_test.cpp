@@ -150,11 +150,12 @@ TEST_F(http_protocol, connections_are_bounded_counted_and_freed) {
   auto first = peer();
   auto second = peer();
   EXPECT_EQ(first.ask("GET", "/health").status, 200u);
-  // Both are under way: one with its request, one with its answer.
-  first.send("GET /metr");
-  second.send(second.request("POST", "/v1/completions", R"({"prompt":"a"})"));
+  // Both have a request under way.
+  first.send(first.request("POST", "/v1/completions", R"({"prompt":"a"})"));
   const auto s = runtime.take();
-  ASSERT_TRUE(s);
+  second.send(second.request("POST", "/v1/completions", R"({"prompt":"a"})"));
+  const auto t = runtime.take();
+  ASSERT_TRUE(s && t);
   auto third = peer();
   const auto r = third.read_reply();
   EXPECT_EQ(r.status, 503u);
@@ -162,16 +163,17 @@ TEST_F(http_protocol, connections_are_bounded_counted_and_freed) {
   EXPECT_EQ(r.headers.at("retry-after-ms"), "1000");
   EXPECT_TRUE(third.closed_by_server());
   EXPECT_EQ(server().connections_refused(), 1u);
-  first.send("ics HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(server().port()) +
-             "\r\nConnection: close\r\n\r\n");
-  EXPECT_THAT(first.read_reply().body, HasSubstr("collm_gateway_connections_refused_total 1\n"));
+  s->to->reject(reject(s->id, "overloaded", "the test is over"));
+  EXPECT_EQ(first.read_reply().status, 503u);
+  EXPECT_THAT(first.ask("GET", "/metrics", {}, "Connection: close\r\n").body,
+              HasSubstr("collm_gateway_connections_refused_total 1\n"));
   first.stop_sending();
   EXPECT_TRUE(first.closed_by_server());
   // Its place is free once the server has seen the close.
   unsigned status = 0;
   for (int i = 0; i < 1000 && status != 200; ++i) status = peer().ask("GET", "/health").status;
   EXPECT_EQ(status, 200u);
-  s->to->reject(reject(s->id, "overloaded", "the test is over"));
+  t->to->reject(reject(t->id, "overloaded", "the test is over"));
 }
 
 TEST_F(http_protocol, a_header_that_trickles_is_cut_off_by_its_deadline) {

@@ -278,8 +278,9 @@ TEST_F(training_port, sends_a_node_that_asks_for_rounds_to_the_head) {
   EXPECT_EQ(back.get().failure().code, errc::forbidden);
   answer<result<msg<schema::Job>>> job;
   node.create_job({"assistant", "file-1", "", 1, "ann"}, job.to());
-  EXPECT_STREQ((*job.get()).read()->getId().cStr(), "ftjob-kitchen");
-  EXPECT_STREQ((*job.get()).read()->getOwner().cStr(), "ann");
+  const auto made = job.get();
+  EXPECT_STREQ(made->read()->getId().cStr(), "ftjob-kitchen");
+  EXPECT_STREQ(made->read()->getOwner().cStr(), "ann");
 }
 
 TEST_F(training_port, says_that_nothing_trains_where_nothing_does) {
