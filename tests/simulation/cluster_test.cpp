@@ -48,6 +48,12 @@ TEST(a_simulated_cluster, keeps_every_law_under_fifty_seeds) {
   for (std::uint64_t seed = 1; seed <= 50; ++seed) expect_lawful(seed);
 }
 
+/// Each was mended in a commit that names it.
+TEST(a_simulated_cluster, keeps_every_law_under_seeds_that_once_broke_a_law) {
+  constexpr std::uint64_t seeds_that_once_broke_a_law[] = {96, 320, 390};
+  for (const auto seed : seeds_that_once_broke_a_law) expect_lawful(seed);
+}
+
 TEST(a_simulated_cluster, is_the_same_twice) {
   for (const std::uint64_t seed : {3u, 14u}) {
     const auto first = expect_lawful(seed), second = expect_lawful(seed);

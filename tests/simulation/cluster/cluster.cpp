@@ -35,6 +35,7 @@ cluster::~cluster() {
   for (const auto& p : places_)
     if (p->node && p->node->proc->alive) world_.kill(*p->node->proc);
   if (head_lives()) world_.kill(*head_->proc);
+  for (const auto& p : places_) p->sky->waiting.clear();  // else it would hold its connection
   std::filesystem::remove_all(folder_);
 }
 
@@ -194,7 +195,7 @@ void cluster::fault(const step& s) {
       return;
     case act::black_hole:
       p.sky->reachable = false;
-      return world_.later(s.lasts, [sky = p.sky] { sky->reachable = true; });
+      return world_.later(s.lasts, [sky = p.sky] { sky->clear_up(); });
     case act::slow_link:
       p.sky->most = milliseconds(400);
       return world_.later(s.lasts, [sky = p.sky] { sky->most = milliseconds(3); });
@@ -326,8 +327,9 @@ void cluster::count(outcome& o) const {
 
 std::string cluster::report(const law_broken& e) const {
   return "seed " + std::to_string(plan_.seed) + " broke the " + e.what() +
-         "\n\nThe plan: " + plan_.text() + "\nThe last events:\n" + world_.last_events(60) +
-         "\nAgain: ./dev simtest " + std::to_string(plan_.seed) + "\n";
+         "\n\nThe plan: " + plan_.text() + "\nWhat happened last:\n" + world_.last_notes(60) +
+         "\nThe last events:\n" + world_.last_events(40) + "\nAgain: ./dev simtest " +
+         std::to_string(plan_.seed) + "\n";
 }
 
 outcome run_seed(std::uint64_t seed, const std::filesystem::path& folder, sabotage broken) {

@@ -12,19 +12,19 @@ sim_head::sim_head(world& in, head_options o, std::shared_ptr<testing_support::p
   versions = std::make_shared<lying_versions>(
       in_, std::make_unique<testing_support::powered_versions>(
                std::move(*store::open_version_store(o_.folder / "registry.db")), *power));
-  telemetry =
-      proc->spawn(telemetry_behavior, telemetry_deps{.node = "head",
-                                                     .site = "",
-                                                     .model = "tiny",
-                                                     .kernel_path = "",
-                                                     .http_address = "",
-                                                     .board = std::make_shared<meter_board>(),
-                                                     .ledger = {},
-                                                     .beats = {},
-                                                     .requests_in_flight = [] { return 0u; },
-                                                     .draining = [] { return false; },
-                                                     .on_event = {},
-                                                     .counts = board->make("telemetry", "")});
+  telemetry = proc->spawn(telemetry_behavior,
+                          telemetry_deps{.node = "head",
+                                         .site = "",
+                                         .model = "tiny",
+                                         .kernel_path = "",
+                                         .http_address = "",
+                                         .board = std::make_shared<meter_board>(),
+                                         .ledger = {},
+                                         .beats = {},
+                                         .requests_in_flight = [] { return 0u; },
+                                         .draining = [] { return false; },
+                                         .on_event = [this](const auto& e) { in_.hear(*e.read()); },
+                                         .counts = board->make("telemetry", "")});
   registry = proc->spawn(registry_behavior, registry_deps{versions, "base", telemetry, "head",
                                                           board->make("registry", "")});
   std::set<std::string> sites;
@@ -69,7 +69,10 @@ void sim_head::spawn_learning() {
   deps.quorum = l.quorum;
   deps.base_digest = "base";
   deps.factors_of = [](const msg<schema::VersionRecord>& r) -> result<std::vector<float>> {
-    return factors_named(r.read()->getDigest().cStr());
+    const std::string digest = r.read()->getDigest().cStr();
+    // As modelled executors say of it: no site could have it from the head.
+    if (digest == "unfit") return error{errc::bad_request, "made for a model of another shape"};
+    return factors_named(digest);
   };
   deps.version_digest = [this](const std::vector<float>& f) -> result<std::string> {
     auto other = f;

@@ -24,12 +24,18 @@ void connection::post(side to, std::function<void()> f) {
   auto& last = last_[at(to)];
   last = std::max(last, in_.now() + in_.draw(sky_->least, sky_->most));
   in_.later(last - in_.now(), [self = shared_from_this(), to, f = std::move(f)] {
-    if (!self->sky_->reachable) return;
-    self->proc(to).arrive([self, to, f] {
-      if (self->cut_ || self->over_[at(to)] || !self->proc(to).alive) return;
-      ++self->received[at(to)];
-      f();
-    });
+    if (self->sky_->reachable) return self->arrive(to, f);
+    // TCP sends it again until it is through, or until either side gives the connection up.
+    self->sky_->waiting.push_back([self, to, f] { self->arrive(to, f); });
+  });
+}
+
+void connection::arrive(side to, const std::function<void()>& f) {
+  if (over_[at(other(to))]) return;
+  proc(to).arrive([self = shared_from_this(), to, f] {
+    if (self->cut_ || self->over_[at(to)] || !self->proc(to).alive) return;
+    ++self->received[at(to)];
+    f();
   });
 }
 

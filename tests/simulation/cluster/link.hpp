@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "actors/interfaces.hpp"
 #include "tests/simulation/cluster/world.hpp"
@@ -40,7 +41,13 @@ struct node_ends {
 /// How a node's way to the head is at present; set by the plan.
 struct weather {
   microseconds least{200}, most{3000};
-  bool reachable = true;  ///< false: new connections fail, and what is sent vanishes
+  bool reachable = true;  ///< false: new connections fail, and what is sent waits
+  std::vector<std::function<void()>> waiting = {};
+
+  void clear_up() {
+    reachable = true;
+    for (const auto& arrives : std::exchange(waiting, {})) arrives();
+  }
 };
 
 using stream_event = std::variant<msg<schema::Accepted>, msg<schema::TokenChunk>,
@@ -92,6 +99,7 @@ class connection : public std::enable_shared_from_this<connection> {
   static std::size_t at(side s) { return static_cast<std::size_t>(s); }
   process& proc(side s) const { return s == side::node ? *node.proc : *head.proc; }
   const caf::actor& courier(side s) const { return s == side::node ? node.courier : head.courier; }
+  void arrive(side to, const std::function<void()>& f);
   void end(side s, const std::string& why);
   void serve(const stream_ptr& s, const msg<schema::Request>& request);
   void push(const stream_ptr& s, stream_event e);

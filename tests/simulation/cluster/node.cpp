@@ -80,7 +80,7 @@ void sim_node::spawn_telemetry() {
                              .beats = {},
                              .requests_in_flight = [this] { return gateway->in_flight(); },
                              .draining = [this] { return draining_; },
-                             .on_event = {},
+                             .on_event = [this](const auto& e) { in_.hear(*e.read()); },
                              .counts = meter("telemetry")});
 }
 

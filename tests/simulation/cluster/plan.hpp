@@ -22,7 +22,7 @@ enum class act {
   kill_at_call,  ///< the head, at its so-many-th durable call from then on
   full_disk,     ///< of the head, for a while
   cut,           ///< the connection of a node breaks
-  black_hole,    ///< what a node and the head say vanishes, for a while
+  black_hole,    ///< what a node and the head say does not get through, for a while
   slow_link,     ///< bytes of a node's link travel long, for a while
   stop_node,     ///< SIGSTOP for a while
   stop_head,     ///< the same

@@ -76,15 +76,26 @@ void world::breach(const std::string& law, const std::string& how) {
 
 void world::note(std::string text) {
   for (const char c : text) mix(static_cast<unsigned char>(c));
-  keep({.at_ms = now_ms(), .text = std::move(text)});
+  turn t{.at_ms = now_ms(), .text = std::move(text)};
+  keep(notes_, t);
+  keep(last_, std::move(t));
 }
 
-std::string world::last_events(std::size_t count) const {
+void world::hear(const schema::Event::Reader& e) {
+  keep(notes_, {.at_ms = now_ms(),
+                .text = std::string(e.getNode().cStr()) + " says " + e.getKind().cStr() + ": " +
+                        e.getMessage().cStr()});
+}
+
+std::string world::text_of(const std::deque<turn>& turns, std::size_t count) {
   std::string out;
-  const auto first = last_.size() - std::min(count, last_.size());
-  for (std::size_t i = first; i < last_.size(); ++i) out += text_of(last_[i]) + "\n";
+  const auto first = turns.size() - std::min(count, turns.size());
+  for (std::size_t i = first; i < turns.size(); ++i) out += text_of(turns[i]) + "\n";
   return out;
 }
+
+std::string world::last_events(std::size_t count) const { return text_of(last_, count); }
+std::string world::last_notes(std::size_t count) const { return text_of(notes_, count); }
 
 std::string world::text_of(const turn& t) {
   char at[32];
@@ -97,9 +108,9 @@ std::string world::text_of(const turn& t) {
   return out;
 }
 
-void world::keep(turn t) {
-  last_.push_back(std::move(t));
-  if (last_.size() > turns_kept) last_.pop_front();
+void world::keep(std::deque<turn>& in, turn t) {
+  in.push_back(std::move(t));
+  if (in.size() > turns_kept) in.pop_front();
 }
 
 process* world::owner_of(caf::actor_id id) const {
@@ -140,7 +151,7 @@ void world::before(caf::scheduled_actor& actor) {
       mix(static_cast<std::uint64_t>(t.verb));
     }
   }
-  keep(std::move(t));
+  keep(last_, std::move(t));
 }
 
 void world::after() {

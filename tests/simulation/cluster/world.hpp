@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "messages/events.capnp.h"
 #include "tests/support/virtual_system.hpp"
 
 namespace collm::simulation {
@@ -150,9 +151,12 @@ class world final : private testing_support::conductor {
 
   // -- what happened
   void note(std::string text);
+  /// What an actor told its telemetry; no part of the hash, for it may name figures of the machine.
+  void hear(const schema::Event::Reader& e);
   std::uint64_t hash() const { return hash_; }
   std::uint64_t turns() const { return turns_; }
   std::string last_events(std::size_t count) const;
+  std::string last_notes(std::size_t count) const;
 
   testing_support::virtual_system system;
 
@@ -171,7 +175,8 @@ class world final : private testing_support::conductor {
   void after() override;
   process* owner_of(caf::actor_id id) const;
   void mix(std::uint64_t x) { hash_ = (hash_ ^ x) * 1099511628211ull; }
-  void keep(turn t);
+  static void keep(std::deque<turn>& in, turn t);
+  static std::string text_of(const std::deque<turn>& turns, std::size_t count);
   static std::string text_of(const turn& t);
 
   std::mt19937_64 chance_;
@@ -182,7 +187,7 @@ class world final : private testing_support::conductor {
   std::shared_ptr<bool> over_ = std::make_shared<bool>(false);
   caf::actor wire_;
   std::uint64_t hash_ = 1469598103934665603ull, turns_ = 0;
-  std::deque<turn> last_;
+  std::deque<turn> last_, notes_;
   std::optional<law_broken> breach_;
 };
 
