@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "federation/round_record.hpp"
 #include "tests/support/learning_rig.hpp"
 
 namespace collm {
@@ -174,6 +175,85 @@ TEST_F(learning_faults, a_version_promoted_meanwhile_was_first) {
   EXPECT_EQ(rig.versions()[2], VersionState::SERVING);
   EXPECT_EQ(rig.versions()[1], VersionState::REJECTED);
   EXPECT_NE(std::string(rig.round(1).read()->getReason().cStr()).find("2 "), std::string::npos);
+}
+
+/// Between the registry's list that the aggregator knows and its word to the registry.
+TEST_F(learning_faults, a_version_promoted_as_the_round_asks_was_first) {
+  learning_rig rig(folder_, {.standing = false});
+  rig.three_sites();
+  for (auto& s : rig.shadows) s->evaluates = false;
+  rig.system.pass(400ms);  // the aggregator's slots lie between those of the shadows
+  rig.start_head();
+  open(rig);
+  ASSERT_TRUE(rig.wait_for(1, RoundState::GATE));
+  rig.system.pass(5s);
+  rig.pass_until_shadows_are_next();
+  for (auto& s : rig.shadows) s->evaluates = true;
+  caf::anon_send(rig.registry, msg<schema::Register>::build([](schema::Register::Builder b) {
+                   b.setAdapter("assistant");
+                   b.setDigest("an operator's");
+                   b.setSource("peft:other");
+                   b.setBaseDigest("base");
+                 }));
+  rig.system.pass(200ms);  // the last scores come; the next list is asked for later
+  EXPECT_EQ(rig.state_of(1), RoundState::REJECTED);
+  const std::string reason = rig.round(1).read()->getReason().cStr();
+  EXPECT_NE(reason.find("was judged against assistant@0; now assistant@2 serves"),
+            std::string::npos)
+      << reason;
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.versions()[2], VersionState::SERVING);
+  EXPECT_EQ(rig.versions()[1], VersionState::REJECTED);
+}
+
+/// As after SIGSTOP: what nobody had a turn in is no part of a round, whoever speaks first.
+TEST_F(learning_faults, an_operators_close_that_wakes_the_head_closes_at_the_rounds_own_time) {
+  learning_rig rig(folder_, {.standing = false});
+  rig.three_sites();
+  rig.shadows[2]->trains = 1h;
+  rig.start_head();
+  open(rig);
+  ASSERT_TRUE(rig.wait_for(1, RoundState::UPLOADING));
+  rig.system.pass(3s);
+  rig.system.compute(600s);
+  ASSERT_TRUE(*rig.ask<void>(actors::close_atom::value, std::string("an operator")));
+  auto journal = store::open_round_journal(folder_ / "rounds.db");
+  ASSERT_TRUE(journal) << journal.failure().message;
+  const auto lines = (*journal)->read("assistant", 1);
+  ASSERT_TRUE(lines && lines->size() > 2);
+  double opened = -1, closed = -1;
+  for (const auto& line : *lines) {
+    const auto r = federation::record_of(line);
+    ASSERT_TRUE(r) << line;
+    if (r->kind == federation::record_kind::opened) opened = r->at_ms;
+    if (r->kind == federation::record_kind::closed) closed = r->at_ms;
+  }
+  EXPECT_GT(closed, opened);
+  EXPECT_LT(closed - opened, 60000);
+}
+
+TEST_F(learning_faults, traffic_that_is_told_as_the_head_wakes_is_not_fresh_for_ever) {
+  const coordinator::canary_options wanted{.share = 0.5, .completions = 20, .time_max_ms = 15000};
+  learning_rig rig(folder_, {.standing = false, .change = [wanted](actors::aggregator_deps& d) {
+                               d.canary = wanted;
+                             }});
+  rig.three_sites();
+  rig.start_head();
+  rig.system.pass(2s);
+  rig.system.compute(600s);
+  caf::anon_send(rig.aggregator, msg<schema::Snapshot>::build([](schema::Snapshot::Builder b) {
+                   b.setNode("edge-a");
+                   b.setPid(1);
+                   auto t = b.initTraffic(1)[0];
+                   t.setAdapter("assistant");
+                   t.setAnswers(120);
+                   t.setRequestsPerSecond(2);
+                 }));
+  rig.system.pass(20s);
+  open(rig);
+  ASSERT_TRUE(rig.wait_for(1, RoundState::SERVING));
+  EXPECT_EQ(rig.events("canary_left_out").size(), 1u) << "nobody was heard for 20 s";
+  EXPECT_TRUE(rig.events("version_canary").empty());
 }
 
 TEST_F(learning_faults, two_judged_promotions_at_once_the_registry_takes_one) {

@@ -155,6 +155,15 @@ class learning_rig {
     }
     return state_of(round) == state;
   }
+  /// Until 100 ms before the shadows' next turn, which comes with each second; from a time that
+  /// steps of 50 ms lead there.
+  void pass_until_shadows_are_next() {
+    using namespace std::chrono;
+    const auto at = [this] { return floor<milliseconds>(system.now().time_since_epoch()); };
+    do {
+      system.pass(milliseconds(50));
+    } while (at() % seconds(1) != milliseconds(900));
+  }
   std::optional<schema::RoundState> state_of(std::uint32_t round) {
     for (const auto& r : rounds())
       if (r.read()->getNumber() == round) return r.read()->getState();
