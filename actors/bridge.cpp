@@ -19,6 +19,7 @@ class bridge {
     s_.credit = deps_.credit;
     const auto r = s_.request.read();
     s_.arrival_ms = now_ms(self_) - static_cast<double>(r->getAgeUs()) / 1000;
+    s_.outcome.key = self_->id();
     s_.outcome.prompt_tokens = r->getPrompt().size();
     s_.outcome.max_tokens = r->getMaxTokens();
     s_.outcome.choices = r->getChoices();
@@ -41,6 +42,7 @@ class bridge {
     s_.accepted = true;
     s_.outcome.adapter = m.read()->getAdapter().cStr();
     s_.outcome.version = m.read()->getVersion();
+    tell_began();
     deps_.stream.accepted(m);
     if (s_.cancelled) cancel();
   }
@@ -64,6 +66,7 @@ class bridge {
     if (s_.over) return;
     s_.last = m;
     drain();
+    if (!s_.over) tell_began();
   }
 
   void reject(const msg<schema::Reject>& m) {
@@ -100,10 +103,23 @@ class bridge {
   }
 
  private:
+  void tell_began() {
+    const auto& o = s_.outcome;
+    if (o.adapter.empty() || o.by_number) return;  // they say nothing of a canary
+    self_->send(deps_.telemetry, request_began{.key = o.key,
+                                               .adapter = o.adapter,
+                                               .version = o.version,
+                                               .arrival_ms = s_.arrival_ms,
+                                               .first_ms = s_.first_ms,
+                                               .tokens_left_max = std::max(o.max_tokens, 1u) - 1,
+                                               .computed = !s_.last.empty()});
+  }
+
   void note_times(std::uint32_t count) {
     const double now = now_ms(self_);
     if (s_.first_ms < 0) {
       s_.first_ms = now;
+      tell_began();
     } else if (s_.outcome.itl_ms.size() < itl_samples_max) {
       s_.outcome.itl_ms.push_back(static_cast<float>(now - s_.last_ms));
     }

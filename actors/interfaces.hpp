@@ -77,6 +77,18 @@ reply<T> make_reply(result<T> r) {
   return std::make_shared<const result<T>>(std::move(r));
 }
 
+/// A version answers a request for the bare name; told again with the first token, and where all
+/// is computed and only its reader is late. The sink's owner sends it to telemetry, before the
+/// outcome with the same key.
+struct request_began {
+  std::uint64_t key = 0;  ///< actor id of the sink
+  std::string adapter;
+  std::uint32_t version = 0;
+  double arrival_ms = 0, first_ms = -1;  ///< on the actors' clock; -1: no token yet
+  std::uint32_t tokens_left_max = 0;     ///< after the first one
+  bool computed = false;                 ///< nothing more to wait for
+};
+
 /// What one finished request was like; the sink's owner sends it to telemetry once a request.
 struct request_outcome {
   enum class kind : std::uint8_t { answered, refused, failed, cancelled };
@@ -92,6 +104,7 @@ struct request_outcome {
   double ttft_ms = 0, e2e_ms = 0, tpot_ms = 0;         ///< from arrival at the gateway; 0: no token
   double queue_ms = 0, prefill_ms = 0, decode_ms = 0;  ///< the engine's own stamps
   std::vector<float> itl_ms;                           ///< gaps between token chunks, at most 4096
+  std::uint64_t key = 0;                               ///< of its request_began
 };
 
 /// What an engine did since its last report (one slot), its view of load and of the resident
@@ -304,7 +317,7 @@ using traffic_actor = typed_actor<reacts_to<msg<schema::Snapshot>>>;
 
 /// One a process: counts, histograms, the event ring, one Snapshot a slot.
 using telemetry_actor =
-    typed_actor<reacts_to<request_outcome>, reacts_to<replica_report_ptr>,
+    typed_actor<reacts_to<request_began>, reacts_to<request_outcome>, reacts_to<replica_report_ptr>,
                 reacts_to<msg<schema::VersionRecord>>,  // what a version became on this node
                 reacts_to<msg<schema::Event>>,          // from anybody; seq is set here
                 reacts_to<slot_atom>,
@@ -338,6 +351,8 @@ template <>
 struct local_message<version_id> : std::true_type {};
 template <>
 struct local_message<engine::adapter_ptr> : std::true_type {};
+template <>
+struct local_message<actors::request_began> : std::true_type {};
 template <>
 struct local_message<actors::request_outcome> : std::true_type {};
 template <>

@@ -158,7 +158,9 @@ std::vector<coordinator::version_traffic> traffic_of(const schema::Snapshot::Rea
                    .answers = count(t.getAnswers()),
                    .bad = count(t.getBad()),
                    .not_finite = count(t.getNotFinite()),
-                   .requests_per_s = t.getRequestsPerSecond()});
+                   .requests_per_s = t.getRequestsPerSecond(),
+                   .open = count(t.getOpen()),
+                   .late = count(t.getLate())});
   }
   return out;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <limits>
 
 namespace collm::actors {
 
@@ -39,8 +40,18 @@ class recorder {
     make_snapshot();
   }
 
+  /// What still runs when even all its tokens in time would have been there has broken its promise.
+  void began(const request_began& r) {
+    double late_at_ms = r.arrival_ms + deps_.ttft_slo_ms;
+    if (r.first_ms >= 0 && r.first_ms <= late_at_ms)
+      late_at_ms = r.first_ms + deps_.tpot_slo_ms * r.tokens_left_max;
+    if (r.computed) late_at_ms = std::numeric_limits<double>::infinity();
+    s_.traffic.began(r.key, {r.adapter, r.version}, late_at_ms, now_ms(self_));
+  }
+
   void outcome(const request_outcome& o) {
     using kind = request_outcome::kind;
+    s_.traffic.left(o.key);
     switch (o.how) {
       case kind::answered:
         ++s_.answered;
@@ -247,6 +258,8 @@ class recorder {
       out[i].setBad(static_cast<double>(rows[i].bad));
       out[i].setNotFinite(static_cast<double>(rows[i].not_finite));
       out[i].setRequestsPerSecond(static_cast<float>(rows[i].requests_per_s));
+      out[i].setOpen(static_cast<double>(rows[i].open));
+      out[i].setLate(static_cast<double>(rows[i].late));
     }
   }
 
@@ -312,6 +325,7 @@ telemetry_actor::behavior_type telemetry_behavior(self_ptr self, telemetry_deps 
   const auto m = metered(self, counts);
   self->delayed_send(self, slot, slot_atom::value);
   return {
+      m([d](const request_began& r) { d->began(r); }),
       m([d](const request_outcome& o) { d->outcome(o); }),
       m([d](const replica_report_ptr& r) { d->report(r); }),
       m([d](const msg<schema::VersionRecord>& r) { d->version(r); }),

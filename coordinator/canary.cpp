@@ -6,7 +6,17 @@ namespace collm::coordinator {
 
 namespace {
 constexpr double rate_min_per_s = 1, p_max = 0.025;
+
+/// An operator sees how much live traffic had to say.
+std::string reason_to_promote(const canary_options& o, const canary_counts& counts) {
+  if (counts.count == 0) return "no request met it in time: the gate alone decides";
+  std::string out = "no worse than the serving version on live traffic";
+  if (counts.count < o.completions)
+    out += ", though fewer answers than " + std::to_string(o.completions) + " came in time";
+  return out;
 }
+
+}  // namespace
 
 bool canary_possible(double requests_per_s) { return requests_per_s >= rate_min_per_s; }
 
@@ -30,9 +40,7 @@ canary_verdict judge_canary(const canary_options& o, const canary_counts& counts
   if (v.p_bad < p_max) v.reason = "more bad answers than the serving version";
   if (v.p_entropy < p_max) v.reason = "a larger cross entropy than the serving version";
   v.decision = v.reason.empty() ? canary_decision::promote : canary_decision::roll_back;
-  if (v.reason.empty())
-    v.reason = counts.count > 0 ? "no worse than the serving version on live traffic"
-                                : "no request met it in time: the gate alone decides";
+  if (v.decision == canary_decision::promote) v.reason = reason_to_promote(o, counts);
   return v;
 }
 

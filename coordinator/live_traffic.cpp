@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <tuple>
 
 namespace collm::coordinator {
 
@@ -9,6 +10,7 @@ namespace {
 
 constexpr std::size_t versions_kept = 8;   // of one adapter
 constexpr std::size_t versions_max = 512;  // of all
+constexpr std::size_t open_max = 65536;    // far beyond what a gateway lets in
 constexpr double heard_lately_ms = 10000;
 
 std::int64_t second_of(double now_ms) { return static_cast<std::int64_t>(now_ms / 1000); }
@@ -33,7 +35,7 @@ void traffic_counter::drop_idle(rows::iterator first, rows::iterator last) {
       first, last, [](const auto& a, const auto& b) { return a.second.newest < b.second.newest; }));
 }
 
-void traffic_counter::ended(const version_id& id, quality how, double now_ms) {
+traffic_counter::row& traffic_counter::row_of(const version_id& id, double now_ms) {
   if (!rows_.contains(id)) {
     const auto first = rows_.lower_bound({id.name, 0});
     const auto last =
@@ -46,14 +48,32 @@ void traffic_counter::ended(const version_id& id, quality how, double now_ms) {
   }
   auto& r = rows_[id];
   r.since_start.id = id;
+  r.turn_to(second_of(now_ms));
+  return r;
+}
+
+void traffic_counter::began(std::uint64_t key, const version_id& id, double late_at_ms,
+                            double now_ms) {
+  if (!open_.contains(key) && open_.size() >= open_max) return;
+  row_of(id, now_ms);
+  open_[key] = {id, late_at_ms};
+}
+
+void traffic_counter::ended(const version_id& id, quality how, double now_ms) {
+  auto& r = row_of(id, now_ms);
   ++r.since_start.answers;
   r.since_start.bad += how == quality::good ? 0 : 1;
   r.since_start.not_finite += how == quality::not_finite ? 1 : 0;
-  r.turn_to(second_of(now_ms));
   ++r.ended_in[static_cast<std::size_t>(second_of(now_ms)) % seconds];
 }
 
 std::vector<version_traffic> traffic_counter::view(double now_ms) const {
+  std::map<version_id, std::pair<std::uint64_t, std::uint64_t>> running;  // all, late ones
+  for (const auto& [key, answer] : open_) {
+    auto& [all, late] = running[answer.id];
+    ++all;
+    late += now_ms > answer.late_at_ms ? 1 : 0;
+  }
   std::vector<version_traffic> out;
   for (const auto& [id, known] : rows_) {
     auto r = known;
@@ -62,6 +82,8 @@ std::vector<version_traffic> traffic_counter::view(double now_ms) const {
     for (const auto n : r.ended_in) ended += n;
     out.push_back(r.since_start);
     out.back().requests_per_s = static_cast<double>(ended) / seconds;
+    if (const auto at = running.find(id); at != running.end())
+      std::tie(out.back().open, out.back().late) = at->second;
   }
   return out;
 }
@@ -77,7 +99,15 @@ void traffic_book::heard(const std::string& name, std::uint64_t life,
   if (!processes_.contains(name) && processes_.size() >= processes_max) return;
   auto& p = processes_[name];
   const bool known = p.heard_ms > 0, goes_on = known && p.life == life;
-  if (known && !goes_on) ++lives_ended_;
+  if (known && !goes_on) {
+    ++lives_ended_;
+    for (const auto& [id, c] : p.last) {
+      if (c.open == 0) continue;
+      auto& s = since_mark_[id];
+      s.broken_off += c.open;
+      ++s.lives_ended;
+    }
+  }
   std::map<version_id, version_traffic> now;
   for (const auto& c : counts) {
     now[c.id] = c;
@@ -100,20 +130,27 @@ void traffic_book::mark() {
   lives_ended_ = 0;
 }
 
-canary_counts traffic_book::counts(const version_id& canary, const version_id& serving) const {
-  canary_counts out;
-  if (const auto at = since_mark_.find(canary); at != since_mark_.end()) {
-    out.count = narrowed(at->second.answers);
-    out.bad = narrowed(at->second.bad);
+/// Since the mark, and what runs beyond its promise by the processes' last words.
+traffic_book::sum traffic_book::sum_of(const version_id& id) const {
+  const auto at = since_mark_.find(id);
+  auto out = at == since_mark_.end() ? sum{} : at->second;
+  for (const auto& [name, p] : processes_) {
+    const auto row = p.last.find(id);
+    if (row == p.last.end()) continue;
+    out.answers += row->second.late;
+    out.bad += row->second.late;
   }
-  out.count += lives_ended_;
-  out.bad += lives_ended_;
-  if (const auto at = since_mark_.find(serving); at != since_mark_.end()) {
-    out.count_before = narrowed(at->second.answers);
-    out.bad_before = narrowed(at->second.bad);
-  }
-  out.not_finite = not_finite_.contains(canary);
   return out;
+}
+
+canary_counts traffic_book::counts(const version_id& canary, const version_id& serving) const {
+  const auto of_canary = sum_of(canary), of_serving = sum_of(serving);
+  const auto lost = of_canary.broken_off + lives_ended_ - of_canary.lives_ended;
+  return {.bad = narrowed(of_canary.bad + lost),
+          .count = narrowed(of_canary.answers + lost),
+          .bad_before = narrowed(of_serving.bad),
+          .count_before = narrowed(of_serving.answers),
+          .not_finite = not_finite_.contains(canary)};
 }
 
 double traffic_book::requests_per_s(const std::string& adapter, double now_ms) const {

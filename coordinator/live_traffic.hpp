@@ -22,13 +22,20 @@ struct version_traffic {
   std::uint64_t bad = 0;         ///< late against the SLO, or broken off by a fault of ours
   std::uint64_t not_finite = 0;  ///< of the bad ones: its logits held NaN or infinity
   double requests_per_s = 0;     ///< mean of the last 60 s
+  std::uint64_t open = 0;        ///< answers that run now
+  std::uint64_t late = 0;        ///< of the open ones: beyond their promise, bad whatever comes
 };
 
-/// Counts answers as they end. Knows the eight versions of an adapter, and the 512 of all, that
-/// were asked for last.
+/// Counts answers as they end, and those that run. Knows the eight versions of an adapter, and the
+/// 512 of all, that were asked for last; of answers that run, 65,536.
 class traffic_counter {
  public:
   enum class quality : std::uint8_t { good, bad, not_finite };
+  /// An answer runs; its promise is broken if it still does at `late_at_ms`. Told again, that time
+  /// moves. `key`: the caller's own.
+  void began(std::uint64_t key, const version_id& id, double late_at_ms, double now_ms);
+  /// It runs no more; what it was like is told beside.
+  void left(std::uint64_t key) { open_.erase(key); }
   void ended(const version_id& id, quality how, double now_ms);
   std::vector<version_traffic> view(double now_ms) const;
 
@@ -42,10 +49,17 @@ class traffic_counter {
   };
   using rows = std::map<version_id, row>;
   void drop_idle(rows::iterator first, rows::iterator last);
+  row& row_of(const version_id& id, double now_ms);
   rows rows_;
+  struct running {
+    version_id id;
+    double late_at_ms = 0;
+  };
+  std::map<std::uint64_t, running> open_;
 };
 
-/// Adds up the processes. One that starts again counts from nought: what it counted before stays.
+/// Adds up the processes: what ended, and what runs beyond its promise. One that starts again
+/// counts from nought: what it counted before stays.
 class traffic_book {
  public:
   /// `life` tells a process's restarts apart. The first word of a life is where its counts begin.
@@ -54,7 +68,7 @@ class traffic_book {
   /// Counts begin here.
   void mark();
   /// Of `canary` and of `serving` since mark(); `not_finite`: ever. A process that ended meanwhile
-  /// took what it had counted of the canary with it, and may have ended by it: a bad answer.
+  /// took the canary's answers that ran with it, and may have ended by it: bad ones, at least one.
   canary_counts counts(const version_id& canary, const version_id& serving) const;
   /// Of all versions of an adapter, over the processes that were heard of lately.
   double requests_per_s(const std::string& adapter, double now_ms) const;
@@ -68,7 +82,10 @@ class traffic_book {
   static bool silent(const process& p, double now_ms);
   struct sum {
     std::uint64_t answers = 0, bad = 0;
+    std::uint64_t broken_off = 0;   ///< that ran in a process as it ended
+    std::uint32_t lives_ended = 0;  ///< of processes in which any ran
   };
+  sum sum_of(const version_id& id) const;
   static constexpr std::size_t processes_max = 1024;
   std::map<std::string, process> processes_;
   std::map<version_id, sum> since_mark_;

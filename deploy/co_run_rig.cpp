@@ -85,7 +85,8 @@ void co_run_rig::spawn_telemetry() {
   };
   const auto empty = [] { return msg<schema::Snapshot>::build([](auto) {}); };
   telemetry_ = system_.get().spawn([=]() -> telemetry_actor::behavior_type {
-    return {[](const request_outcome&) {},
+    return {[](const request_began&) {},
+            [](const request_outcome&) {},
             [take](const replica_report_ptr& r) { take(*r); },
             [](const msg<schema::VersionRecord>&) {},
             [note](const msg<schema::Event>& e) { note(*e.read()); },

@@ -89,13 +89,15 @@ struct Snapshot {
 }
 
 struct VersionTraffic {
-  # What requests that ended in this process met of a version; its head judges canaries by it.
+  # What requests of this process met of a version; its head judges canaries by it.
   adapter @0 :Text;
   number @1 :UInt32;
   answers @2 :Float64;          # since the process started, bad ones included
   bad @3 :Float64;              # late against the SLO, or broken off by a fault of ours
   notFinite @4 :Float64;        # of the bad ones: logits held NaN or infinity
   requestsPerSecond @5 :Float32;  # mean of the last 60 s
+  open @6 :Float64;             # answers that run now
+  late @7 :Float64;             # of the open ones: beyond what was promised, bad whatever comes
 }
 
 enum NodeState { starting @0; serving @1; lost @2; restarting @3; draining @4; stopped @5; }

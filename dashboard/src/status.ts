@@ -68,6 +68,8 @@ const versionTraffic = struct({
   bad: number,
   notFinite: number,
   requestsPerSecond: number,
+  open: number,
+  late: number,
 });
 
 const snapshot = struct({

@@ -159,6 +159,60 @@ TEST_F(canary, that_answers_late_is_rolled_back_and_the_next_round_starts_from_w
   all_were_answered(rig);
 }
 
+TEST_F(canary, whose_answers_do_not_end_is_rolled_back) {
+  canary_rig rig(folder_, {.canary = {.share = 0.5, .completions = 15, .time_max_ms = 60000}});
+  rig.stalls = is_candidate;
+  warm(rig);
+  ASSERT_TRUE(rig.play_until(1, RoundState::CANARY, busy));
+  const auto began = rig.head.system.now();
+  ASSERT_TRUE(rig.play_until(1, RoundState::REJECTED, busy));
+  EXPECT_LT(rig.head.system.now() - began, 30s) << "two a second are late after two seconds";
+  EXPECT_NE(reason(rig).find("canary: more bad answers than the serving version (1"),
+            std::string::npos)
+      << reason(rig);
+  rig.stalls = [](const std::string&) { return false; };
+  rig.play(3s, busy);
+  EXPECT_EQ(rig.head.versions()[1], VersionState::ROLLED_BACK);
+  all_were_answered(rig);
+}
+
+/// What telemetry takes from bridges: promised are 2 s to the first token and 10 ms a token.
+TEST_F(canary, is_told_of_answers_that_run_beyond_their_promise) {
+  canary_rig rig(folder_);
+  auto& node = *rig.nodes[0];
+  const auto tell = [&](std::uint64_t key, double first_ms = -1, std::uint32_t tokens_left = 0,
+                        bool computed = false) {
+    actors::request_began r;
+    r.key = key;
+    r.adapter = "assistant";
+    r.first_ms = first_ms;
+    r.tokens_left_max = tokens_left;
+    r.computed = computed;
+    caf::anon_send(node.telemetry, r);
+  };
+  for (const std::uint64_t key : {1, 2, 3, 4, 5}) tell(key);
+  tell(2, 1900, 10000);
+  tell(3, 100, 100);
+  tell(4, 100, 100, true);  // its reader is slow
+  tell(5, 2500, 10000);
+  const auto late = [&] {
+    rig.head.system.pass(1s);  // the snapshot is of the last slot
+    const auto s =
+        rig.head.system.ask<msg<schema::Snapshot>>(node.telemetry, actors::list_atom::value);
+    const auto read = s.read();
+    EXPECT_EQ(read->getTraffic().size(), 1u);
+    return std::pair(read->getTraffic()[0].getLate(), read->getTraffic()[0].getOpen());
+  };
+  EXPECT_EQ(late(), std::pair(0.0, 5.0));
+  rig.head.system.pass(1s);
+  EXPECT_EQ(late(), std::pair(3.0, 5.0)) << "no token; all tokens would be there; a late first one";
+  actors::request_outcome ended;
+  ended.how = actors::request_outcome::kind::cancelled;
+  ended.key = 1;
+  caf::anon_send(node.telemetry, ended);
+  EXPECT_EQ(late(), std::pair(2.0, 4.0));
+}
+
 TEST_F(canary, whose_logits_are_not_finite_is_rolled_back_at_once) {
   canary_rig rig(folder_, {.canary = {.share = 0.5, .completions = 1000000, .time_max_ms = 3e6}});
   rig.gives = [](const std::string& digest) { return !is_candidate(digest); };
@@ -226,6 +280,8 @@ TEST_F(canary, ends_when_its_longest_time_is_over_though_few_answers_came) {
   ASSERT_TRUE(rig.play_until(1, RoundState::SERVING, busy));
   EXPECT_GE(rig.head.system.now() - began, 19s);
   EXPECT_LT(rig.head.system.now() - began, 23s);
+  EXPECT_NE(reason(rig).find("though fewer answers than 100000 came in time"), std::string::npos)
+      << reason(rig);
 }
 
 TEST_F(canary, goes_on_at_the_sites_while_its_head_is_away_and_is_judged_anew_when_it_is_back) {
@@ -313,6 +369,29 @@ TEST_F(canary, that_an_operator_promotes_before_it_begins_serves_and_so_says_its
   rig.head.system.pass(2s);
   EXPECT_EQ(rig.head.state_of(1), RoundState::SERVING);
   EXPECT_NE(reason(rig).find("promoted by an operator"), std::string::npos) << reason(rig);
+  EXPECT_EQ(rig.head.versions()[1], VersionState::SERVING);
+}
+
+/// Between the registry's list that the aggregator knows and its word to the registry.
+TEST_F(canary, that_an_operator_promotes_as_it_begins_serves_and_so_says_its_round) {
+  canary_rig rig(folder_);
+  auto& system = rig.head.system;
+  rig.play(30s, busy);
+  system.pass(400ms);  // its slots lie between those of the shadows
+  rig.start_head();
+  for (auto& s : rig.head.shadows) s->evaluates = false;
+  ASSERT_TRUE(rig.play_until(1, RoundState::GATE, busy));
+  rig.play(5s, busy);
+  rig.head.pass_until_shadows_are_next();
+  for (auto& s : rig.head.shadows) s->evaluates = true;
+  using answer = actors::reply<msg<schema::VersionRecord>>;
+  ASSERT_TRUE(*system.ask<answer>(rig.head.registry, actors::promote_atom::value,
+                                  version_id{"assistant", 1}));
+  ASSERT_EQ(rig.head.state_of(1), RoundState::GATE);
+  system.pass(200ms);  // the last scores come; the next list is asked for later
+  EXPECT_EQ(rig.head.state_of(1), RoundState::SERVING);
+  EXPECT_NE(reason(rig).find("canary: promoted by an operator"), std::string::npos) << reason(rig);
+  EXPECT_TRUE(rig.head.events("version_canary").empty());
   EXPECT_EQ(rig.head.versions()[1], VersionState::SERVING);
 }
 

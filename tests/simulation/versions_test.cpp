@@ -160,6 +160,36 @@ TEST(versions, that_wait_for_room_say_so_and_serve_when_there_is_some) {
   EXPECT_EQ(rig.executor->resident(), (std::vector<version_id>{{"assistant", 3}}));
 }
 
+TEST(versions, that_are_canaries_wait_for_room_by_name_and_answer_when_there_is_some) {
+  auto versions = std::make_shared<memory_versions>();
+  serving_rig rig({.versions = versions});
+  for (const char* folder : {"/adapters/b", "/adapters/c"}) {
+    rig.send("assistant", {1}, 4000);
+    rig.system.pass(500ms);
+    rig.load(folder);
+    rig.system.pass(500ms);
+  }
+  ASSERT_EQ(rig.executor->resident().size(), 3u) << "two drain, one serves";
+  store::version_row fourth;
+  fourth.id.name = "assistant";
+  fourth.digest = "d";
+  fourth.folder = "/adapters/d";
+  ASSERT_TRUE(versions->add(fourth));
+  ASSERT_TRUE(versions->move({"assistant", 3}, version_state::canary, ""));
+  rig.system.pass(1500ms);
+  ASSERT_EQ(rig.events("version_missing").size(), 1u);
+  EXPECT_NE(rig.events("version_missing")[0].find(
+                "assistant@3: a canary by the registry and not here: 'assistant' has 3 versions"),
+            std::string::npos)
+      << rig.events("version_missing")[0];
+  rig.system.pass(10s);  // the running requests end
+  EXPECT_EQ(rig.events("version_missing").size(), 1u);
+  EXPECT_EQ(rig.events("canary_answers").size(), 1u);
+  const auto resident = rig.executor->resident();
+  EXPECT_EQ(std::set<version_id>(resident.begin(), resident.end()),
+            (std::set<version_id>{{"assistant", 2}, {"assistant", 3}}));
+}
+
 TEST(versions, that_still_drain_serve_again_at_once_though_the_memory_is_full) {
   auto versions = std::make_shared<memory_versions>();
   serving_rig rig({.versions = versions});

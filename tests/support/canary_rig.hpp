@@ -108,6 +108,8 @@ class canary_rig {
   std::vector<std::unique_ptr<site_node>> nodes;
   /// A token of a version, by digest; false: its logits are not finite.
   std::function<bool(const std::string& digest)> gives = [](const std::string&) { return true; };
+  /// Whether it gives none, without end.
+  std::function<bool(const std::string& digest)> stalls = [](const std::string&) { return false; };
 
  private:
   static learning_options learning(const canary_rig_options& o) {
@@ -126,6 +128,7 @@ class canary_rig {
                         .aggregator = aggregator_,
                         .board = head.board,
                         .gives = [this](const std::string& digest) { return gives(digest); },
+                        .stalls = [this](const std::string& digest) { return stalls(digest); },
                         .tpot_slo_ms = 10};
     if (options_.asked_for) deps.canary_shares["assistant"] = options_.canary.share;
     nodes.push_back(std::make_unique<site_node>(head.system, std::move(deps)));

@@ -26,6 +26,8 @@ class modelled_executor final : public engine::executor {
   std::function<void(const coordinator::step_features&)> computes;
   /// Called as a version gives a token, by its digest; false: its logits are not finite.
   std::function<bool(const std::string& digest)> gives;
+  /// Whether a version, by its digest, gives neither a token nor an error: its answers do not end.
+  std::function<bool(const std::string& digest)> stalls;
 
   static std::int32_t next_token(const std::string& digest, const std::vector<std::int32_t>& prompt,
                                  std::uint32_t position, std::uint64_t seed) {
@@ -134,6 +136,10 @@ class modelled_executor final : public engine::executor {
     if (s.computed < s.length) return;
     const auto digest =
         s.spec.version.is_base() ? std::string("base") : versions_.at(s.spec.version)->digest;
+    if (stalls && stalls(digest)) {
+      s.computed -= w.tokens;  // asked for again in the next step
+      return;
+    }
     const auto token = next_token(digest, s.spec.prompt, s.produced, s.spec.how.seed);
     ++s.produced;
     ++s.length;

@@ -27,7 +27,7 @@ struct site_node_deps {
   actors::meter_board_ptr board;
   std::map<std::string, double> canary_shares = {};
   /// A token of a version, by digest: see modelled_executor.
-  std::function<bool(const std::string& digest)> gives = {};
+  std::function<bool(const std::string&digest)> gives = {}, stalls = {};
   std::uint32_t replicas = 1;
   std::set<std::string> only_train = {};  ///< of the replicas, by name
   double tpot_slo_ms = 120;
@@ -156,6 +156,7 @@ class site_node {
     const auto make_engine = [this, name](const replica_actor& owner) -> result<engine_actor> {
       auto steps = std::make_shared<modelled_executor>(1000);
       steps->gives = deps_.gives;
+      steps->stalls = deps_.stalls;
       return engine_actor(system_.keep(
           system_.get().spawn(engine_behavior,
                               engine_deps{.name = name,

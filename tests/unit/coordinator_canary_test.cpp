@@ -70,6 +70,31 @@ TEST(traffic_counter, forgets_adapters_that_nobody_asks_for) {
   EXPECT_EQ(v.back().answers, 2000u);
 }
 
+TEST(traffic_counter, tells_what_runs_and_what_of_it_is_beyond_its_promise) {
+  traffic_counter c;
+  c.ended(serving, quality::good, 1000);
+  c.began(7, serving, 3000, 1000);
+  c.began(8, canary, 3000, 1000);
+  c.began(9, canary, 4000, 1000);
+  auto v = c.view(3500);
+  ASSERT_EQ(v.size(), 2u);
+  EXPECT_EQ(v[0].open, 1u);
+  EXPECT_EQ(v[0].late, 1u);
+  EXPECT_EQ(v[1].open, 2u);
+  EXPECT_EQ(v[1].late, 1u);
+  EXPECT_EQ(v[1].answers, 0u) << "none has ended";
+  c.began(8, canary, 9000, 3500);  // its first token came, and in time
+  EXPECT_EQ(c.view(3600)[1].late, 0u);
+  c.left(7);
+  c.left(8);
+  c.left(8);
+  v = c.view(5000);
+  EXPECT_EQ(v[0].open, 0u);
+  EXPECT_EQ(v[0].late, 0u);
+  EXPECT_EQ(v[1].open, 1u);
+  EXPECT_EQ(v[1].late, 1u);
+}
+
 TEST(traffic_book, counts_from_its_mark_over_all_processes) {
   traffic_book b;
   b.heard("edge-a", 1, {row(serving, 100, 7)}, 0);
@@ -97,6 +122,51 @@ TEST(traffic_book, a_process_that_starts_again_adds_to_what_it_counted_before) {
   EXPECT_EQ(b.counts(canary, serving).bad, 3u) << "that it ended speaks against the canary";
   b.mark();
   EXPECT_EQ(b.counts(canary, serving).bad, 0u);
+}
+
+TEST(traffic_book, a_process_that_ends_takes_all_answers_of_the_canary_that_ran_with_it) {
+  const auto open = [](const version_id& id, std::uint64_t answers, std::uint64_t running) {
+    auto r = row(id, answers);
+    r.open = running;
+    return r;
+  };
+  traffic_book b;
+  b.heard("edge-a", 1, {}, 0);
+  b.heard("edge-b", 1, {}, 0);
+  b.mark();
+  b.heard("edge-a", 1, {open(serving, 6, 5), open(canary, 4, 3)}, 1000);
+  b.heard("edge-b", 1, {open(serving, 6, 5)}, 1000);
+  EXPECT_EQ(b.counts(canary, serving).bad, 0u) << "they may end well";
+  b.heard("edge-a", 2, {}, 2000);
+  auto c = b.counts(canary, serving);
+  EXPECT_EQ(c.count, 7u);
+  EXPECT_EQ(c.bad, 3u);
+  EXPECT_EQ(c.bad_before, 0u) << "what it brought down with it does not speak for it";
+  b.heard("edge-b", 2, {}, 2000);
+  c = b.counts(canary, serving);
+  EXPECT_EQ(c.count, 8u);
+  EXPECT_EQ(c.bad, 4u) << "an end without one that is known of counts, too";
+}
+
+TEST(traffic_book, what_runs_beyond_its_promise_is_bad_already) {
+  const auto late = [](const version_id& id, std::uint64_t answers, std::uint64_t running) {
+    auto r = row(id, answers);
+    r.open = r.late = running;
+    return r;
+  };
+  traffic_book b;
+  b.heard("edge-a", 1, {}, 0);
+  b.mark();
+  b.heard("edge-a", 1, {late(serving, 20, 1), late(canary, 2, 6)}, 1000);
+  auto c = b.counts(canary, serving);
+  EXPECT_EQ(c.count, 8u);
+  EXPECT_EQ(c.bad, 6u);
+  EXPECT_EQ(c.count_before, 21u);
+  EXPECT_EQ(c.bad_before, 1u);
+  b.heard("edge-a", 1, {row(serving, 21, 1), row(canary, 8, 6)}, 2000);
+  c = b.counts(canary, serving);
+  EXPECT_EQ(c.count, 8u) << "as they end they count once";
+  EXPECT_EQ(c.bad, 6u);
 }
 
 TEST(traffic_book, counts_no_answer_twice_where_an_old_word_comes_late) {
@@ -194,6 +264,13 @@ TEST_F(watch, does_not_wait_for_a_site_beyond_the_longest_time_or_that_has_gone)
   EXPECT_EQ(w.judge(good, 14000).decision, canary_decision::waiting);
   EXPECT_EQ(w.judge({}, 15000).decision, canary_decision::promote);
   EXPECT_NE(w.judge({}, 15000).reason.find("no request met it"), std::string::npos);
+}
+
+TEST_F(watch, says_where_fewer_answers_than_asked_for_had_to_do) {
+  const auto enough = w.judge({.count = 20}, 15000).reason,
+             few = w.judge({.count = 5}, 15000).reason;
+  EXPECT_EQ(enough, "no worse than the serving version on live traffic");
+  EXPECT_EQ(few, enough + ", though fewer answers than 20 came in time");
 }
 
 TEST_F(watch, a_site_that_has_fewer_than_it_said_is_done_with_them) {

@@ -90,6 +90,8 @@ void fill_traffic(schema::VersionTraffic::Builder b) {
   b.setBad(31);
   b.setNotFinite(1);
   b.setRequestsPerSecond(1.5F);
+  b.setOpen(10);
+  b.setLate(2);
 }
 
 void fill_actors(schema::Snapshot::Builder b, const std::string& replica) {

@@ -93,6 +93,7 @@ registry_actor spawn_registry(caf::actor_system& system, board_ptr to) {
 telemetry_actor spawn_telemetry(caf::actor_system& system, board_ptr to, std::string node) {
   return system.spawn([to, node](telemetry_actor::pointer) -> telemetry_actor::behavior_type {
     return {
+        [](const request_began&) {},
         [](const request_outcome&) {},
         [](const replica_report_ptr&) {},
         [](const msg<schema::VersionRecord>&) {},
