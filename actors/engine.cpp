@@ -49,6 +49,8 @@ class driver {
     run.admitted_ms = now_ms(self_);
     run.units_admitted_ms = state_.training->units_ms();
     run.wants_logprobs = r->getSampling().getLogprobs() >= 0;
+    run.tenant = r->getTenant();
+    run.batch = !r->getInteractive();
     auto spec = spec_of(*r, version);
     run.arrival_ms = run.admitted_ms - static_cast<double>(r->getAgeUs()) / 1000;
     run.choices = std::max<std::uint32_t>(r->getChoices(), 1);
@@ -214,8 +216,10 @@ class driver {
 
   std::vector<coordinator::planned_sequence> planned() const {
     std::vector<coordinator::planned_sequence> out;
+    const double now = now_ms(self_);
     for (const auto& v : deps_.steps->sequences()) {
       const auto& c = state_.choices.at(v.id);
+      const auto& request = state_.requests.at(c.request);
       out.push_back({.id = v.id,
                      .arrival_ms = c.arrival_ms,
                      .first_token_ms = c.first_token_ms,
@@ -223,7 +227,9 @@ class driver {
                      .computed = v.computed,
                      .produced = v.produced,
                      .max_tokens = v.max_tokens,
-                     .blocks = v.blocks});
+                     .blocks = v.blocks,
+                     .turn = state_.times.turn(request.tenant, now),
+                     .batch = request.batch});
     }
     return out;
   }
@@ -236,6 +242,7 @@ class driver {
       work.push_back({item.id, item.tokens});
       rows += item.tokens;
       auto& request = state_.requests.at(state_.choices.at(item.id).request);
+      charge(request.tenant, item, begun);
       if (request.scheduled_ms < 0) {
         request.scheduled_ms = begun;
         request.units_before_ms = state_.training->units_ms();
@@ -252,6 +259,13 @@ class driver {
     state_.model->observe(plan.features, ended - begun);
     count_step(plan, rows, ended - begun);
     for (const auto& e : *emitted) emit(e, ended);
+  }
+
+  /// Its tenant's part of the step. A prompt's last token may count as one of an answer.
+  void charge(const std::string& tenant, const coordinator::step_plan::item& item, double now) {
+    coordinator::step_features f;
+    (item.tokens == 1 ? f.decodes : f.prefill_tokens) = item.tokens;
+    state_.times.give(tenant, state_.model->costs().added_ms(f), now);
   }
 
   void note_cached(const std::vector<engine::step_work>& work) {
@@ -392,8 +406,12 @@ class driver {
     r.tokens_per_s = static_cast<double>(state_.slot_generated) / seconds;
     r.prompt_tokens_per_s = static_cast<double>(state_.slot_prompt) / seconds;
     r.backlog_tokens = 0;
+    r.backlog_of.clear();
     for (const auto& v : deps_.steps->sequences()) {
-      if (v.produced == 0) r.backlog_tokens += v.length - v.computed;
+      if (v.produced > 0) continue;
+      r.backlog_tokens += v.length - v.computed;
+      r.backlog_of[state_.requests.at(state_.choices.at(v.id).request).tenant] +=
+          v.length - v.computed;
     }
     if (r.prompt_tokens > 0) r.prefill_tokens_per_ms = prefill_rate();
     r.memory = deps_.steps->memory();

@@ -13,6 +13,7 @@
 #include "actors/interfaces.hpp"
 #include "actors/meter.hpp"
 #include "actors/training_turn.hpp"
+#include "coordinator/fairness.hpp"
 #include "coordinator/latency_model.hpp"
 #include "coordinator/step_planner.hpp"
 #include "engine/executor.hpp"
@@ -55,11 +56,14 @@ struct engine_state {
     bool cut_by_length = false;
     bool not_finite = false;  ///< the version's logits
     bool wants_logprobs = false;
+    std::string tenant;
+    bool batch = false;
     std::vector<engine::sequence_id> sequences;
   };
   std::unordered_map<std::uint64_t, running_request> requests;  ///< by the sink's actor id
   std::unordered_map<engine::sequence_id, choice> choices;
   std::unordered_map<version_id, std::uint32_t> pins;
+  coordinator::tenant_times times;  ///< what each tenant was given
   std::unordered_map<version_id, std::vector<caf::typed_response_promise<reply<void>>>> leaving;
   struct weights_facts {
     std::string digest;

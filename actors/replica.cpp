@@ -12,6 +12,11 @@ namespace {
 
 using self_ptr = replica_actor::stateful_pointer<replica_state>;
 
+// Official SDKs ignore a longer advice; a shorter one only knocks more often.
+constexpr std::uint32_t retry_after_ms_min = 1000, retry_after_ms_max = 60'000;
+// Who was turned away comes back to a replica that is not full again.
+constexpr double returns_share = 0.8;
+
 class desk {
  public:
   desk(self_ptr self, replica_deps deps, engine_maker make_engine)
@@ -42,24 +47,24 @@ class desk {
                           std::max<std::uint32_t>(r->getChoices(), 1),
                           r->getPrompt().size(),
                           r->getMaxTokens(),
-                          r->getInteractive()};
-    const auto decision = coordinator::admit(load_with(h), h.prompt_tokens, deps_.promises,
-                                             deps_.queued_max, coordinator::hash01(r->getId()));
+                          r->getInteractive(),
+                          r->getTenant(),
+                          now_ms(self_)};
+    state_.times.ask(h.tenant, cost_ms(h), h.prompt_tokens, h.since_ms);
+    const auto question = question_of(*r);
+    auto& line = state_.lines[h.tenant];
+    const auto claims = state_.times.claims_before(h.tenant, h.since_ms);
+    const auto decision = decide(h, line.in_turn(question, h.since_ms), line, claims);
     if (!decision.admit) {
-      refuse(*r, sink,
-             {errc::overloaded, deps_.name + " is at capacity: " + told(decision),
-              decision.retry_after_ms});
+      const auto why = deps_.name + " is at capacity: " + told(decision) +
+                       (claims.empty() ? "" : ", beside what tenants that had less ask for");
+      refuse(*r, sink, {errc::overloaded, why, turn_of(h, question, line, claims, decision)});
       return;
     }
+    line.enter(question, h.since_ms);
     state_.admitted_slot += h.prompt_tokens;
     self_->monitor(sink);
-    if (h.interactive) {  // before batch, behind other interactive ones
-      auto at = std::find_if(state_.waiting.begin(), state_.waiting.end(),
-                             [](auto& w) { return !w.interactive; });
-      state_.waiting.insert(at, std::move(h));
-    } else {
-      state_.waiting.push_back(std::move(h));
-    }
+    state_.waiting.push_back(std::move(h));
     pump();
   }
 
@@ -90,6 +95,8 @@ class desk {
     }
     state_.admitted_slot = 0;
     state_.last_report_ms = now;
+    for (auto line = state_.lines.begin(); line != state_.lines.end();)
+      line = line->second.empty(now) ? state_.lines.erase(line) : std::next(line);
     tell_long_units(*r);
     state_.last = r;
     auto whole = std::make_shared<replica_report>(*r);
@@ -265,6 +272,37 @@ class desk {
     }
   }
 
+  /// When who is turned away may come back, ms: its turn in its tenant's line, where each takes the
+  /// engine's time that others do not claim, and that does not fill the replica again.
+  std::uint32_t turn_of(const replica_state::held& h, std::uint64_t question,
+                        coordinator::return_line& line,
+                        const std::vector<coordinator::tenant_times::claim>& claims,
+                        const coordinator::admission_decision& decision) const {
+    const double gap_ms = cost_ms(h) / (returns_share * (1 - coordinator::share_of(claims)));
+    if (gap_ms <= 0) return decision.retry_after_ms;
+    return line.join(question, {double(h.prompt_tokens), double(h.choices)}, h.since_ms, gap_ms,
+                     retry_after_ms_min, retry_after_ms_max);
+  }
+
+  /// The same for a client that asks again.
+  static std::uint64_t question_of(const schema::Request::Reader& r) {
+    std::uint64_t hash = r.getMaxTokens();
+    for (const auto token : r.getPrompt()) hash = (hash ^ token) * 0x100000001b3ull;  // FNV-1a
+    return hash;
+  }
+
+  double expected_output(const replica_state::held& h) const {
+    const double most = h.max_tokens;
+    return state_.output_tokens > 0 ? std::min(state_.output_tokens, most) : most;
+  }
+
+  /// Engine time that it will take, by the engine's own model.
+  double cost_ms(const replica_state::held& h) const {
+    if (!state_.last) return 0;
+    return coordinator::engine_time_ms(state_.last->costs, h.prompt_tokens,
+                                       h.choices * expected_output(h), deps_.promises.tpot_ms);
+  }
+
   /// What an answer says and how many end a second, from what the engine counted since its report
   /// before. An idle slot teaches nothing.
   void learn_ends(const replica_report& now, double seconds) {
@@ -278,22 +316,61 @@ class desk {
     state_.output_tokens += (state_.output_tokens > 0 ? 0.1 : 1.0) * (said - state_.output_tokens);
   }
 
-  coordinator::replica_load load_with(const replica_state::held& asks) const {
+  /// Whether it is let in beside what is kept: for those of its own tenant who were told to come
+  /// back, unless it is one of them; and for tenants that had less, of whose prompts a long one
+  /// must still find room.
+  coordinator::admission_decision decide(
+      const replica_state::held& asks, bool in_turn, coordinator::return_line& line,
+      const std::vector<coordinator::tenant_times::claim>& claims) const {
+    const double share = coordinator::share_of(claims);
+    const double jitter = coordinator::hash01(asks.request.read()->getId());
+    const auto returns = in_turn ? coordinator::return_line::room()
+                                 : line.kept(asks.since_ms, deps_.promises.ttft_ms);
+    auto load = load_with(asks, returns, nullptr);
+    load.goes_first = claims.empty() && state_.times.goes_first(asks.tenant, asks.since_ms);
+    load.claimed = share;
+    auto decision =
+        coordinator::admit(load, asks.prompt_tokens, deps_.promises, deps_.queued_max, jitter);
+    for (const auto& c : claims) {
+      if (!decision.admit) break;
+      auto other = asks;
+      other.tenant = c.tenant;
+      other.choices = 1;
+      other.prompt_tokens = static_cast<std::uint32_t>(c.prompt_tokens);
+      const double more = coordinator::choices_kept(share, load.sequences);
+      decision = coordinator::admit(load_with(other, {0, more}, &asks), other.prompt_tokens,
+                                    deps_.promises, deps_.queued_max, jitter);
+    }
+    return decision;
+  }
+
+  /// The load with the request that asks and with `kept` as if it were here before it; `other`, if
+  /// any, as well.
+  coordinator::replica_load load_with(const replica_state::held& asks,
+                                      coordinator::return_line::room kept,
+                                      const replica_state::held* other) const {
+    const double now = asks.since_ms;
     coordinator::replica_load l;
     l.queued = static_cast<std::uint32_t>(state_.waiting.size());
     // What the engine has not reported: the prompts held here and those handed over since.
+    auto backlog = engine_backlog();
     for (const auto& w : state_.waiting) {
-      l.backlog_tokens += w.prompt_tokens;
-      occupy(l, w);
+      backlog[w.tenant] += w.prompt_tokens;
+      occupy(l, w, w.choices);
     }
     for (const auto& [id, h] : state_.in_engine) {
-      if (h.handed_ms > state_.last_report_ms) l.backlog_tokens += h.prompt_tokens;
-      occupy(l, h);
+      if (h.handed_ms > state_.last_report_ms) backlog[h.tenant] += h.prompt_tokens;
+      occupy(l, h, h.choices);
+    }
+    if (other) {
+      backlog[other->tenant] += other->prompt_tokens;
+      occupy(l, *other, other->choices);
     }
     l.sequences = static_cast<std::uint32_t>(l.decodes.decodes);
-    occupy(l, asks);
+    l.backlog_tokens = static_cast<std::uint32_t>(
+        kept.prompt_tokens + coordinator::tokens_ahead(asks.tenant, backlog, state_.times, now));
+    occupy(l, asks, asks.choices + kept.choices);
     if (!state_.last) return l;
-    l.backlog_tokens += engine_backlog();
     l.iteration_ms = state_.last->step_ms_mean;
     l.admitted_tokens_per_s = state_.admitted_per_s;
     l.finished_per_s = state_.ended_per_s;
@@ -306,24 +383,43 @@ class desk {
   }
 
   /// Adds what a request takes of each step and of the cache while it decodes.
-  void occupy(coordinator::replica_load& l, const replica_state::held& h) const {
-    const double most = h.max_tokens;
-    const double output = state_.output_tokens > 0 ? std::min(state_.output_tokens, most) : most;
-    l.decodes.decodes += h.choices;
-    l.decodes.decode_context += h.choices * (h.prompt_tokens + output / 2);
-    l.kv_tokens += h.prompt_tokens + h.choices * output;
+  void occupy(coordinator::replica_load& l, const replica_state::held& h, double choices) const {
+    const double output = expected_output(h);
+    l.decodes.decodes += choices;
+    l.decodes.decode_context += choices * (h.prompt_tokens + output / 2);
+    l.kv_tokens += choices / h.choices * h.prompt_tokens + choices * output;
   }
 
-  std::uint32_t engine_backlog() const {
-    // The report is up to one slot old; what the engine computed since is estimated by its rate.
+  /// By tenant. The report is up to one slot old; what the engine computed since is estimated by
+  /// its rate, of each tenant's the same part.
+  std::map<std::string, double> engine_backlog() const {
+    if (!state_.last || state_.last->backlog_tokens == 0) return {};
     const double age = now_ms(self_) - state_.last_report_ms;
     const double computed = age * state_.last->prefill_tokens_per_ms;
-    return static_cast<std::uint32_t>(std::max(0.0, state_.last->backlog_tokens - computed));
+    auto backlog = state_.last->backlog_of;
+    for (auto& [tenant, tokens] : backlog)
+      tokens *= std::max(0.0, 1 - computed / state_.last->backlog_tokens);
+    return backlog;
+  }
+
+  /// Batch gives way to interactive ones for half of its TTFT promise; then the tenant that was
+  /// given least; then the one that waits for longest.
+  std::deque<replica_state::held>::iterator next_turn() {
+    const double now = now_ms(self_);
+    const auto gives_way = [&](const replica_state::held& h) {
+      return !h.interactive && now < h.since_ms + deps_.promises.ttft_ms / 2;
+    };
+    return std::min_element(
+        state_.waiting.begin(), state_.waiting.end(), [&](const auto& a, const auto& b) {
+          if (gives_way(a) != gives_way(b)) return gives_way(b);
+          return state_.times.turn(a.tenant, now) < state_.times.turn(b.tenant, now);
+        });
   }
 
   void pump() {
     while (state_.engine && !state_.waiting.empty()) {
-      auto& next = state_.waiting.front();
+      const auto at = next_turn();
+      auto& next = *at;
       const bool fits = state_.choices_in_engine == 0 ||
                         state_.choices_in_engine + next.choices <= deps_.running_max;
       if (!fits) return;
@@ -331,8 +427,9 @@ class desk {
       next.handed_ms = now_ms(self_);
       self_->send(state_.engine, next.request, next.version, next.sink);
       const auto id = next.sink.id();
+      state_.times.give(next.tenant, cost_ms(next), next.handed_ms);
       state_.in_engine.emplace(id, std::move(next));
-      state_.waiting.pop_front();
+      state_.waiting.erase(at);
     }
   }
 

@@ -10,6 +10,7 @@
 #include "actors/interfaces.hpp"
 #include "actors/meter.hpp"
 #include "coordinator/admission.hpp"
+#include "coordinator/fairness.hpp"
 #include "messages/limits.hpp"
 
 namespace collm::actors {
@@ -35,10 +36,14 @@ struct replica_state {
     sink_actor sink;
     std::uint32_t choices = 1, prompt_tokens = 0, max_tokens = 0;
     bool interactive = true;
+    std::string tenant;
+    double since_ms = 0;   ///< it asked here
     double handed_ms = 0;  ///< to the engine
   };
-  std::deque<held> waiting;
-  std::map<caf::actor_id, held> in_engine;  ///< by the sink's id
+  std::deque<held> waiting;                               ///< in order of admission
+  coordinator::tenant_times times;                        ///< what tenants asked for and were given
+  std::map<std::string, coordinator::return_line> lines;  ///< of those turned away, by tenant
+  std::map<caf::actor_id, held> in_engine;                ///< by the sink's id
   std::uint32_t choices_in_engine = 0;
   engine_actor engine;
   std::map<version_id, engine::adapter_ptr> versions;  ///< what a new engine must load

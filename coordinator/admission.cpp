@@ -15,8 +15,9 @@ constexpr double decode_share_max = 0.85;
 // Where one sequence alone takes more than this of that, the planner lets them follow each other:
 // the second one waits for its turn within its TTFT promise and is not refused for its company.
 constexpr double company_share_max = 0.7;
-// A first token may be predicted this late in its promise: the rest covers the prediction's error.
-constexpr double ttft_share_max = 0.9;
+// A first token may be predicted this late in its promise: the rest covers those who overtake. Whom
+// nobody overtakes may be predicted later, as steps are predicted by their upper bound.
+constexpr double ttft_share_max = 0.9, ttft_share_first = 1.1;
 
 // Prompt tokens taken in before any was measured: seconds of work on a slow machine.
 constexpr double unmeasured_tokens_max = 4096;
@@ -33,7 +34,8 @@ refusal refusal_of(const replica_load& load, const admission_decision& d, double
   if (rate <= 0)
     return load.backlog_tokens > unmeasured_tokens_max ? refusal::queue : refusal::none;
   if (load.backlog_tokens > 2 * rate * promises.ttft_ms) return refusal::queue;
-  if (d.predicted_ttft_ms <= ttft_share_max * promises.ttft_ms) return refusal::none;
+  const double share = load.goes_first ? ttft_share_first : ttft_share_max;
+  if (d.predicted_ttft_ms <= share * promises.ttft_ms) return refusal::none;
   // An idle replica cannot do better later.
   if (!others && load.queued == 0 && load.backlog_tokens == 0) return refusal::none;
   // A prompt too long to be on time even on an idle machine is not refused for its own length, only
@@ -91,9 +93,10 @@ admission_decision admit(const replica_load& load, std::uint32_t prompt_tokens, 
                          std::uint32_t queued_max, double jitter) {
   admission_decision d;
   const bool modelled = load.costs.theta[1] > 0;
-  const double rate = modelled
-                          ? sustained_prefill_per_ms(load.costs, load.decodes, promises.tpot_ms)
-                          : load.prefill_tokens_per_ms;
+  const double rate =
+      (1 - load.claimed) *
+      (modelled ? sustained_prefill_per_ms(load.costs, load.decodes, promises.tpot_ms)
+                : load.prefill_tokens_per_ms);
   d.predicted_ttft_ms = predicted_ttft_ms(load, rate, prompt_tokens);
   if (modelled) d.predicted_tpot_ms = load.costs.bound_ms(load.decodes);
   d.why = refusal_of(load, d, rate, prompt_tokens, promises, queued_max);

@@ -21,6 +21,8 @@ struct replica_load {
   step_features decodes{};           ///< all of them and the one that asks, decoding together
   double kv_tokens = 0, kv_tokens_max = 0;  ///< cache that all will hold, of; 0: not known
   double finished_per_s = 0;                ///< EWMA of sequences that ended
+  double claimed = 0;                       ///< share of the time for prompts that is others'
+  bool goes_first = false;                  ///< before the prompts of others, who had more
 };
 
 enum class refusal : std::uint8_t { none, late, crowded, memory, queue };

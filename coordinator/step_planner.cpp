@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace collm::coordinator {
 
@@ -28,6 +29,19 @@ step_features decode_features(std::span<const planned_sequence> sequences) {
     f.decode_context += s.length;
   }
   return f;
+}
+
+/// Who is on time before who is late, interactive before batch until half of its promise has
+/// passed, tenants in turn; within one the oldest: with one promise for all that is the order of
+/// deadlines.
+bool goes_first(const planned_sequence& a, const planned_sequence& b, double ttft_ms,
+                double now_ms) {
+  const auto late = [&](const planned_sequence& s) { return s.arrival_ms + ttft_ms < now_ms; };
+  const auto gives_way = [&](const planned_sequence& s) {
+    return s.batch && now_ms < s.arrival_ms + ttft_ms / 2;
+  };
+  return std::tuple(late(a), gives_way(a), a.turn, a.arrival_ms) <
+         std::tuple(late(b), gives_way(b), b.turn, b.arrival_ms);
 }
 
 }  // namespace
@@ -139,14 +153,8 @@ void step_planner::pack_prefill(std::span<const planned_sequence> sequences,
     held_back_ = 0;
     return;
   }
-  const auto on_time = [&](const planned_sequence* s) {
-    return s->arrival_ms + slo_.ttft_ms >= now_ms;
-  };
-  std::stable_sort(waiting.begin(), waiting.end(), [&](auto* a, auto* b) {
-    if (on_time(a) != on_time(b)) return on_time(a);
-    return a->arrival_ms <
-           b->arrival_ms;  // one TTFT promise for all: deadline order is arrival order
-  });
+  std::stable_sort(waiting.begin(), waiting.end(),
+                   [&](auto* a, auto* b) { return goes_first(*a, *b, slo_.ttft_ms, now_ms); });
   const bool pressed = needs_the_guard(waiting, model, limits.tile, now_ms, plan.features);
   const bool guard = ++held_back_ >= starvation_guard_steps && pressed;
   if (plan.overload && !guard) return;

@@ -27,6 +27,8 @@ struct planned_sequence {
   std::uint32_t produced = 0;
   std::uint32_t max_tokens = 0;
   std::uint32_t blocks = 0;  ///< KV blocks held
+  double turn = 0;           ///< what its tenant was given (fairness.hpp): the smallest goes first
+  bool batch = false;        ///< gives way to others for half of its TTFT promise
   std::uint32_t left() const { return length - computed; }
   bool decoding() const { return produced > 0 && left() == 1; }
   bool started() const { return blocks > 0; }

@@ -3,61 +3,29 @@
 // in keep their promises, the others are told when to come back, and nothing grows.
 #include <gtest/gtest.h>
 
-#include <cmath>
-
 #include "tests/support/serving_rig.hpp"
+#include "tests/support/small_machine.hpp"
 
 namespace collm {
 namespace {
 
 using namespace std::chrono_literals;
+using testing_support::mix;
+using testing_support::mixed;
+using testing_support::ms;
+using testing_support::numbers;
+using testing_support::reading;
 using testing_support::seen_answer;
 using testing_support::serving_rig;
-using clock = std::chrono::steady_clock;
+using testing_support::small_machine;
+using testing_support::writing;
 
 constexpr double ttft_ms = 2000, tpot_ms = 120;  // the rig's promises
-
-/// Seeded numbers that no standard library changes.
-class numbers {
- public:
-  explicit numbers(std::uint64_t seed) : state_(seed) {}
-  double uniform() { return coordinator::hash01(state_++); }
-  double exponential(double mean) { return -mean * std::log(1 - uniform()); }
-  std::uint32_t between(std::uint32_t low, std::uint32_t high) {
-    return low + static_cast<std::uint32_t>(uniform() * (high - low + 1));
-  }
-
- private:
-  std::uint64_t state_;
-};
-
-/// Milliseconds of a step on two cores with a 135M model, as measured, with noise, and now and then
-/// a neighbour on the same machine.
-std::function<std::chrono::microseconds(const coordinator::step_features&)> small_machine(
-    std::uint64_t seed) {
-  return [draw = numbers(seed)](const coordinator::step_features& f) mutable {
-    const double mean = 6 + 1.7 * f.prefill_tokens + 2e-4 * f.prefill_pairs + 3.6 * f.decodes +
-                        1.5e-3 * f.decode_context;
-    const double noise = 0.9 + 0.2 * draw.uniform();
-    const double neighbour = draw.uniform() < 0.01 ? 2 : 1;
-    return std::chrono::microseconds(std::llround(mean * noise * neighbour * 1000));
-  };
-}
-
-double ms(clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
 
 struct told {
   std::uint32_t admitted = 0, on_time = 0, refused = 0, unfinished = 0, advised = 0, late_ttft = 0,
                 late_tpot = 0;
 };
-
-/// Ranges of prompt and answer lengths, tokens.
-struct mix {
-  const char* name;
-  std::uint32_t prompt_min, prompt_max, answer_min, answer_max;
-};
-constexpr mix mixed{"mixed", 20, 400, 8, 120}, reading{"reading", 100, 600, 4, 40},
-    writing{"writing", 10, 60, 50, 300};
 
 class load {
  public:

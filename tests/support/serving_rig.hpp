@@ -208,7 +208,8 @@ class serving_rig {
   /// `age`: since it arrived, if the system was computing then.
   request_id send(const std::string& model, std::vector<std::uint32_t> prompt,
                   std::uint32_t max_tokens, std::uint32_t credit = 1u << 30,
-                  std::uint32_t choices = 1, std::chrono::microseconds age = {}) {
+                  std::uint32_t choices = 1, std::chrono::microseconds age = {},
+                  const std::string& tenant = "", bool interactive = true) {
     using namespace actors;
     const auto id = next_++;
     auto& answer = answers[id];
@@ -221,6 +222,8 @@ class serving_rig {
       b.setMaxTokens(max_tokens);
       b.setAgeUs(static_cast<std::uint64_t>(age.count()));
       b.setChoices(static_cast<std::uint16_t>(choices));
+      b.setTenant(tenant);
+      b.setInteractive(interactive);
     });
     stream_calls calls{.accepted =
                            [&answer](msg<schema::Accepted> m) {

@@ -35,6 +35,20 @@ TEST(admission, admits_while_the_promise_can_be_kept) {
   EXPECT_GT(late.retry_after_ms, 0u);
 }
 
+TEST(admission, whom_nobody_overtakes_may_be_predicted_a_little_later) {
+  auto load = busy;  // 300 more tokens: 1060 ms
+  EXPECT_FALSE(admit(load, 300, {1100, 120}, 256, 0).admit);
+  load.goes_first = true;
+  EXPECT_TRUE(admit(load, 300, {1100, 120}, 256, 0).admit);
+  EXPECT_FALSE(admit(load, 300, {960, 120}, 256, 0).admit);
+}
+
+TEST(admission, what_others_claim_is_not_there_for_prompts) {
+  auto load = busy;
+  load.claimed = 0.5;
+  EXPECT_DOUBLE_EQ(admit(load, 300, {3000, 120}, 256, 0).predicted_ttft_ms, 1500 / 0.75 + 60);
+}
+
 TEST(admission, queue_limit_holds_at_the_limit_and_one_below) {
   auto full = busy;
   full.backlog_tokens = 0;

@@ -50,6 +50,30 @@ TEST(step_planner, budget_is_the_smallest_slack_within_its_bounds) {
   EXPECT_DOUBLE_EQ(p.budget_ms({}, m, 1000), 500);
 }
 
+/// In the order in which one step would take them, with room for all.
+std::vector<std::uint64_t> order_of(const std::vector<planned_sequence>& all, double now_ms) {
+  step_planner p(promise);
+  std::vector<std::uint64_t> order;
+  for (const auto& item : p.plan(all, latency_model(profile()), roomy, now_ms).work)
+    order.push_back(item.id);
+  return order;
+}
+
+TEST(step_planner, tenants_take_turns_and_within_one_the_oldest_goes_first) {
+  auto a = waiting(1, 0, 16), b = waiting(2, 10, 16), c = waiting(3, 20, 16);
+  EXPECT_EQ(order_of({a, b, c}, 100), (std::vector<std::uint64_t>{1, 2, 3}));
+  a.turn = b.turn = 500;
+  EXPECT_EQ(order_of({a, b, c}, 100), (std::vector<std::uint64_t>{3, 1, 2}));
+}
+
+TEST(step_planner, batch_gives_way_until_half_of_its_promise_has_passed) {
+  auto batch = waiting(1, 0, 16);
+  batch.batch = true;
+  const auto interactive = waiting(2, 10, 16);
+  EXPECT_EQ(order_of({batch, interactive}, 999), (std::vector<std::uint64_t>{2, 1}));
+  EXPECT_EQ(order_of({batch, interactive}, 1000), (std::vector<std::uint64_t>{1, 2}));
+}
+
 TEST(step_planner, a_lost_request_throttles_nobody) {
   const step_planner p(promise);
   latency_model m({.theta = {50, 0, 0, 0, 0}, .scale = {1, 1, 1, 1, 1}, .margin = 0});
