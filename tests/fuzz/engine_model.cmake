@@ -1,1 +1,1 @@
-collm_fuzz(gguf_fuzz LINK engine_api)
+collm_fuzz(gguf_fuzz LINK gguf_sanitized engine_api)

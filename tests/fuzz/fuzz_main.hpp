@@ -1,6 +1,6 @@
 // Runs a fuzz target without libFuzzer: on the files named on the command line, or else on what its
-// driver makes from seed 0; with COLLM_FUZZ_SECONDS=N from one seed after the other until that time
-// has passed; with COLLM_FUZZ_SEED=N from that one.
+// driver makes from seed 0, or from COLLM_FUZZ_SEED; with COLLM_FUZZ_SECONDS=N from that and the
+// seeds after it, until that time has passed.
 #pragma once
 
 #include <cstdint>

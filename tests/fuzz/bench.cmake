@@ -1,0 +1,1 @@
+collm_fuzz(workload_fuzz LINK workload_sanitized bench)

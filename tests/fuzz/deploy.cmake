@@ -1,0 +1,1 @@
+collm_fuzz(manifest_fuzz LINK manifest_sanitized plan)

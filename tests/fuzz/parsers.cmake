@@ -1,0 +1,23 @@
+# The parsers of outside bytes once more, with ASan and UBSan: every build's fuzz targets run these and not the
+# libraries' own, so what ./dev test and the nightly run find is found under sanitizers.
+# sanitized_parsers(NAME FILE... LINK target...): the library NAME_sanitized, linked before the folder's own.
+function(sanitized_parsers name)
+  cmake_parse_arguments(T "" "" "LINK" ${ARGN})
+  list(TRANSFORM T_UNPARSED_ARGUMENTS PREPEND ${CMAKE_SOURCE_DIR}/ OUTPUT_VARIABLE sources)
+  add_library(${name}_sanitized STATIC EXCLUDE_FROM_ALL ${sources})
+  target_compile_options(${name}_sanitized PRIVATE ${COLLM_SANITIZED})
+  target_link_libraries(${name}_sanitized PRIVATE ${T_LINK})
+endfunction()
+file(GLOB text_sources RELATIVE ${CMAKE_SOURCE_DIR} CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/text/*.cpp)
+file(GLOB manifest_sources RELATIVE ${CMAKE_SOURCE_DIR} CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/deploy/manifest*.cpp)
+sanitized_parsers(text ${text_sources} LINK messages_terms nlohmann_json::nlohmann_json)
+sanitized_parsers(manifest ${manifest_sources} LINK messages_terms PkgConfig::YAMLCPP)
+sanitized_parsers(messages messages/msg.cpp LINK messages)
+sanitized_parsers(gguf engine/model/gguf.cpp engine/model/gguf_dequantise.cpp engine/model/gguf_parse.cpp
+  LINK messages_terms)
+sanitized_parsers(adapter engine/adapter/peft.cpp engine/adapter/peft_config.cpp engine/adapter/safetensors.cpp
+  LINK messages_terms nlohmann_json::nlohmann_json)
+sanitized_parsers(workload bench/workload.cpp demo/jsonl.cpp LINK messages_terms nlohmann_json::nlohmann_json)
+sanitized_parsers(http gateway/access.cpp gateway/api_error.cpp gateway/completion_request.cpp gateway/field_reader.cpp
+  gateway/http_message.cpp gateway/json_body.cpp gateway/multipart.cpp
+  LINK messages text nlohmann_json::nlohmann_json OpenSSL::Crypto)
