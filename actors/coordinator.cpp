@@ -37,6 +37,7 @@ void write_job(schema::Job::Builder b, const job_row& r) {
   b.setFinishedUnix(r.finished_unix);
   b.setMessage(r.message);
   b.setOwner(r.owner);
+  b.setSite(r.site);
 }
 
 msg<schema::Job> job_message(const job_row& r) {
@@ -269,6 +270,7 @@ result<msg<schema::Job>> round_opener::create(const schema::JobRequest::Reader& 
   job.rounds = r.getRounds();
   job.training_file = r.getTrainingFile().cStr();
   job.owner = r.getOwner().cStr();
+  job.site = r.getSite().cStr();
   job.created_unix = deps_.unix_time();
   if (auto kept = deps_.jobs->put(job); !kept) return kept.failure();
   event(level::INFO, "job_created", job.id + " of " + adapter);

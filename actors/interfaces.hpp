@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -116,6 +117,7 @@ struct replica_report {
   std::uint64_t prefix_queries = 0, prefix_hits = 0;                 ///< since start
   double step_ms_mean = 0, tokens_per_s = 0, prompt_tokens_per_s = 0;
   std::uint32_t backlog_tokens = 0;             ///< prompt tokens admitted and not yet computed
+  std::map<std::string, double> backlog_of;     ///< the same by tenant
   double prefill_tokens_per_ms = 0;             ///< sustained beside its decodes, 0: not known yet
   coordinator::step_costs costs;                ///< the engine's model of its steps
   std::uint32_t block_tokens = 16;              ///< tokens of a KV block

@@ -93,14 +93,15 @@ bool round_driver::watch_canary(const version_id& id) {
   if (!versions_known_) return false;
   if (!deps_.canary) return end_canary(true, "the manifest asks for none any more");
   if (canary_overtaken()) return true;
+  const version_id before{id.name, book_.newest()->setup().serving};
   if (!canary_) {  // a head that came back begins anew
     canary_.emplace(*deps_.canary, now());
-    traffic_.mark();
+    traffic_.mark(id, before);
     for (const auto& [name, s] : shadows_)
       if (now() - s.heard_ms <= deps_.patience.silent_ms)
         canary_->heard({name, s.site, s.canary_samples}, now());
   }
-  const auto counts = traffic_.counts(id, {id.name, book_.newest()->setup().serving});
+  const auto counts = traffic_.counts(id, before);
   const auto v = canary_->judge(counts, now());
   if (v.decision == coordinator::canary_decision::waiting) return false;
   return end_canary(v.decision == coordinator::canary_decision::promote,

@@ -52,7 +52,8 @@ class warden {
     if (at == s_.nodes.end())
       return;  // the link checked the certificate; a name outside the plan gets no work
     auto& m = at->second;
-    if (h->getIncarnation() < m.incarnation) return;
+    // Of nodes elsewhere the link knows which is the newest, and forgets it when one is revoked.
+    if (!m.plan.remote && h->getIncarnation() < m.incarnation) return;
     m.incarnation = h->getIncarnation();
     m.pid = static_cast<std::int32_t>(h->getPid());
     m.router = router;

@@ -17,8 +17,9 @@ namespace collm::actors {
 struct planned_node {
   std::string name, site;
   bool process = true;
-  bool answers = true;  ///< false: its replicas only train, and no request is sent there
-  bool remote = false;  ///< started by somebody else: it may come and go
+  bool answers = true;            ///< false: its replicas only train, and no request is sent there
+  bool remote = false;            ///< started by somebody else: it may come and go
+  std::string http_address = {};  ///< of its gateway; empty: it has any free port
 };
 
 struct supervisor_deps {
@@ -76,7 +77,9 @@ struct supervisor_state {
   msg<schema::VersionList> versions;
 };
 
-/// What GET /admin/v1/status shows; `head`: the head's own last snapshot.
+/// What GET /admin/v1/status shows; `head`: the head's own last snapshot. Where a gateway is says
+/// the plan, for people send their keys there; a node is asked only where the plan cannot know, and
+/// only one of this machine.
 msg<schema::ClusterStatus> cluster_status(const supervisor_state& s, const supervisor_deps& deps,
                                           double now_ms, const msg<schema::Snapshot>& head);
 

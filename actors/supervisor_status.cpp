@@ -29,7 +29,10 @@ msg<schema::ClusterStatus> cluster_status(const supervisor_state& s, const super
       for (std::uint32_t k = 0; k < m.missing.size(); ++k) missing.set(k, m.missing[k]);
       n.setBeatAgeMs(m.last_beat_ms < 0 ? UINT32_MAX
                                         : static_cast<std::uint32_t>(now - m.last_beat_ms));
-      if (!m.snapshot.empty()) n.setSnapshot(*m.snapshot.read());
+      if (m.snapshot.empty()) continue;
+      n.setSnapshot(*m.snapshot.read());
+      if (m.plan.remote || !m.plan.http_address.empty())
+        n.getSnapshot().setHttpAddress(m.plan.http_address);
     }
     if (!s.versions.empty()) b.setVersions(s.versions.read()->getVersions());
   });

@@ -18,27 +18,42 @@ result<std::filesystem::path> state_of(const backup_options& o) {
   return deploy::state_dir_of(source->yaml, source->base_dir);
 }
 
-int tell(console& io, const char* what, const std::filesystem::path& folder,
-         const result<store::backup_size>& done) {
-  if (!done) return io.fail(done.failure());
-  if (io.wants_json())
-    io.print({{"folder", folder.string()}, {"files", done->files}, {"bytes", done->bytes}});
-  else
-    io.out() << what << " " << done->files << " files, " << done->bytes
-             << " bytes: " << folder.string() << "\n";
-  return success;
+std::string size_text(const char* what, const std::filesystem::path& folder,
+                      const store::backup_size& size) {
+  return std::string(what) + " " + std::to_string(size.files) + " files, " +
+         std::to_string(size.bytes) + " bytes: " + folder.string() + "\n";
+}
+
+json size_json(const std::filesystem::path& folder, const store::backup_size& size) {
+  return {{"folder", folder.string()}, {"files", size.files}, {"bytes", size.bytes}};
 }
 
 int backup(console& io, const backup_options& o) {
   const auto state = state_of(o);
   if (!state) return io.fail(state.failure());
-  return tell(io, "backed up", o.folder, deploy::back_up_head(*state, o.folder));
+  const auto size = deploy::back_up_head(*state, o.folder);
+  if (!size) return io.fail(size.failure());
+  if (io.wants_json())
+    io.print(size_json(o.folder, *size));
+  else
+    io.out() << size_text("backed up", o.folder, *size);
+  return success;
 }
 
 int restore(console& io, const backup_options& o) {
   const auto state = state_of(o);
   if (!state) return io.fail(state.failure());
-  return tell(io, "restored", *state, store::restore(o.folder, *state));
+  const auto done = deploy::restore_head(o.folder, *state);
+  if (!done) return io.fail(done.failure());
+  if (io.wants_json()) {
+    auto document = size_json(*state, done->size);
+    document["join_anew"] = done->join_anew;
+    return io.print(document), success;
+  }
+  io.out() << size_text("restored", *state, done->size);
+  for (const auto& node : done->join_anew)
+    io.out() << "node " << node << " joins anew: collm join-token --node " << node << "\n";
+  return success;
 }
 
 }  // namespace

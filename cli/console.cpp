@@ -4,6 +4,8 @@
 #include <ostream>
 #include <vector>
 
+#include "messages/shown_text.hpp"
+
 namespace collm::cli {
 namespace {
 
@@ -23,8 +25,9 @@ bool is_usage(errc code) { return code == errc::bad_request; }
 }  // namespace
 
 std::string console::painted(std::string_view text, style how) const {
-  if (!colours_ || how == style::plain) return std::string(text);
-  return escape_of(how) + std::string(text) + "\x1b[0m";
+  const auto line = on_one_line(text);
+  if (!colours_ || how == style::plain) return line;
+  return escape_of(how) + line + "\x1b[0m";
 }
 
 void console::print(const json& document) const {
@@ -35,7 +38,7 @@ int console::fail(const error& why) const {
   if (json_)
     print({{"error", {{"code", to_string(why.code)}, {"message", why.message}}}});
   else
-    err_ << painted("collm: ", style::bad) << why.message << std::endl;
+    err_ << painted("collm: ", style::bad) << on_one_line(why.message) << std::endl;
   return is_usage(why.code) ? wrong_usage : failed;
 }
 
@@ -49,7 +52,7 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
   for (const auto& row : rows) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i)
-      line += row[i] + std::string(widths[i] - width(row[i]) + 2, ' ');
+      line += on_one_line(row[i]) + std::string(widths[i] - width(row[i]) + 2, ' ');
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
   }

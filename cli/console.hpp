@@ -31,6 +31,7 @@ class console {
   std::ostream& out() const { return out_; }
   /// Progress and remarks: never part of what a script reads.
   std::ostream& remarks() const { return err_; }
+  /// `text`: one line; what would be a control character of a terminal in it is '?'.
   std::string painted(std::string_view text, style how) const;
 
   /// One JSON document on one line.
@@ -47,7 +48,8 @@ class console {
   bool json_ = false;
 };
 
-/// Rows of cells as columns, two blanks between them.
+/// Rows of cells as columns, two blanks between them. Cells may hold texts of others: a control
+/// character in one is '?'.
 std::string table(const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace collm::cli

@@ -6,6 +6,7 @@
 
 #include "cli/cluster_client.hpp"
 #include "cli/plan_view.hpp"
+#include "messages/shown_text.hpp"
 
 namespace collm::cli {
 namespace {
@@ -94,7 +95,7 @@ std::string round_text(const json& round, const console& io) {
                                    text(round, "adapter") + ": " + text(round, "state", "-"),
                                style::bold) +
                     "\n";
-  if (const auto why = text(round, "reason"); !why.empty()) out += why + "\n";
+  if (const auto why = text(round, "reason"); !why.empty()) out += on_one_line(why) + "\n";
   out += "from " + text(round, "adapter") + "@" + count(number(round, "parent")) + ", made " +
          version_of(round) + ", " + text(round, "aggregate", "-") + ", quorum " +
          count(number(round, "quorum"));
@@ -111,7 +112,7 @@ std::string explanation_text(const json& e, const console& io) {
       io.painted(text(version, "adapter", "-") + "@" + count(number(version, "number")) + ": " +
                      or_dash(text(version, "state")),
                  style::bold) +
-      "\n" + or_dash(text(e, "verdict")) + "\n";
+      "\n" + on_one_line(or_dash(text(e, "verdict"))) + "\n";
   if (number(e, "count") > 0) {
     out += "paired test at " + count(number(e, "look")) + " sequences (" +
            count(number(e, "count")) + " seen): better by " + signed_number(number(e, "mean")) +
@@ -128,7 +129,7 @@ std::string explanation_text(const json& e, const console& io) {
   });
   if (rows.size() > 1) out += table(rows);
   each(part(e, "silent"), [&](const json& site) {
-    if (site.is_string()) out += site.get<std::string>() + " did not answer\n";
+    if (site.is_string()) out += on_one_line(site.get<std::string>()) + " did not answer\n";
   });
   if (number(e, "round") > 0) out += "made by round " + count(number(e, "round")) + " of:\n";
   return out + participants_table(part(e, "updates"));

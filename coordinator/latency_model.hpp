@@ -35,6 +35,8 @@ struct step_costs {
 
   double mean_ms(const step_features& f) const;   ///< t_hat
   double bound_ms(const step_features& f) const;  ///< t_up
+  /// What it adds to a step, or takes in all the steps that compute it: t_hat without their own.
+  double added_ms(const step_features& f) const { return mean_ms(f) - theta[0]; }
   /// Most tokens p of one prompt with `offset` computed tokens, added to a step that is predicted
   /// to take `packed_ms` (bound), such that the bound of the whole stays within `budget_ms`: the
   /// positive root of the quadratic in p, floored.

@@ -102,32 +102,38 @@ void traffic_book::heard(const std::string& name, std::uint64_t life,
   if (known && !goes_on) {
     ++lives_ended_;
     for (const auto& [id, c] : p.last) {
-      if (c.open == 0) continue;
-      auto& s = since_mark_[id];
-      s.broken_off += c.open;
-      ++s.lives_ended;
+      const auto marked = since_mark_.find(id);
+      if (c.open == 0 || marked == since_mark_.end()) continue;
+      marked->second.broken_off += c.open;
+      ++marked->second.lives_ended;
     }
   }
   std::map<version_id, version_traffic> now;
   for (const auto& c : counts) {
     now[c.id] = c;
-    if (c.not_finite > 0) not_finite_.insert(c.id);
+    const auto marked = since_mark_.find(c.id);
+    if (marked != since_mark_.end() && c.not_finite > 0) marked->second.not_finite = true;
     if (!goes_on) continue;
     const auto before = p.last.contains(c.id) ? p.last.at(c.id) : version_traffic{};
     if (c.answers < before.answers) {  // an old word that comes late
       now[c.id] = before;
       continue;
     }
-    auto& s = since_mark_[c.id];
+    if (marked == since_mark_.end()) continue;
+    auto& s = marked->second;
     s.answers += c.answers - before.answers;
     s.bad += c.bad - std::min(c.bad, before.bad);
   }
   p = {life, std::max(now_ms, 1e-3), std::move(now)};
 }
 
-void traffic_book::mark() {
-  since_mark_.clear();
+void traffic_book::mark(const version_id& canary, const version_id& serving) {
+  since_mark_ = {{canary, {}}, {serving, {}}};
   lives_ended_ = 0;
+  for (auto& [id, s] : since_mark_)
+    for (const auto& [name, p] : processes_)
+      if (const auto at = p.last.find(id); at != p.last.end())
+        s.not_finite = s.not_finite || at->second.not_finite > 0;
 }
 
 /// Since the mark, and what runs beyond its promise by the processes' last words.
@@ -150,7 +156,7 @@ canary_counts traffic_book::counts(const version_id& canary, const version_id& s
           .count = narrowed(of_canary.answers + lost),
           .bad_before = narrowed(of_serving.bad),
           .count_before = narrowed(of_serving.answers),
-          .not_finite = not_finite_.contains(canary)};
+          .not_finite = of_canary.not_finite};
 }
 
 double traffic_book::requests_per_s(const std::string& adapter, double now_ms) const {

@@ -6,7 +6,6 @@
 #include <array>
 #include <cstdint>
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -65,10 +64,11 @@ class traffic_book {
   /// `life` tells a process's restarts apart. The first word of a life is where its counts begin.
   void heard(const std::string& process, std::uint64_t life,
              const std::vector<version_traffic>& counts, double now_ms);
-  /// Counts begin here.
-  void mark();
-  /// Of `canary` and of `serving` since mark(); `not_finite`: ever. A process that ended meanwhile
-  /// took the canary's answers that ran with it, and may have ended by it: bad ones, at least one.
+  /// Counts of these two begin here; no others are kept, whatever processes count.
+  void mark(const version_id& canary, const version_id& serving);
+  /// Of the two that were marked; `not_finite`: before the mark, too. A process that ended
+  /// meanwhile took the canary's answers that ran with it, and may have ended by it: bad ones, at
+  /// least one.
   canary_counts counts(const version_id& canary, const version_id& serving) const;
   /// Of all versions of an adapter, over the processes that were heard of lately.
   double requests_per_s(const std::string& adapter, double now_ms) const;
@@ -84,13 +84,13 @@ class traffic_book {
     std::uint64_t answers = 0, bad = 0;
     std::uint64_t broken_off = 0;   ///< that ran in a process as it ended
     std::uint32_t lives_ended = 0;  ///< of processes in which any ran
+    bool not_finite = false;
   };
   sum sum_of(const version_id& id) const;
   static constexpr std::size_t processes_max = 1024;
   std::map<std::string, process> processes_;
-  std::map<version_id, sum> since_mark_;
-  std::uint32_t lives_ended_ = 0;  ///< since the mark
-  std::set<version_id> not_finite_;
+  std::map<version_id, sum> since_mark_;  ///< the two that were marked
+  std::uint32_t lives_ended_ = 0;         ///< since the mark
 };
 
 }  // namespace collm::coordinator

@@ -167,7 +167,8 @@ supervisor_deps cluster::impl::supervision() {
       deps.traffic.emplace_back(aggregator);
   for (const auto& n : plan.nodes)
     deps.nodes.push_back({n.name, n.site, n.where == placement::process, plan.serves(n),
-                          n.where == placement::remote});
+                          n.where == placement::remote,
+                          n.http.port == 0 ? "" : shown_address(n.http, n.tls)});
   return deps;
 }
 
@@ -226,7 +227,9 @@ result<void> cluster::impl::start_link() {
     if (n.where == placement::thread) continue;
     if (n.where == placement::process) started.push_back({n.name, n.site});
     linked[n.name] = {n.site, n.where == placement::remote};
-    server.nodes[n.name] = n.site;
+    server.nodes[n.name] = {n.site, n.replicas};
+    for (const auto& t : plan.tenants)
+      if (t.site == n.site) server.nodes[n.name].tenants.insert(t.name);
   }
   const auto certificates = plan.head.state_dir / "link";
   auto made = link::ensure_certificates(certificates, plan.cluster, started);

@@ -11,8 +11,8 @@
 
 namespace collm::deploy {
 
-/// What a node of that name is to run: the head's manifest without other sites' tenants and data,
-/// its state in the node's own folder.
+/// What a node of that name is to run: the head's manifest without the admin key and other sites'
+/// tenants and data, its state in the node's own folder.
 result<std::string> manifest_for(const std::string& yaml, const std::string& node);
 /// "[::1]" for "::1": how a host stands before a port.
 std::string host_in_address(const std::string& host);

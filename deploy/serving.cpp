@@ -18,6 +18,7 @@
 #include "engine/adapter/adapter.hpp"
 #include "engine/model/model_source.hpp"
 #include "engine/sha256.hpp"
+#include "messages/shown_text.hpp"
 
 namespace collm::deploy {
 
@@ -25,6 +26,7 @@ namespace {
 
 using namespace actors;
 constexpr std::uint32_t step_tokens_max = 512;
+constexpr std::size_t logged_max = 4096;  // bytes of one text
 // A loop silent for so long is not healthy; for so long it is given up and its process replaced.
 constexpr auto silent_is_unhealthy = std::chrono::seconds(5);
 constexpr auto silent_is_wedged = std::chrono::seconds(30);
@@ -94,6 +96,9 @@ std::string fault_of(const std::map<std::string, heartbeat>& beats) {
   return "";
 }
 
+/// What others say, as a part of one line of the log.
+std::string line_of(std::string_view text) { return on_one_line(beginning(text, logged_max)); }
+
 }  // namespace
 
 void log_event(const msg<schema::Event>& event) {
@@ -101,14 +106,15 @@ void log_event(const msg<schema::Event>& event) {
   const auto level = e->getLevel() == schema::EventLevel::INFO      ? spdlog::level::info
                      : e->getLevel() == schema::EventLevel::WARNING ? spdlog::level::warn
                                                                     : spdlog::level::err;
-  spdlog::log(level, "{} {}: {}", e->getNode().cStr(), e->getKind().cStr(), e->getMessage().cStr());
+  spdlog::log(level, "{} {}: {}", line_of(e->getNode().cStr()), line_of(e->getKind().cStr()),
+              line_of(e->getMessage().cStr()));
 }
 
 void log_link(schema::EventLevel level, const std::string& text, bool stopping) {
   const auto as = level == schema::EventLevel::INFO ? spdlog::level::info
                   : stopping                        ? spdlog::level::debug
                                                     : spdlog::level::warn;
-  spdlog::log(as, "{}", text);
+  spdlog::log(as, "{}", line_of(text));
 }
 
 result<gateway::http_options> gateway_options(const spawn_plan& plan, const std::string& name,

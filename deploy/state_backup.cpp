@@ -1,5 +1,8 @@
 #include "deploy/state_backup.hpp"
 
+#include <fstream>
+#include <iterator>
+
 namespace collm::deploy {
 
 namespace fs = std::filesystem;
@@ -18,6 +21,18 @@ result<store::backup_size> back_up_head(const fs::path& state_dir, const fs::pat
                          .folders = {"rounds", "link"},
                          .files = {"cluster.yaml"}},
                         to);
+}
+
+result<restored_head> restore_head(const fs::path& from, const fs::path& state_dir) {
+  const auto made = store::restore(from, state_dir, store::real_disk(), {"link/nodes.txt"});
+  if (!made) return made.failure();
+  restored_head out{*made, {}};
+  std::ifstream in(state_dir / "cluster.yaml", std::ios::binary);
+  const auto ran = parse_manifest(std::string(std::istreambuf_iterator<char>(in), {}));
+  if (!ran.value) return out;  // none was running, or one of another release
+  for (const auto& n : ran.value->nodes)
+    if (n.where == placement::remote) out.join_anew.push_back(n.name);
+  return out;
 }
 
 }  // namespace collm::deploy

@@ -58,6 +58,7 @@ class authority {
 
   /// A node that the head did not start.
   bool runs_elsewhere(const std::string& node) const;
+  std::int64_t unix_time() const { return now_(); }  ///< s
   /// PEM, for who joins.
   result<std::string> certificate() const;
 

@@ -10,7 +10,8 @@ namespace {
 /// Reading a message twice counts twice: we look at it, the RPC system looks at it, the handler
 /// copies it.
 constexpr std::uint64_t passes = 4;
-constexpr int rpc_nesting = 4;  // pointers around a parameter: message, call, payload, parameters
+constexpr int rpc_nesting = 4;   // pointers around a parameter: message, call, payload, parameters
+constexpr int unread_parts = 8;  // how finely an unread message's time is measured
 
 capnp::ReaderOptions reader_options(const limits& bounds) {
   capnp::ReaderOptions options;
@@ -41,7 +42,7 @@ std::size_t flow_limit(const limits& bounds, quota allowed) {
 kj::Promise<kj::Maybe<capnp::MessageReaderAndFds>> metered_stream::tryReadMessage(
     kj::ArrayPtr<kj::AutoCloseFd> fds, capnp::ReaderOptions options,
     kj::ArrayPtr<capnp::word> scratch) {
-  return in_pace()
+  return may_read()
       .then([this, fds, options, scratch] { return inner_.tryReadMessage(fds, options, scratch); })
       .then([this](kj::Maybe<capnp::MessageReaderAndFds>&& message) {
         KJ_IF_MAYBE (arrived, message) count(*arrived->reader);
@@ -49,11 +50,11 @@ kj::Promise<kj::Maybe<capnp::MessageReaderAndFds>> metered_stream::tryReadMessag
       });
 }
 
-kj::Promise<void> metered_stream::in_pace() {
-  if (allowed_.messages_a_second <= 0) return kj::READY_NOW;
+kj::Promise<void> metered_stream::may_read() {
   const auto now = (timer_.now() - kj::origin<kj::TimePoint>()) / kj::MICROSECONDS;
-  if (pace_.take(static_cast<double>(now) / 1e6)) return kj::READY_NOW;
-  return timer_.afterDelay(10 * kj::MILLISECONDS).then([this] { return in_pace(); });
+  const bool paced = allowed_.messages_a_second > 0;
+  if (!held_back_() && (!paced || pace_.take(static_cast<double>(now) / 1e6))) return kj::READY_NOW;
+  return timer_.afterDelay(10 * kj::MILLISECONDS).then([this] { return may_read(); });
 }
 
 void metered_stream::count(capnp::MessageReader& reader) {
@@ -98,7 +99,9 @@ connection::connection(kj::Own<kj::AsyncIoStream> stream, capnp::rpc::twoparty::
                        kj::Maybe<capnp::Capability::Client> bootstrap, const limits& bounds,
                        quota allowed, kj::Timer& timer)
     : stream_(kj::mv(stream)),
-      metered_(*stream_, bounds, allowed, timer),
+      allowed_(allowed),
+      timer_(timer),
+      metered_(*stream_, bounds, allowed, timer, [this] { return held_back(); }),
       network_(metered_, side, reader_options(bounds)),
       rpc_(network_, kj::mv(bootstrap)) {
   rpc_.setFlowLimit(flow_limit(bounds, allowed));
@@ -111,6 +114,22 @@ capnp::Capability::Client connection::peer() {
                  ? capnp::rpc::twoparty::Side::SERVER
                  : capnp::rpc::twoparty::Side::CLIENT);
   return rpc_.bootstrap(id);
+}
+
+bool connection::held_back() {
+  if (allowed_.unread_bytes_max == 0) return false;
+  return network_.getCurrentQueueSize() > allowed_.unread_bytes_max ||
+         network_.getCurrentQueueCount() > allowed_.unread_messages_max;
+}
+
+// Twice in a row: until the writing of a message has begun, the network tells the time of the one
+// before it.
+kj::Promise<void> connection::unread(bool before) {
+  const auto most = allowed_.unread_for_max.count() * kj::MILLISECONDS;
+  return timer_.afterDelay(most / unread_parts).then([this, before, most]() -> kj::Promise<void> {
+    const bool now = network_.getOutgoingMessageWaitTime() > most;
+    return now && before ? kj::Promise<void>(kj::READY_NOW) : unread(now);
+  });
 }
 
 }  // namespace collm::link

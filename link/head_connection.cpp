@@ -4,6 +4,7 @@
 #include "link/outcome.hpp"
 #include "link/tls.hpp"
 #include "link/training_rules.hpp"
+#include "messages/shown_text.hpp"
 
 namespace collm::link {
 namespace {
@@ -12,8 +13,12 @@ using schema::VersionList;
 using schema::VersionRecord;
 
 constexpr std::uint32_t unanswered_max =
-    256;                        // lists, announcements, loads; requests have their own
-constexpr int watch_parts = 8;  // how finely silence is measured
+    256;                                     // lists, announcements, loads; requests have their own
+constexpr int watch_parts = 8;               // how finely silence is measured
+constexpr std::int64_t ahead_max_s = 3600;   // of a node's clock
+constexpr std::size_t hello_text_max = 128;  // of what a node says of itself, told on
+// Of an event: the head keeps a few hundred and writes each into its log.
+constexpr std::size_t event_kind_max = 64, event_text_max = 4096;
 // What a node may have open: 16 unanswered tokens a request in flight, beside them a beat,
 // registrations and events.
 // The pace is some five times what a node's engines can say.
@@ -59,6 +64,10 @@ class one_reply {
   const std::string node_;
 };
 
+std::string cut(capnp::Text::Reader text, std::size_t bytes_max) {
+  return std::string(beginning({text.begin(), text.size()}, bytes_max));
+}
+
 error differs(const char* what, const std::string& node, const std::string& theirs,
               const std::string& ours) {
   return {errc::conflict, std::string(what) + " of node " + node + " is \"" + theirs +
@@ -77,16 +86,23 @@ kj::Promise<std::string> head_connection::serve(kj::Own<kj::AsyncIoStream> strea
   closing_ = kj::mv(closing.fulfiller);
   rpc_ = kj::heap<connection>(kj::mv(stream), capnp::rpc::twoparty::Side::SERVER,
                               capnp::Capability::Client(kj::heap<head_server>(weak_from_this())),
-                              with_chunks(shared_.options.bounds), node_quota, shared_.on.timer());
+                              with_chunks(shared_.options.bounds),
+                              with_unread_bounds(node_quota, shared_.options.unread_for_max),
+                              shared_.on.timer());
+  auto unread = rpc_->on_unread().then([this] {
+    return "it has not read what it was told for " +
+           std::to_string(shared_.options.unread_for_max.count()) + " ms";
+  });
   return rpc_->on_disconnect()
       .then([] { return std::string("the connection was lost"); })
+      .exclusiveJoin(kj::mv(unread))
       .exclusiveJoin(watch())
       .exclusiveJoin(kj::mv(closing.promise));
 }
 
 // Counts its own ticks: a head that was itself held up must not take the beats that wait in its
 // socket for silence. Whatever a joined node sends is a sign of life: a beat may wait behind many
-// tokens.
+// tokens. While nothing is read of it, on_unread tells whether it is still there.
 kj::Promise<std::string> head_connection::watch() {
   const auto tick =
       std::max(shared_.options.lost_after / watch_parts, std::chrono::milliseconds(1));
@@ -95,7 +111,8 @@ kj::Promise<std::string> head_connection::watch() {
       .then([this, tick]() -> kj::Promise<std::string> {
         silence_ += tick;
         const auto heard = rpc_->received();
-        if (!node_.empty() && std::exchange(heard_, heard) != heard) silence_ = {};
+        const bool speaks = std::exchange(heard_, heard) != heard || rpc_->held_back();
+        if (!node_.empty() && speaks) silence_ = {};
         if (silence_ < shared_.options.lost_after) return watch();
         return std::string(node_.empty() ? "it did not join within " : "no beat for ") +
                std::to_string(silence_.count()) + " ms";
@@ -120,13 +137,14 @@ result<void> head_connection::may_join(schema::Hello::Reader hello) const {
   if (!node_.empty()) return error{errc::conflict, "this connection has joined already"};
   if (node_common_name(name) != shown_.name) {
     return error{errc::forbidden, "the certificate is for \"" + shown_.name +
-                                      "\" and cannot join as node \"" + name + "\""};
+                                      "\" and cannot join as node \"" +
+                                      cut(hello.getName(), hello_text_max) + "\""};
   }
   const auto planned = options.nodes.find(name);
   if (planned == options.nodes.end()) {
     return error{errc::not_found, "node \"" + name + "\" is not in the manifest"};
   }
-  auto accepted = options.members->admits(name, planned->second, shown_.id);
+  auto accepted = options.members->admits(name, planned->second.site, shown_.id);
   if (!accepted) return accepted;
   if (const auto protocol = hello.getProtocol();
       protocol != options.protocol && protocol + 1 != options.protocol) {
@@ -135,14 +153,16 @@ result<void> head_connection::may_join(schema::Hello::Reader hello) const {
                                      " and the one before"};
   }
   const auto same = [&](const char* what, capnp::Text::Reader theirs, const std::string& ours) {
-    return ours == theirs.cStr() ? result<void>() : differs(what, name, theirs.cStr(), ours);
+    return ours == theirs.cStr() ? result<void>()
+                                 : differs(what, name, cut(theirs, hello_text_max), ours);
   };
-  if (auto site = same("site", hello.getSite(), planned->second); !site) return site;
+  if (auto site = same("site", hello.getSite(), planned->second.site); !site) return site;
   if (auto base = same("base", hello.getBaseDigest(), options.base_digest); !base) return base;
   if (auto words = same("tokenizer", hello.getTokenizerDigest(), options.tokenizer_digest);
       !words) {
     return words;
   }
+  if (auto timely = not_ahead(hello.getIncarnation(), name); !timely) return timely;
   const auto known = shared_.incarnations.find(name);
   if (known != shared_.incarnations.end() && hello.getIncarnation() < known->second) {
     return error{errc::conflict, "incarnation " + std::to_string(hello.getIncarnation()) +
@@ -152,6 +172,19 @@ result<void> head_connection::may_join(schema::Hello::Reader hello) const {
   return {};
 }
 
+// What has joined keeps out what is older: a number from the far future would keep out for ever.
+// The head's own nodes are numbered by the head.
+result<void> head_connection::not_ahead(std::uint64_t incarnation, const std::string& name) const {
+  const auto& members = *shared_.options.members;
+  const auto most = static_cast<std::uint64_t>(members.unix_time() + ahead_max_s) << 16;
+  if (!members.runs_elsewhere(name) || incarnation <= most) return {};
+  return error{errc::conflict,
+               "incarnation " + std::to_string(incarnation) + " of node " + name +
+                   " is more than an hour ahead of this head's clock (" + std::to_string(most) +
+                   "); set the clock that is wrong, and if that is the node's, remove the file "
+                   "\"incarnation\" from its folder"};
+}
+
 result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Client node) {
   if (auto fits = may_join(hello); !fits) return fits;
   const std::string name = hello.getName().cStr();
@@ -159,7 +192,9 @@ result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Cl
   if (auto noted = shared_.options.members->holds(name, shown_.id); !noted) return noted;
   shared_.replace(name, "it joined again");
   node_ = hello.getName().cStr();
-  site_ = hello.getSite().cStr();
+  const auto& planned = shared_.options.nodes.at(node_);
+  speaker_ = {node_, planned.site, shared_.options.members->runs_elsewhere(node_), planned.replicas,
+              planned.tenants};
   incarnation_ = hello.getIncarnation();
   shared_.incarnations[node_] = incarnation_;
   silence_ = {};
@@ -178,14 +213,12 @@ double head_connection::now_s() const {
          1e6;
 }
 
-speaker head_connection::speaks_for() const {
-  return {node_, site_, shared_.options.members->runs_elsewhere(node_)};
-}
-
 void head_connection::keep_pace() {
   if (calls_pace_.take(now_s())) return;
   refuse({errc::rate_limited, "node " + node_ + " calls its head too often", 1000});
 }
+
+bool head_connection::keeps_training_pace() { return training_pace_.take(now_s()); }
 
 void head_connection::beat(schema::Snapshot::Reader snapshot) {
   silence_ = {};
@@ -203,8 +236,8 @@ void head_connection::event(schema::Event::Reader event) {
     to.setAgeMs(event.getAgeMs());
     to.setLevel(event.getLevel());
     to.setNode(node_.c_str());  // whatever it says of itself
-    to.setKind(event.getKind());
-    to.setMessage(event.getMessage());
+    to.setKind(cut(event.getKind(), event_kind_max));
+    to.setMessage(cut(event.getMessage(), event_text_max));
   });
   caf::anon_send(shared_.to.telemetry, std::move(named));
 }

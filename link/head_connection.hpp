@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 
 #include "link/connection.hpp"
@@ -27,11 +26,9 @@ struct head_context {
   std::map<std::string, std::uint64_t> incarnations;  ///< highest that has joined, by node
   /// What a node may do seldom only, over all its connections.
   struct account {
-    std::set<std::string> jobs;     ///< that it created, and may cancel
     pace creates{8, 8.0 / 3600.0};  ///< jobs: each costs all sites their idle time
     pace renews{4, 4.0 / 3600.0};   ///< certificates: each is signed and written
   };
-  static constexpr std::size_t jobs_remembered_max = 256;
   std::map<std::string, account> accounts;
   /// Makes way for a node that joins again: ends the connection that it had.
   std::function<void(const std::string& node, const std::string& reason)> replace;
@@ -61,10 +58,12 @@ class head_connection final : public node_calls,
   void beat(schema::Snapshot::Reader snapshot);
   void event(schema::Event::Reader event);
   head_context& shared() { return shared_; }
-  /// Whose word this session is; the site is the manifest's, which join has checked.
-  speaker speaks_for() const;
+  /// Whose word this session is, by the certificate and the manifest; join has checked them.
+  const speaker& speaks_for() const { return speaker_; }
   /// Refuses a node that asks faster than any of ours does.
   void keep_pace();
+  /// Whether it may make a call about training now; each is one.
+  bool keeps_training_pace();
   /// Time of the loop, s.
   double now_s() const;
   /// Calls about training that wait for an actor; outlives this connection.
@@ -85,17 +84,20 @@ class head_connection final : public node_calls,
 
  private:
   result<void> may_join(schema::Hello::Reader hello) const;
+  result<void> not_ahead(std::uint64_t incarnation, const std::string& name) const;
   kj::Promise<std::string> watch();
   void keep(kj::Promise<void> call);
   void taskFailed(kj::Exception&& e) override;
 
   head_context& shared_;
   const shown_name shown_;  // of its certificate
-  std::string node_, site_;
+  std::string node_;
+  speaker speaker_;
   const std::shared_ptr<std::uint32_t> training_calls_ = std::make_shared<std::uint32_t>(0);
   std::uint64_t incarnation_ = 0;
   std::uint32_t unanswered_ = 0;
   pace calls_pace_{256, 64}, events_pace_{128, 16};
+  pace training_pace_{512, 256};  // as many chunks of 1 MiB
   bool left_ = false;
   std::chrono::milliseconds silence_{
       0};                    ///< since the last beat, as far as this process could have heard one

@@ -58,7 +58,7 @@ class session_server final : public schema::Session::Server {
     auto to = alive(to_);
     to->keep_pace();
     const auto what = context.getParams().getRegister();
-    const auto by = to->speaks_for();
+    const auto& by = to->speaks_for();
     if (auto allowed = check(by, what); !allowed) refuse(allowed.failure());
     auto& shared = to->shared();
     return ask<actors::reply<msg<VersionRecord>>>(shared.courier, shared.to.registry,
@@ -169,55 +169,63 @@ class session_server final : public schema::Session::Server {
   kj::Promise<void> createJob(CreateJobContext context) override {
     const auto request = context.getParams().getRequest();
     auto to = alive(to_);
-    const auto by = to->speaks_for();
+    const auto& by = to->speaks_for();
     auto allowed = check(by, request);
-    auto& account = to->shared().accounts[by.node];
-    if (allowed && by.elsewhere && !account.creates.take(to->now_s()))
+    if (allowed && by.elsewhere && !to->shared().accounts[by.node].creates.take(to->now_s()))
       allowed =
           error{errc::rate_limited,
                 "node " + by.node + " creates jobs too often; " + "create it at the head", 60000};
     return pass_on<msg<schema::Job>>(*to, context, allowed, coordinator_of(to->shared()),
-                                     [&] { return msg<schema::JobRequest>::copy_of(request); })
-        .then([context, &account]() mutable {
-          const auto made = context.getResults().getResult().asReader();
-          if (!made.isJob()) return;
-          if (account.jobs.size() >= head_context::jobs_remembered_max)
-            account.jobs.erase(account.jobs.begin());
-          account.jobs.insert(made.getJob().getId());
-        });
+                                     [&] { return msg<schema::JobRequest>::copy_of(request); });
   }
 
   kj::Promise<void> jobs(JobsContext context) override {
     auto to = alive(to_);
-    return pass_on<msg<schema::JobList>>(*to, context, {}, coordinator_of(to->shared()),
-                                         [] { return actors::list_atom::value; });
+    context.allowCancellation();
+    return all_jobs(*to, {}).then([context, by = to->speaks_for()](jobs_reply&& all) mutable {
+      auto seen = *all ? result<msg<schema::JobList>>(visible_to(by, **all)) : all->failure();
+      fill(context.getResults().initResult(), seen);
+    });
   }
 
   kj::Promise<void> cancelJob(CancelJobContext context) override {
-    const auto id = context.getParams().getId();
+    const std::string id = context.getParams().getId().cStr();
     auto to = alive(to_);
-    auto allowed = check_job_id(id);
-    const auto by = to->speaks_for();
-    if (allowed && by.elsewhere && !to->shared().accounts[by.node].jobs.contains(id.cStr()))
-      allowed = error{errc::forbidden, "node " + by.node + " cancels only jobs that it created; " +
-                                           "cancel it at the head"};
-    return pass_on<msg<schema::Job>>(
-        *to, context, allowed, coordinator_of(to->shared()),
-        [] { return actors::cancel_atom::value; }, [&] { return std::string(id.cStr()); });
+    auto allowed = check_job_id(context.getParams().getId());
+    context.allowCancellation();
+    return all_jobs(*to, allowed)
+        .then([held = to_, id](jobs_reply&& all) {
+          auto to = alive(held);
+          auto known = *all ? check_cancel(to->speaks_for(), **all, id) : all->failure();
+          return asked<msg<schema::Job>>(
+              *to, known, coordinator_of(to->shared()), [] { return actors::cancel_atom::value; },
+              [&] { return id; });
+        })
+        .then([context](actors::reply<msg<schema::Job>>&& outcome) mutable {
+          fill(context.getResults().initResult(), *outcome);
+        });
   }
 
  private:
-  /// Asks `actor` what `args` make and answers with its reply<T>; with a failure if it is not
-  /// allowed, nobody is there to ask, or too many calls wait already.
-  template <class T, class Context, class Actor, class... Args>
-  static kj::Promise<void> pass_on(head_connection& from, Context context,
-                                   const result<void>& allowed, const result<Actor>& actor,
-                                   Args... args) {
-    context.allowCancellation();
-    const auto fail = [&](const error& why) {
-      fill(context.getResults().initResult(), result<T>(why));
-      return kj::Promise<void>(kj::READY_NOW);
+  using jobs_reply = actors::reply<msg<schema::JobList>>;
+
+  static kj::Promise<jobs_reply> all_jobs(head_connection& from, const result<void>& allowed) {
+    return asked<msg<schema::JobList>>(from, allowed, coordinator_of(from.shared()),
+                                       [] { return actors::list_atom::value; });
+  }
+
+  /// Asks `actor` what `args` make; a failure if it is not allowed, nobody is there to ask, or too
+  /// many calls wait already.
+  template <class T, class Actor, class... Args>
+  static kj::Promise<actors::reply<T>> asked(head_connection& from, const result<void>& allowed,
+                                             const result<Actor>& actor, Args... args) {
+    const auto fail = [](const error& why) {
+      return kj::Promise<actors::reply<T>>(actors::make_reply<T>(why));
     };
+    if (!from.keeps_training_pace()) {
+      return fail({errc::overloaded,
+                   "node " + from.node() + " calls its head about training too often", 1000});
+    }
     if (!allowed) return fail(allowed.failure());
     if (!actor) return fail(actor.failure());
     const auto open = from.training_calls();
@@ -227,15 +235,23 @@ class session_server final : public schema::Session::Server {
                        " unanswered calls about training",
                    200});
     }
-    auto& shared = from.shared();
     ++*open;
-    auto answer = ask<actors::reply<T>>(shared.courier, *actor, args()...);
+    return ask<actors::reply<T>>(from.shared().courier, *actor, args()...).attach(kj::defer([open] {
+      --*open;
+    }));
+  }
+
+  /// Answers with what was asked.
+  template <class T, class Context, class Actor, class... Args>
+  static kj::Promise<void> pass_on(head_connection& from, Context context,
+                                   const result<void>& allowed, const result<Actor>& actor,
+                                   Args... args) {
+    context.allowCancellation();
+    auto answer = asked<T>(from, allowed, actor, args...);
     context.releaseParams();
-    return answer
-        .then([context](actors::reply<T>&& outcome) mutable {
-          fill(context.getResults().initResult(), *outcome);
-        })
-        .attach(kj::defer([open] { --*open; }));
+    return answer.then([context](actors::reply<T>&& outcome) mutable {
+      fill(context.getResults().initResult(), *outcome);
+    });
   }
 
   std::weak_ptr<head_connection> to_;

@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "actors/interfaces.hpp"
@@ -45,19 +46,28 @@ struct enrolment_terms {
   std::chrono::milliseconds refusal_delay{1000};
 };
 
+/// What the manifest says of a node that may join.
+struct linked_node {
+  std::string site;
+  std::uint32_t replicas = 1;
+  std::set<std::string> tenants = {};  ///< whose jobs it may bring, if it runs elsewhere
+};
+
 struct server_options {
   std::string listen;  ///< "127.0.0.1:8099"; port 0: any free one
   std::string cluster;
   tls_files tls;
   std::shared_ptr<authority> members;  ///< whose certificates are accepted
   enrolment_terms enrolment;
-  std::map<std::string, std::string> nodes;  ///< name -> site, from the manifest; nobody else joins
+  std::map<std::string, linked_node> nodes;  ///< by name; nobody else joins
   std::string base_digest;                   ///< a node with another is refused by name
   std::string tokenizer_digest;
   std::uint32_t protocol = protocol_current;
   std::chrono::milliseconds beat{1000};
   std::chrono::milliseconds lost_after{3000};
   std::chrono::milliseconds accept_timeout{3000};  ///< TLS handshake
+  std::chrono::milliseconds unread_for_max{
+      30000};  ///< a node that does not read what it is told for so long is closed
   std::chrono::milliseconds refusals_told_each{
       10000};  ///< peers that never joined: one line for all
   limits bounds;
@@ -186,6 +196,8 @@ struct native_options {
                   ///< a request
   std::chrono::milliseconds first_message_timeout{
       30000};  ///< a connection that says nothing is closed
+  std::chrono::milliseconds unread_for_max{
+      30000};  ///< one that does not read its answers for so long, too
   log_function log;
 };
 

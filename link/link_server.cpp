@@ -145,6 +145,7 @@ struct link_server::impl final : private kj::TaskSet::ErrorHandler {
     auto manifest = options.enrolment.manifest(made->node);
     if (!manifest) return manifest.failure();
     end(made->node, "it joins anew with a token");
+    shared.incarnations.erase(made->node);  // whoever had its certificate had these, too
     say(schema::EventLevel::INFO,
         "link: node " + made->node + " of site " + made->site + " has joined with a token");
     return msg<schema::Enrolled>::build([&](schema::Enrolled::Builder to) {
@@ -174,6 +175,7 @@ struct link_server::impl final : private kj::TaskSet::ErrorHandler {
   result<void> revoke(const std::string& node) {
     if (auto revoked = shared.options.members->revoke(node); !revoked) return revoked;
     end(node, "its certificate was revoked");
+    shared.incarnations.erase(node);
     say(schema::EventLevel::WARNING, "link: the certificate of node " + node + " was revoked");
     return {};
   }

@@ -155,14 +155,16 @@ struct native_server::impl final : private kj::TaskSet::ErrorHandler {
     const auto& bounds = context->options.bounds;
     // Streams, as many short calls beside them, and room for a client that cancels and starts
     // again.
-    const quota allowed{bounds.rpc_streams_max * 4 + 64, 4};
+    const auto allowed =
+        with_unread_bounds({bounds.rpc_streams_max * 4 + 64, 4}, context->options.unread_for_max);
     auto peer = kj::heap<connection>(kj::mv(stream), capnp::rpc::twoparty::Side::SERVER,
                                      capnp::Capability::Client(kj::heap<gateway_server>(context)),
                                      bounds, allowed, context->on.timer());
     auto& there = *peer;
-    return there.on_disconnect().exclusiveJoin(idle(there)).attach(kj::mv(peer), kj::defer([this] {
-                                                                     --*open;
-                                                                   }));
+    return there.on_disconnect()
+        .exclusiveJoin(idle(there))
+        .exclusiveJoin(there.on_unread())
+        .attach(kj::mv(peer), kj::defer([this] { --*open; }));
   }
 
   /// Ends a connection whose first message does not come.

@@ -2,17 +2,22 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <vector>
 
 namespace collm::link {
 namespace {
 
 constexpr std::size_t envelope_bytes = 128u << 10;  // header, lists and RPC around a chunk
 
+/// Each name is a voice of its own in a round, so there are no more than the manifest gives.
 result<void> own_client(const speaker& by, capnp::Text::Reader client) {
-  const std::string name = client.cStr();
-  if (name.starts_with(by.node + "/")) return {};
+  const std::string name(client.begin(), client.size());
+  for (std::uint32_t i = 0; i < by.replicas; ++i)
+    if (name == by.node + "/" + std::to_string(i)) return {};
   return error{errc::forbidden, "node " + by.node + " cannot speak for \"" + name.substr(0, 256) +
-                                    "\"; its replicas are \"" + by.node + "/0\" and so on"};
+                                    "\"; by the manifest its replicas are \"" + by.node +
+                                    "/0\" to \"" + by.node + "/" + std::to_string(by.replicas - 1) +
+                                    "\""};
 }
 
 result<void> own_site(const speaker& by, capnp::Text::Reader site) {
@@ -22,26 +27,34 @@ result<void> own_site(const speaker& by, capnp::Text::Reader site) {
                                     std::string(site.cStr()).substr(0, 256) + "\""};
 }
 
+/// Tenants of other sites find and cancel by this name what they asked for.
+result<void> own_tenant(const speaker& by, capnp::Text::Reader owner) {
+  if (!by.elsewhere || owner.size() == 0 || by.tenants.contains(owner.cStr())) return {};
+  return error{errc::forbidden, "node " + by.node + " cannot ask for tenant \"" +
+                                    std::string(owner.cStr()).substr(0, 256) +
+                                    "\": the manifest has none of that name at its site"};
+}
+
 struct named_text {
   const char* name;
   capnp::Text::Reader text;
 };
 
-result<void> short_texts(std::initializer_list<named_text> texts) {
+result<void> short_texts(std::initializer_list<named_text> texts,
+                         std::size_t most = training_text_max) {
   for (const auto& [name, text] : texts) {
-    if (text.size() <= training_text_max) continue;
+    if (text.size() <= most) continue;
     return error{errc::too_large, std::string(name) + " has " + std::to_string(text.size()) +
-                                      " bytes; at most " + std::to_string(training_text_max) +
-                                      " are accepted"};
+                                      " bytes; at most " + std::to_string(most) + " are accepted"};
   }
   return {};
 }
 
-result<void> short_list(const char* name, std::uint32_t size) {
-  if (size <= training_list_max) return {};
+result<void> short_list(const char* name, std::uint32_t size,
+                        std::uint32_t most = training_list_max) {
+  if (size <= most) return {};
   return error{errc::too_large, std::string(name) + " has " + std::to_string(size) +
-                                    " entries; at most " + std::to_string(training_list_max) +
-                                    " are accepted"};
+                                    " entries; at most " + std::to_string(most) + " are accepted"};
 }
 
 result<void> one_chunk(const char* name, std::uint64_t bytes, const limits& bounds) {
@@ -57,6 +70,43 @@ result<void> all(std::initializer_list<result<void>> checks) {
     if (!one) return one;
   }
   return {};
+}
+
+result<void> shown(std::initializer_list<named_text> texts) {
+  return short_texts(texts, snapshot_text_max);
+}
+
+template <class List, class Check>
+result<void> rows(const char* name, List list, Check check_row) {
+  if (auto few = short_list(name, list.size(), snapshot_list_max); !few) return few;
+  for (const auto row : list)
+    if (auto good = check_row(row); !good) return good;
+  return {};
+}
+
+/// The head keeps it, shows it and hands it on to whoever asks.
+result<void> small(schema::Snapshot::Reader s) {
+  return all({shown({{"kernelPath", s.getKernelPath()}, {"httpAddress", s.getHttpAddress()}}),
+              rows("actors", s.getActors(),
+                   [](auto a) {
+                     return shown({{"actors.name", a.getName()}, {"actors.id", a.getId()}});
+                   }),
+              rows("replicas", s.getReplicas(),
+                   [](auto r) {
+                     return shown({{"replicas.name", r.getName()}});
+                   }),
+              rows("versions", s.getVersions(),
+                   [](auto v) {
+                     return shown({{"versions.adapter", v.getAdapter()},
+                                   {"versions.digest", v.getDigest()}});
+                   }),
+              rows("ledger", s.getLedger(),
+                   [](auto l) {
+                     return shown({{"ledger.name", l.getName()}});
+                   }),
+              rows("traffic", s.getTraffic(), [](auto t) {
+                return shown({{"traffic.adapter", t.getAdapter()}});
+              })});
 }
 
 }  // namespace
@@ -103,7 +153,30 @@ result<void> check(const speaker& by, schema::JobRequest::Reader request) {
                            {"trainingFile", request.getTrainingFile()},
                            {"suffix", request.getSuffix()},
                            {"owner", request.getOwner()}}),
-              own_site(by, request.getSite())});
+              own_site(by, request.getSite()), own_tenant(by, request.getOwner())});
+}
+
+msg<schema::JobList> visible_to(const speaker& by, const msg<schema::JobList>& all) {
+  if (!by.elsewhere) return all;
+  const auto list = all.read();
+  std::vector<schema::Job::Reader> own;
+  for (const auto job : list->getJobs())
+    if (by.site == job.getSite().cStr()) own.push_back(job);
+  return msg<schema::JobList>::build([&](schema::JobList::Builder to) {
+    auto jobs = to.initJobs(static_cast<std::uint32_t>(own.size()));
+    for (std::uint32_t i = 0; i < own.size(); ++i) jobs.setWithCaveats(i, own[i]);
+  });
+}
+
+result<void> check_cancel(const speaker& by, const msg<schema::JobList>& all,
+                          const std::string& id) {
+  if (!by.elsewhere) return {};
+  const auto known = visible_to(by, all);
+  const auto list = known.read();
+  for (const auto job : list->getJobs())
+    if (id == job.getId().cStr()) return {};
+  return error{errc::not_found, "site \"" + by.site + "\" has no job \"" + id.substr(0, 256) +
+                                    "\"; the head cancels those of other sites"};
 }
 
 result<void> check_job_id(capnp::Text::Reader id) { return short_texts({{"id", id}}); }
@@ -127,8 +200,9 @@ result<void> check(const speaker& by, schema::Snapshot::Reader snapshot) {
   if (by.node != snapshot.getNode().cStr())
     return error{errc::forbidden, "node " + by.node + " cannot report as \"" +
                                       std::string(snapshot.getNode()).substr(0, 256) + "\""};
-  if (snapshot.getSite().size() > 0) return own_site(by, snapshot.getSite());
-  return {};
+  if (snapshot.getSite().size() > 0)
+    if (auto own = own_site(by, snapshot.getSite()); !own) return own;
+  return small(snapshot);
 }
 
 result<void> check_retire(const speaker& by) {

@@ -104,6 +104,7 @@ struct Job {
   finishedUnix @10 :Int64;      # 0: not yet
   message @11 :Text;            # of a failure
   owner @12 :Text;              # tenant that asked for it; empty: whoever operates the cluster
+  site @13 :Text;               # whose gateway took it; empty: the head's
 }
 
 struct JobList { jobs @0 :List(Job); }

@@ -4,7 +4,6 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "store/database_file.hpp"
 #include "store/digest.hpp"
@@ -233,10 +232,12 @@ result<backup_size> check_backup(const fs::path& from) {
   return size_of(*files);
 }
 
-result<backup_size> restore(const fs::path& from, const fs::path& state, disk& on) {
+result<backup_size> restore(const fs::path& from, const fs::path& state, disk& on,
+                            const std::set<std::string>& except) {
   if (auto free = refuse_what_is_there(state); !free) return free.failure();
-  const auto files = read_index(from);
+  auto files = read_index(from);
   if (!files) return files.failure();
+  std::erase_if(*files, [&](const kept_file& f) { return except.contains(f.name); });
   fs::path fresh = state;
   fresh += ".restoring";
   std::error_code failed;

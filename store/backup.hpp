@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,9 @@ result<backup_size> back_up(const std::filesystem::path& state, const backup_par
 /// Checks every file of a backup against its index. not_found: no index; corrupt: names the file.
 result<backup_size> check_backup(const std::filesystem::path& from);
 
-/// Makes `state`, which must not exist or be empty, from a checked backup: whole or not at all.
+/// Makes `state`, which must not exist or be empty, from a checked backup: whole or not at all, but
+/// for the files `except`, by their names in it.
 result<backup_size> restore(const std::filesystem::path& from, const std::filesystem::path& state,
-                            disk& on = real_disk());
+                            disk& on = real_disk(), const std::set<std::string>& except = {});
 
 }  // namespace collm::store

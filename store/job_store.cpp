@@ -15,13 +15,14 @@ constexpr std::array releases = {
     "done INTEGER NOT NULL, promoted INTEGER NOT NULL, version INTEGER NOT NULL, "
     "last_round INTEGER NOT NULL, tokens INTEGER NOT NULL, file TEXT NOT NULL, "
     "created INTEGER NOT NULL, finished INTEGER NOT NULL, message TEXT NOT NULL);",
-    "ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';"};
+    "ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT ''; "
+    "ALTER TABLE jobs ADD COLUMN site TEXT NOT NULL DEFAULT '';"};
 constexpr database_kind kind{0x434f4c54, releases};  // "COLT"
 
 constexpr const char* upsert =
     "INSERT INTO jobs (id, adapter, state, rounds, done, promoted, version, last_round, tokens, "
-    "file, created, finished, message, owner) "
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) "
+    "file, created, finished, message, owner, site) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) "
     "ON CONFLICT (id) DO UPDATE SET state = ?3, rounds = ?4, done = ?5, promoted = ?6, "
     "version = ?7, last_round = ?8, tokens = ?9, finished = ?12, message = ?13";
 
@@ -41,6 +42,7 @@ job_row row_of(const statement& s) {
   r.finished_unix = s.integer(11);
   r.message = s.text(12);
   r.owner = s.text(13);
+  r.site = s.text(14);
   return r;
 }
 
@@ -58,7 +60,7 @@ class sqlite_job_store final : public job_store {
     s.bind(6, std::int64_t{row.promoted}).bind(7, std::int64_t{row.version});
     s.bind(8, std::int64_t{row.last_round}).bind(9, std::int64_t{std::llround(row.tokens)});
     s.bind(10, row.training_file).bind(11, row.created_unix).bind(12, row.finished_unix);
-    s.bind(13, row.message).bind(14, row.owner);
+    s.bind(13, row.message).bind(14, row.owner).bind(15, row.site);
     if (auto done = s.step(); !done) return done.failure();
     return t.commit();
   }
@@ -66,7 +68,7 @@ class sqlite_job_store final : public job_store {
   result<std::vector<job_row>> list() override {
     statement s(db_.get(),
                 "SELECT id, adapter, state, rounds, done, promoted, version, last_round, tokens, "
-                "file, created, finished, message, owner FROM jobs ORDER BY place");
+                "file, created, finished, message, owner, site FROM jobs ORDER BY place");
     std::vector<job_row> rows;
     for (;;) {
       auto more = s.step();

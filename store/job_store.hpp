@@ -28,6 +28,7 @@ struct job_row {
   std::int64_t created_unix = 0, finished_unix = 0;  ///< s
   std::string message;
   std::string owner;  ///< tenant that asked for it; empty: whoever operates the cluster
+  std::string site;   ///< whose gateway took it; empty: the head's
   friend bool operator==(const job_row&, const job_row&) = default;
 };
 

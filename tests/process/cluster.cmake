@@ -27,11 +27,13 @@ if(TARGET collm)
   endforeach()
   add_test(NAME cluster_Join
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/join_test.py Join $<TARGET_FILE:collm>)
+  add_test(NAME cluster_Thief
+    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/thief_test.py Thief $<TARGET_FILE:collm>)
   foreach(suite Rejoin Straggler)
     add_test(NAME cluster_${suite}
       COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/rejoin_test.py ${suite} $<TARGET_FILE:collm>)
   endforeach()
-  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Ports cluster_Backup cluster_Canary
     cluster_StaticSplit cluster_RollingRestart
     PROPERTIES TIMEOUT 400 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)

@@ -23,6 +23,7 @@ class jobs : public store::store_folder {
           b.setRounds(rounds);
           b.setTrainingFile("file-1");
           b.setOwner("ann");
+          b.setSite("kitchen");
         }));
   }
   static std::string id_of(const job_reply& r) { return (**r).read()->getId().cStr(); }
@@ -63,6 +64,7 @@ TEST_F(jobs, run_their_rounds_and_succeed) {
   EXPECT_EQ(j.read()->getTokens(), 600);
   EXPECT_STREQ(j.read()->getTrainingFile().cStr(), "file-1");
   EXPECT_STREQ(j.read()->getOwner().cStr(), "ann");
+  EXPECT_STREQ(j.read()->getSite().cStr(), "kitchen");
   EXPECT_EQ(rig.rounds().size(), 2u);
 }
 

@@ -388,6 +388,42 @@ TEST_F(supervision_elsewhere, loads_no_adapter_from_a_folder_of_this_machine) {
   EXPECT_EQ(loaded->failure().code, errc::unavailable);
 }
 
+TEST_F(supervision_elsewhere,
+       a_node_that_joined_anew_may_be_numbered_lower_than_who_stole_its_name) {
+  incarnation_ = 1ull << 60;
+  join();
+  leave("its certificate was revoked");
+  incarnation_ = 7;
+  join();
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
+  beat();
+  leave("the connection was lost");
+  EXPECT_EQ(state(), schema::NodeState::LOST);
+}
+
+class supervision_addresses : public supervision {
+ protected:
+  /// As the status shows it, of a node that says "thief:1".
+  std::string shown(const planned_node& plan) {
+    supervisor_state s;
+    s.nodes[plan.name].plan = plan;
+    s.nodes[plan.name].snapshot = msg<schema::Snapshot>::build(
+        [](schema::Snapshot::Builder b) { b.setHttpAddress("thief:1"); });
+    const auto head = msg<schema::Snapshot>::build([](schema::Snapshot::Builder) {});
+    const auto status = cluster_status(s, supervisor_deps{}, 0, head);
+    return status.read()->getNodes()[0].getSnapshot().getHttpAddress().cStr();
+  }
+};
+
+TEST_F(supervision_addresses, of_gateways_come_from_the_plan_for_keys_are_sent_there) {
+  planned_node here{"edge-a", "kitchen"}, elsewhere{"edge-c", "yard", false, true, true};
+  EXPECT_EQ(shown(here), "thief:1") << "any free port: its process knows, and is of this machine";
+  EXPECT_EQ(shown(elsewhere), "");
+  here.http_address = elsewhere.http_address = "10.0.0.7:8443";
+  EXPECT_EQ(shown(here), "10.0.0.7:8443");
+  EXPECT_EQ(shown(elsewhere), "10.0.0.7:8443");
+}
+
 TEST_F(supervision, a_lost_connection_is_told_at_once) {
   join();
   caf::anon_send(supervisor_, leave_atom::value, std::string("edge-a"), incarnation_,

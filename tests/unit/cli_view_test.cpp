@@ -53,6 +53,18 @@ TEST(status_view, shows_nodes_versions_and_losses) {
   EXPECT_THAT(text, HasSubstr("training: not active"));
 }
 
+TEST(status_view, lets_no_word_of_a_node_move_the_terminals_cursor) {
+  json status = sample();
+  status["nodes"][1]["snapshot"]["httpAddress"] = "\x1b[2J\x1b[1;1H127.0.0.1:8082\nedge-d";
+  status["nodes"][0]["reason"] = "gone\x1b[31m\r";
+  status["nodes"][0]["missing"] = {"assistant@3\x07"};
+  const std::string text = shown(status);
+  EXPECT_THAT(text, HasSubstr("?[2J?[1;1H127.0.0.1:8082?edge-d\n"));
+  EXPECT_THAT(text, HasSubstr("edge-a: gone?[31m?\n"));
+  EXPECT_THAT(text, HasSubstr("lacks assistant@3?, which"));
+  EXPECT_EQ(text.find_first_of("\x1b\r\x07"), text.npos);
+}
+
 TEST(status_view, survives_a_status_that_lacks_everything) {
   for (const char* text : {"{}", "[]", "null", "3", R"({"nodes": 3, "versions": {}, "head": []})",
                            R"({"nodes": [null, 1]})"}) {

@@ -100,7 +100,7 @@ TEST(traffic_book, counts_from_its_mark_over_all_processes) {
   b.heard("edge-a", 1, {row(serving, 100, 7)}, 0);
   b.heard("edge-b", 1, {row(serving, 50)}, 0);
   b.heard("edge-a", 1, {row(serving, 110, 8)}, 500);
-  b.mark();
+  b.mark(canary, serving);
   b.heard("edge-a", 1, {row(serving, 113, 9), row(canary, 4, 1)}, 1000);
   b.heard("edge-b", 1, {row(serving, 51), row(canary, 2)}, 1000);
   const auto c = b.counts(canary, serving);
@@ -114,13 +114,13 @@ TEST(traffic_book, counts_from_its_mark_over_all_processes) {
 TEST(traffic_book, a_process_that_starts_again_adds_to_what_it_counted_before) {
   traffic_book b;
   b.heard("edge-a", 1, {}, 0);
-  b.mark();
+  b.mark(canary, serving);
   b.heard("edge-a", 1, {row(canary, 5)}, 1000);
   b.heard("edge-a", 2, {row(canary, 0)}, 2000);
   b.heard("edge-a", 2, {row(canary, 3, 2)}, 3000);
   EXPECT_EQ(b.counts(canary, serving).count, 9u);
   EXPECT_EQ(b.counts(canary, serving).bad, 3u) << "that it ended speaks against the canary";
-  b.mark();
+  b.mark(canary, serving);
   EXPECT_EQ(b.counts(canary, serving).bad, 0u);
 }
 
@@ -133,7 +133,7 @@ TEST(traffic_book, a_process_that_ends_takes_all_answers_of_the_canary_that_ran_
   traffic_book b;
   b.heard("edge-a", 1, {}, 0);
   b.heard("edge-b", 1, {}, 0);
-  b.mark();
+  b.mark(canary, serving);
   b.heard("edge-a", 1, {open(serving, 6, 5), open(canary, 4, 3)}, 1000);
   b.heard("edge-b", 1, {open(serving, 6, 5)}, 1000);
   EXPECT_EQ(b.counts(canary, serving).bad, 0u) << "they may end well";
@@ -156,7 +156,7 @@ TEST(traffic_book, what_runs_beyond_its_promise_is_bad_already) {
   };
   traffic_book b;
   b.heard("edge-a", 1, {}, 0);
-  b.mark();
+  b.mark(canary, serving);
   b.heard("edge-a", 1, {late(serving, 20, 1), late(canary, 2, 6)}, 1000);
   auto c = b.counts(canary, serving);
   EXPECT_EQ(c.count, 8u);
@@ -172,7 +172,7 @@ TEST(traffic_book, what_runs_beyond_its_promise_is_bad_already) {
 TEST(traffic_book, counts_no_answer_twice_where_an_old_word_comes_late) {
   traffic_book b;
   b.heard("edge-a", 1, {}, 0);
-  b.mark();
+  b.mark(canary, serving);
   b.heard("edge-a", 1, {row(canary, 5, 2)}, 1000);
   b.heard("edge-a", 1, {row(canary, 3, 1)}, 1500);
   b.heard("edge-a", 1, {row(canary, 6, 2)}, 2000);
@@ -193,10 +193,26 @@ TEST(traffic_book, has_room_for_a_process_where_others_are_silent) {
 TEST(traffic_book, remembers_what_was_not_finite) {
   traffic_book b;
   b.heard("edge-a", 1, {row(canary, 1, 1, 1)}, 0);
-  b.mark();
+  b.mark(canary, serving);
   b.heard("edge-a", 2, {}, 1000);
   EXPECT_TRUE(b.counts(canary, serving).not_finite);
   EXPECT_FALSE(b.counts(serving, canary).not_finite);
+  b.heard("edge-b", 1, {row(serving, 1, 1, 1)}, 1000);
+  b.heard("edge-b", 2, {}, 2000);
+  EXPECT_TRUE(b.counts(serving, canary).not_finite);
+}
+
+TEST(traffic_book, keeps_nothing_of_versions_that_a_process_invents) {
+  traffic_book b;
+  b.heard("edge-a", 1, {}, 0);
+  b.mark(canary, serving);
+  for (std::uint32_t n = 0; n < 5000; ++n) {
+    const version_id invented{"assistant", 1000 + n};
+    b.heard("edge-a", 1, {row(invented, 9, 9, 9), row(canary, n)}, 1000 + n);
+    EXPECT_EQ(b.counts(invented, serving).count, 0u);
+    EXPECT_FALSE(b.counts(invented, serving).not_finite);
+  }
+  EXPECT_EQ(b.counts(canary, serving).count, 4999u);
 }
 
 TEST(traffic_book, adds_up_the_rates_of_processes_that_were_heard_of_lately) {

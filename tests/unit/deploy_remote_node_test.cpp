@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const std::string key_a(64, 'a'), key_b(64, 'b');
+const std::string key_a(64, 'a'), key_b(64, 'b'), key_of_admin(64, 'c');
 
 std::string cluster() {
   return "apiVersion: collm.dev/v1alpha1\nkind: Cluster\nmetadata: {name: test}\nspec:\n"
@@ -28,7 +28,8 @@ std::string cluster() {
          "127.0.0.1:8081}}\n"
          "  tenants:\n"
          "    - {name: cook, site: kitchen, keySha256: " +
-         key_a + "}\n    - {name: farmer, site: yard, keySha256: " + key_b + "}\n";
+         key_a + "}\n    - {name: farmer, site: yard, keySha256: " + key_b +
+         "}\n  admin: {keySha256: " + key_of_admin + "}\n";
 }
 
 class remote_folder : public ::testing::Test {
@@ -40,11 +41,13 @@ class remote_folder : public ::testing::Test {
   const fs::path path;
 };
 
-TEST(remote_manifest, names_no_other_sites_tenants_and_data_and_keeps_its_state_at_hand) {
+TEST(remote_manifest,
+     names_no_admin_key_no_other_sites_tenants_and_data_and_keeps_its_state_at_hand) {
   const auto text = manifest_for(cluster(), "edge-c");
   ASSERT_TRUE(text) << text.failure().message;
   EXPECT_THAT(*text, Not(HasSubstr("/secret/kitchen")));
   EXPECT_THAT(*text, Not(HasSubstr(key_a)));
+  EXPECT_THAT(*text, Not(HasSubstr(key_of_admin)));
   const auto read = parse_manifest(*text);
   ASSERT_TRUE(read.value) << to_string(read.problems[0], "cluster.yaml") << *text;
   EXPECT_EQ(read.value->head.state_dir, ".");

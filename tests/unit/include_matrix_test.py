@@ -33,7 +33,7 @@ cli         | messages:terms deploy bench demo            | cli11 json boost
 FACES = {
     "messages:terms": ("messages_terms", ["messages/ids.hpp", "messages/limits.hpp",
                                           "messages/result.hpp", "messages/assert.hpp",
-                                          "messages/json_text.hpp"]),
+                                          "messages/json_text.hpp", "messages/shown_text.hpp"]),
     "engine:api": ("engine_api", ["engine/executor.hpp", "engine/engine.hpp", "engine/training.hpp",
                                   "engine/model/gguf*",
                                   "engine/adapter/adapter.hpp"]),

@@ -44,7 +44,7 @@ class link_enrolment : public cluster_test {
     head_.reset();
     auto options = head_options();
     options.tls = head_files(in_.path);
-    options.nodes = {{"edge-a", "kitchen"}, {"edge-c", site}};
+    options.nodes = {{"edge-a", {"kitchen"}}, {"edge-c", {site, 1, {"farmer"}}}};
     auto opened = authority::open(
         in_.path, {{"edge-a", {"kitchen"}}, {"edge-c", {site, true}}},
         [this] { return now_.load(); }, node_life_s);
@@ -62,7 +62,7 @@ class link_enrolment : public cluster_test {
     auto made =
         link_server::start(head_loop_, system_, std::move(options),
                            {spawn_supervisor(system_, board_), spawn_registry(system_, board_),
-                            spawn_telemetry(system_, board_, "head")});
+                            spawn_telemetry(system_, board_, "head"), aggregators_, coordinator_});
     ASSERT_TRUE(made) << made.failure().message;
     head_ = std::move(*made);
     port_ = head_->port();
@@ -94,6 +94,14 @@ class link_enrolment : public cluster_test {
     auto client = make_client(std::move(options));
     client->serve(node_actors("edge-c"));
     return client;
+  }
+  std::string failure_of_join(const tls_files& files, std::uint64_t incarnation) const {
+    raw_peer peer;
+    peer.connect_tls(port_, &files, files.authority);
+    peer.speak();
+    auto call = peer.peer<schema::Head>().joinRequest();
+    call.setHello(*hello_of("yard", incarnation).read());
+    return peer.failure(call.send().ignoreResult());
   }
   static msg<schema::Hello> hello_of(const std::string& site, std::uint64_t incarnation) {
     return msg<schema::Hello>::build([&](schema::Hello::Builder to) {
@@ -240,6 +248,25 @@ TEST_F(link_enrolment, revocation_ends_an_open_connection_and_later_ones) {
   EXPECT_EQ(board_->look([](const board& b) { return b.joins.size(); }), 1u);
 }
 
+// Whoever stole the folder numbers himself as high as he may, so that the node he stole from would
+// be older for ever.
+TEST_F(link_enrolment, what_a_thief_joined_with_keeps_nobody_out_who_joins_anew) {
+  const auto hour_ahead = static_cast<std::uint64_t>(now_ + 3600) << 16;
+  ASSERT_EQ(failure(enrol_with(token())), "");
+  const auto stolen = node_files(node_folder("one"), "edge-c");
+  EXPECT_THAT(failure_of_join(stolen, hour_ahead + 1), HasSubstr("ahead of this head's clock"));
+  EXPECT_THAT(failure_of_join(stolen, ~std::uint64_t{0}), HasSubstr("ahead of this head's clock"));
+  EXPECT_EQ(failure_of_join(stolen, hour_ahead), "");
+  EXPECT_THAT(failure_of_join(stolen, 7), HasSubstr("incarnation 7 of node edge-c is older"));
+  ASSERT_EQ(failure(revoke("edge-c")), "");
+  ASSERT_EQ(failure(enrol_with(token(), "two")), "");
+  const auto own = node_files(node_folder("two"), "edge-c");
+  EXPECT_EQ(failure_of_join(own, 7), "");
+  EXPECT_EQ(failure_of_join(own, hour_ahead), "");
+  ASSERT_EQ(failure(enrol_with(token(), "three")), "") << "a new token alone is enough, too";
+  EXPECT_EQ(failure_of_join(node_files(node_folder("three"), "edge-c"), 7), "");
+}
+
 TEST_F(link_enrolment, revocation_outlives_the_heads_restart) {
   ASSERT_EQ(failure(enrol_with(token())), "");
   ASSERT_EQ(failure(revoke("edge-c")), "");
@@ -271,6 +298,76 @@ TEST_F(link_enrolment, refuses_to_start_over_a_damaged_list) {
   std::ofstream(in_.path / "nodes.txt", std::ios::trunc) << "edge-c yard\n";
   const auto opened = authority::open(in_.path, {{"edge-c", {"yard", true}}});
   EXPECT_THAT(failure(opened), HasSubstr("nodes.txt: line 1 is damaged"));
+}
+
+// -- jobs
+
+/// Two jobs, one of the yard and one of the kitchen; any may be cancelled.
+actors::coordinator_actor spawn_jobs(caf::actor_system& system) {
+  using namespace actors;
+  return system.spawn([](coordinator_actor::pointer) -> coordinator_actor::behavior_type {
+    const auto job = [](schema::Job::Builder to, const std::string& site) {
+      to.setId("ftjob-" + site);
+      to.setSite(site);
+      to.setOwner("of " + site);
+    };
+    return {
+        [job](const msg<schema::JobRequest>&) {
+          return make_reply<msg<schema::Job>>(
+              msg<schema::Job>::build([&](schema::Job::Builder to) { job(to, "yard"); }));
+        },
+        [job](list_atom) {
+          return make_reply<msg<schema::JobList>>(
+              msg<schema::JobList>::build([&](schema::JobList::Builder to) {
+                auto jobs = to.initJobs(2);
+                job(jobs[0], "kitchen");
+                job(jobs[1], "yard");
+              }));
+        },
+        [job](cancel_atom, const std::string& id) {
+          return make_reply<msg<schema::Job>>(msg<schema::Job>::build(
+              [&](schema::Job::Builder to) { job(to, id.substr(id.find('-') + 1)); }));
+        },
+        [](status_atom) {
+          return msg<schema::ActorStatus>::build([](schema::ActorStatus::Builder) {});
+        },
+    };
+  });
+}
+
+TEST_F(link_enrolment, shows_a_node_elsewhere_the_jobs_of_its_own_site_only) {
+  coordinator_ = spawn_jobs(system_);
+  restart_head();
+  ASSERT_EQ(failure(enrol_with(token())), "");
+  const auto files = node_files(node_folder("one"), "edge-c");
+  raw_peer peer;
+  peer.connect_tls(port_, &files, files.authority);
+  peer.speak();
+  auto join = peer.peer<schema::Head>().joinRequest();
+  join.setHello(*hello_of("yard", 1).read());
+  auto session = peer.wait(join.send()).getSession();
+  const auto list = peer.wait(session.jobsRequest().send());
+  const auto jobs = list.getResult().getList().getJobs();
+  ASSERT_EQ(jobs.size(), 1u);
+  EXPECT_STREQ(jobs[0].getId().cStr(), "ftjob-yard");
+  const auto cancel = [&](const char* id) {
+    auto call = session.cancelJobRequest();
+    call.setId(id);
+    return peer.wait(call.send());
+  };
+  EXPECT_STREQ(cancel("ftjob-yard").getResult().getJob().getSite().cStr(), "yard");
+  EXPECT_THAT(cancel("ftjob-kitchen").getResult().getFailure().getMessage().cStr(),
+              HasSubstr("site \"yard\" has no job \"ftjob-kitchen\""));
+  const auto create = [&](const char* owner) {
+    auto call = session.createJobRequest();
+    call.initRequest().setSite("yard");
+    call.getRequest().setOwner(owner);
+    return peer.wait(call.send());
+  };
+  EXPECT_TRUE(create("farmer").getResult().isJob());
+  EXPECT_TRUE(create("").getResult().isJob());
+  EXPECT_THAT(create("cook").getResult().getFailure().getMessage().cStr(),
+              HasSubstr("cannot ask for tenant \"cook\""));
 }
 
 // -- rotation

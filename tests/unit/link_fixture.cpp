@@ -102,6 +102,7 @@ telemetry_actor spawn_telemetry(caf::actor_system& system, board_ptr to, std::st
           to->note([&](board& b) {
             b.events.push_back(std::string(view->getNode().cStr()) + ": " +
                                view->getMessage().cStr());
+            b.kinds.push_back(view->getKind().cStr());
           });
         },
         [](slot_atom) {},
@@ -111,6 +112,24 @@ telemetry_actor spawn_telemetry(caf::actor_system& system, board_ptr to, std::st
         },
         [](events_atom, std::uint32_t) { return std::vector<msg<schema::Event>>{}; },
         [](metrics_atom) { return std::string(); },
+        [](status_atom) { return no_status(); },
+    };
+  });
+}
+
+aggregator_actor spawn_large(caf::actor_system& system, board_ptr to) {
+  return system.spawn([to](aggregator_actor::pointer) -> aggregator_actor::behavior_type {
+    const error no{errc::conflict, "not here"};
+    return {
+        [no](const msg<schema::ShadowState>&) { return make_reply<msg<schema::Work>>(no); },
+        [no](const msg<schema::UpdateChunk>&) { return make_reply<msg<schema::UploadPlace>>(no); },
+        [no](const msg<schema::Scores>&) { return make_reply<void>(no); },
+        [to](const msg<schema::FactorsWanted>& wanted) {
+          auto chunk = msg<schema::FactorsChunk>::build(
+              [&](schema::FactorsChunk::Builder b) { b.initData(wanted.read()->getCount()); });
+          to->note([](board& b) { ++b.chunks_asked; });
+          return make_reply<msg<schema::FactorsChunk>>(std::move(chunk));
+        },
         [](status_atom) { return no_status(); },
     };
   });
@@ -291,12 +310,13 @@ server_options cluster_test::head_options() const {
   options.tls = head_files(demo_certificates());
   options.members =
       members_of(demo_certificates(), {{"edge-a", {"kitchen"}}, {"edge-b", {"kitchen"}}});
-  options.nodes = {{"edge-a", "kitchen"}, {"edge-b", "kitchen"}};
+  options.nodes = {{"edge-a", {"kitchen", 2}}, {"edge-b", {"kitchen"}}};
   options.base_digest = "base-1";
   options.tokenizer_digest = "words-1";
   options.beat = std::chrono::milliseconds(50);
   options.lost_after = std::chrono::milliseconds(2000);
   options.accept_timeout = std::chrono::milliseconds(1000);
+  options.unread_for_max = unread_for_max_;
   options.log = [to = board_](schema::EventLevel, const std::string& line) {
     to->note([&](board& b) { b.log.push_back(line); });
   };

@@ -47,6 +47,8 @@ class board {
   std::vector<std::string> order;  // "join 1", "leave 1", ... at the supervisor
   std::map<std::string, std::uint32_t> beats;
   std::vector<std::string> events, loads, unloads, records, log;
+  std::vector<std::string> kinds;  // of the events
+  std::uint32_t chunks_asked = 0;  // of spawn_large
   std::uint32_t drains = 0;
 
   template <class F>
@@ -129,6 +131,8 @@ using answer_ptr = std::shared_ptr<answer>;
 actors::supervisor_actor spawn_supervisor(caf::actor_system& system, board_ptr to);
 actors::registry_actor spawn_registry(caf::actor_system& system, board_ptr to);
 actors::telemetry_actor spawn_telemetry(caf::actor_system& system, board_ptr to, std::string node);
+/// An aggregator that has factors without end, a chunk a call, and nothing else.
+actors::aggregator_actor spawn_large(caf::actor_system& system, board_ptr to);
 actors::router_actor spawn_router(caf::actor_system& system, board_ptr to);
 actors::node_actor spawn_node(caf::actor_system& system, board_ptr to);
 actors::sink_actor spawn_sink(caf::actor_system& system, answer_ptr to);
@@ -176,6 +180,7 @@ class cluster_test : public ::testing::Test {
   board_ptr board_ = std::make_shared<board>();
   std::map<std::string, actors::aggregator_actor> aggregators_;  // of the next head
   actors::coordinator_actor coordinator_;
+  std::chrono::milliseconds unread_for_max_{30000};
   loop head_loop_, node_loop_;
   std::uint16_t port_ = 0;
   std::unique_ptr<link_server> head_;

@@ -20,6 +20,8 @@ using ::testing::HasSubstr;
 class link_hostile : public cluster_test {
  protected:
   link_hostile() {
+    unread_for_max_ = std::chrono::milliseconds(2000);
+    aggregators_["assistant"] = spawn_large(system_, board_);
     start_head();
     node_ = start_node("edge-b");
     board_->join(0);
@@ -140,6 +142,67 @@ TEST(link_rules, keep_a_node_elsewhere_from_deciding_for_all_sites) {
   EXPECT_THAT(check_retire(elsewhere).failure().message, HasSubstr("unload it at the head"));
 }
 
+TEST(link_rules, give_a_node_as_many_voices_as_the_manifest_gives_it_replicas) {
+  const speaker by{"edge-a", "kitchen", true, 2};
+  const auto speaks = [&](const char* replica) {
+    return msg<schema::ShadowState>::build([&](schema::ShadowState::Builder to) {
+      to.setReplica(replica);
+      to.setSite("kitchen");
+    });
+  };
+  EXPECT_TRUE(check(by, *speaks("edge-a/0").read()));
+  EXPECT_TRUE(check(by, *speaks("edge-a/1").read()));
+  for (const auto* other : {"edge-a/2", "edge-a/00", "edge-a/01", "edge-a/", "edge-a/1/1",
+                            "edge-a/-1", "edge-a/4294967296", "edge-a"}) {
+    const auto refused = check(by, *speaks(other).read());
+    ASSERT_FALSE(refused) << other;
+    EXPECT_THAT(refused.failure().message, HasSubstr("\"edge-a/0\" to \"edge-a/1\""));
+  }
+}
+
+TEST(link_rules, bound_every_list_and_text_of_a_snapshot) {
+  const speaker by{"edge-a", "kitchen"};
+  const auto refusal = [&](auto&& fill) -> std::string {
+    const auto said = msg<schema::Snapshot>::build([&](schema::Snapshot::Builder to) {
+      to.setNode("edge-a");
+      fill(to);
+    });
+    const auto checked = check(by, *said.read());
+    return checked ? "" : checked.failure().message;
+  };
+  const std::string fits(256, 'x'), long_text(257, 'x');
+  EXPECT_EQ(refusal([&](auto to) {
+              to.setHttpAddress(fits.c_str());
+              to.setKernelPath(fits.c_str());
+              to.initActors(1024)[1023].setName(fits.c_str());
+              to.initReplicas(1024);
+              to.initVersions(1024)[0].setDigest(fits.c_str());
+              to.initLedger(1024);
+              to.initTraffic(1024)[5].setAdapter(fits.c_str());
+            }),
+            "");
+  EXPECT_THAT(refusal([&](auto to) { to.setHttpAddress(long_text.c_str()); }),
+              HasSubstr("httpAddress has 257 bytes"));
+  EXPECT_THAT(refusal([&](auto to) { to.setKernelPath(long_text.c_str()); }),
+              HasSubstr("kernelPath has"));
+  EXPECT_THAT(refusal([](auto to) { to.initActors(1025); }),
+              HasSubstr("actors has 1025 entries; at most 1024"));
+  EXPECT_THAT(refusal([&](auto to) { to.initActors(2)[1].setId(long_text.c_str()); }),
+              HasSubstr("actors.id has"));
+  EXPECT_THAT(refusal([](auto to) { to.initReplicas(1025); }), HasSubstr("replicas has"));
+  EXPECT_THAT(refusal([&](auto to) { to.initReplicas(1)[0].setName(long_text.c_str()); }),
+              HasSubstr("replicas.name has"));
+  EXPECT_THAT(refusal([](auto to) { to.initVersions(1025); }), HasSubstr("versions has"));
+  EXPECT_THAT(refusal([&](auto to) { to.initVersions(1)[0].setAdapter(long_text.c_str()); }),
+              HasSubstr("versions.adapter has"));
+  EXPECT_THAT(refusal([](auto to) { to.initLedger(1025); }), HasSubstr("ledger has"));
+  EXPECT_THAT(refusal([&](auto to) { to.initLedger(1)[0].setName(long_text.c_str()); }),
+              HasSubstr("ledger.name has"));
+  EXPECT_THAT(refusal([](auto to) { to.initTraffic(1025); }), HasSubstr("traffic has"));
+  EXPECT_THAT(refusal([&](auto to) { to.initTraffic(1)[0].setAdapter(long_text.c_str()); }),
+              HasSubstr("traffic.adapter has"));
+}
+
 TEST_F(link_hostile, is_slowed_down_when_it_beats_too_fast) {
   raw_peer peer;
   auto session = join(peer);
@@ -170,6 +233,76 @@ TEST_F(link_hostile, floods_nobody_with_events) {
   EXPECT_GE(taken, 128u);
   EXPECT_LT(taken, 600u);
   EXPECT_TRUE(board_->wait([&](const board& b) { return b.events.size() == taken; }));
+}
+
+TEST_F(link_hostile, loses_its_link_when_it_reads_no_answers_and_fills_no_memory_with_them) {
+  raw_peer peer;
+  join_raw(peer);
+  constexpr std::uint32_t calls = 400;  // a chunk of 1 MiB each
+  for (std::uint32_t i = 0; i < calls; ++i) {
+    capnp::MallocMessageBuilder message;
+    auto call = message.initRoot<capnp::rpc::Message>().initCall();
+    call.setQuestionId(i + 2);
+    auto target = call.initTarget().initPromisedAnswer();
+    target.setQuestionId(1);
+    target.initTransform(1)[0].setGetPointerField(0);
+    call.setInterfaceId(capnp::typeId<schema::Session>());
+    call.setMethodId(8);
+    auto wanted = call.initParams().getContent().initAs<schema::Session::FactorsParams>();
+    wanted.initWanted().setAdapter("assistant");
+    wanted.getWanted().setCount(1u << 20);
+    peer.failure(capnp::writeMessage(peer.stream(), message));  // it may be closed meanwhile
+    const auto answered = [&](const board& b) { return b.chunks_asked > i || !b.leaves.empty(); };
+    ASSERT_TRUE(board_->wait(answered)) << "of call " << i;
+    if (board_->look([](const board& b) { return !b.leaves.empty(); })) break;
+  }
+  ASSERT_TRUE(left());
+  EXPECT_THAT(board_->look([](const board& b) { return b.leaves[0].reason; }),
+              HasSubstr("it has not read what it was told for 2000 ms"));
+  EXPECT_LT(board_->look([](const board& b) { return b.chunks_asked; }), 128u)
+      << "4 MiB, and what the system holds of a socket";
+}
+
+TEST_F(link_hostile, is_slowed_down_when_it_asks_about_training_too_fast) {
+  raw_peer peer;
+  auto session = join(peer);
+  std::uint32_t refused = 0;
+  std::vector<kj::Promise<void>> open;
+  for (int i = 0; i < 3000; ++i) {
+    auto call = session.shadowRequest();
+    call.initState().setReplica("edge-b/0");  // each refused, and each a call
+    open.push_back(call.send().then([&](auto&& answer) {
+      const std::string_view why = answer.getResult().getFailure().getMessage().cStr();
+      refused += why.find("about training too often") != why.npos ? 1 : 0;
+    }));
+  }
+  for (auto& one : open) EXPECT_EQ(peer.failure(kj::mv(one)), "");
+  EXPECT_GT(refused, 0u);
+  EXPECT_LE(refused, 3000u - 512u);
+}
+
+TEST_F(link_hostile, fills_neither_the_events_nor_the_refusals_with_its_words) {
+  raw_peer peer;
+  auto session = join(peer);
+  const std::string words(1u << 20, 'w');
+  auto call = session.eventRequest();
+  call.initEvent().setKind(words.c_str());
+  EXPECT_EQ(peer.failure(call.send().ignoreResult()), "");
+  auto more = session.eventRequest();
+  more.initEvent().setMessage(words.c_str());
+  EXPECT_EQ(peer.failure(more.send().ignoreResult()), "");
+  ASSERT_TRUE(board_->wait([](const board& b) { return b.events.size() == 2; }));
+  EXPECT_EQ(board_->look([](const board& b) { return b.kinds[0].size(); }), 64u);
+  EXPECT_EQ(board_->look([](const board& b) { return b.events[1].size(); }), 8u + 4096u);
+  raw_peer other(peer);
+  connect(other);
+  other.speak();
+  auto again = other.peer<schema::Head>().joinRequest();
+  again.setHello(*make_hello("edge-a").read());
+  again.getHello().setSite(std::string(100u << 10, 's').c_str());
+  const auto told = other.failure(again.send().ignoreResult());
+  EXPECT_THAT(told, HasSubstr("site of node edge-a is"));
+  EXPECT_LT(told.size(), 1000u);
 }
 
 TEST_F(link_hostile, loses_its_link_when_it_leaves_more_calls_open_than_any_node_needs) {

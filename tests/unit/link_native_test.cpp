@@ -52,6 +52,7 @@ class link_native : public ::testing::Test {
     options.bounds.connections_max = 40;
     options.bounds.frame_bytes_max = 256u << 10;
     options.first_message_timeout = std::chrono::milliseconds(500);
+    options.unread_for_max = std::chrono::milliseconds(2000);
     options.encode = [](const gateway::prompt_encoder::input& in, std::uint32_t tokens,
                         std::uint32_t all) -> result<gateway::prompt_encoder::encoded> {
       const auto* text = std::get_if<std::string>(&in);
@@ -323,6 +324,17 @@ class link_native_hostile : public link_native {
     call.getParams().initCapTable(1)[0].setSenderHosted(0);
     return frame(message);
   }
+  /// Gateway.ping and the word that nobody wants its answer any more.
+  static std::string ping(std::uint32_t question) {
+    capnp::MallocMessageBuilder message, end;
+    auto call = message.initRoot<capnp::rpc::Message>().initCall();
+    call.setQuestionId(question);
+    call.initTarget().initPromisedAnswer().setQuestionId(0);
+    call.setInterfaceId(capnp::typeId<schema::Gateway>());
+    call.initParams().getContent().initAs<schema::Gateway::PingParams>();
+    end.initRoot<capnp::rpc::Message>().initFinish().setQuestionId(question);
+    return frame(message) + frame(end);
+  }
   std::uint32_t next() { return state_ = state_ * 1664525u + 1013904223u; }
   std::uint32_t state_ = 99;
 };
@@ -384,6 +396,28 @@ TEST_F(link_native_hostile, connections_are_bounded) {
   EXPECT_TRUE(runs_until([&] { return std::ranges::any_of(open, told); }));  // not left waiting
   open.clear();
   EXPECT_TRUE(runs_until([&] { return server_->connections() == 1; }));
+  still_serves();
+}
+
+TEST_F(link_native_hostile, a_client_that_reads_no_answers_is_read_no_further_and_closed) {
+  peer_.wait(peer_.peer<schema::Gateway>().pingRequest().send().ignoreResult());  // it stays
+  raw_peer peer(peer_);
+  peer.connect(server_->port());
+  ASSERT_TRUE(runs_until([&] { return server_->connections() == 2; }));
+  constexpr std::uint32_t batches_max = 400;  // far more than sockets hold
+  std::uint32_t batches = 0;
+  for (; batches < batches_max && server_->connections() == 2; ++batches) {
+    std::string frames = batches == 0 ? bootstrap(0) : "";
+    for (std::uint32_t question = 1; question <= 1024; ++question) frames += ping(question);
+    bool over = false;
+    auto written = peer.stream()
+                       .write(frames.data(), frames.size())
+                       .then([&] { over = true; }, [&](kj::Exception&&) { over = true; })
+                       .eagerlyEvaluate(nullptr);
+    ASSERT_TRUE(runs_until([&] { return over || server_->connections() == 1; }));
+  }
+  EXPECT_LT(batches, batches_max);
+  EXPECT_EQ(server_->connections(), 1u);
   still_serves();
 }
 

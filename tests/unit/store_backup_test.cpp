@@ -57,6 +57,15 @@ TEST_F(backup_test, holds_what_an_open_database_committed_and_comes_back_whole) 
   EXPECT_EQ(records(state_).size(), 3u) << "the owner goes on";
 }
 
+TEST_F(backup_test, comes_back_without_what_is_better_forgotten) {
+  ASSERT_TRUE(back_up());
+  const auto size = restore(to_, fresh_, real_disk(), {"rounds/assistant/a/abc"});
+  ASSERT_TRUE(size) << size.failure().message;
+  EXPECT_EQ(size->files, 2u);
+  EXPECT_FALSE(std::filesystem::exists(fresh_ / "rounds/assistant/a/abc"));
+  EXPECT_EQ(text_of(fresh_ / "cluster.yaml"), "a manifest");
+}
+
 TEST_F(backup_test, is_for_its_owner_alone) {
   ASSERT_TRUE(back_up());
   struct stat s {};

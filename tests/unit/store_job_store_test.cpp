@@ -24,8 +24,8 @@ class job_store_test : public store_folder {
 };
 
 TEST_F(job_store_test, gives_back_every_field_after_it_was_opened_again) {
-  job_row r{"ftjob-1", "assistant", job_state::running, 7,          3, 2, 5,
-            11,        1e9,         "file-1",           1700000000, 0, "", "ann"};
+  job_row r{"ftjob-1", "assistant", job_state::running, 7, 3,  2,     5,        11,
+            1e9,       "file-1",    1700000000,         0, "", "ann", "kitchen"};
   ASSERT_TRUE(open()->put(r));
   EXPECT_EQ(*open()->list(), std::vector<job_row>{r});
   r.state = job_state::failed;
