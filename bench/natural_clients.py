@@ -57,6 +57,7 @@ def arguments():
     p.add_argument("--out", default="bench/results/natural_clients",
                    help="writes OUT.json, OUT.md")
     p.add_argument("--calibrate", action="store_true", help="learning rates only, no study")
+    p.add_argument("--no-reference", action="store_true", help="leave int8 beside f32 out")
     p.add_argument("settings", nargs="*", help="key=value, of natural_clients_bench")
     return p.parse_args()
 
@@ -339,7 +340,7 @@ def text_of(result):
         + "). Alone and pooled_one go on until they took as long as a mode (the next glance, so "
         "a little longer); pooled takes one core as long as all clients together.\n",
         *rows_table(c["time"]), "", *pairs_table(c["against_alone"]), "",
-        precision_text(result["int8_beside_f32"]),
+        *([precision_text(result["int8_beside_f32"])] if "int8_beside_f32" in result else []),
         "Learning rates: of those tried with seed " + CALIBRATION["seed"]
         + f", {CALIBRATION['clients']} clients and {CALIBRATION['glances']} steps, by rows that "
         "nothing here is trained on or scored by: "
@@ -379,7 +380,9 @@ def main():
               "cpu": cpu_name(), "commit": commit(), "seeds": seeds, "settings": settings,
               "steps": STEPS, "calibration": losses, "rates": rates,
               "compared": compared(lines, seeds),
-              "int8_beside_f32": int8_beside_f32(runner, rows, rates, seeds[0]), "lines": lines}
+              "lines": lines}
+    if not args.no_reference:
+        result["int8_beside_f32"] = int8_beside_f32(runner, rows, rates, seeds[0])
     keep(ROOT / args.out, result, text_of(result))
 
 
