@@ -15,11 +15,6 @@ constexpr std::size_t rate_slots = 10;
 // Larger than any trainer asks for: sizes are offered, the trainer's owner takes the smaller ones.
 constexpr coordinator::unit_sizes sizes_most{.window_tokens = 512, .head_tokens = 512};
 
-coordinator::unit_kind kind_of(engine::unit_kind k) {
-  static_assert(coordinator::unit_kinds_count == engine::unit_kinds_count);
-  return static_cast<coordinator::unit_kind>(k);
-}
-
 /// The wall between training and serving: what a unit throws ends its job, not the requests.
 template <class F>
 auto walled(F&& f) -> decltype(f()) {

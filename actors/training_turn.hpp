@@ -26,6 +26,12 @@
 
 namespace collm::actors {
 
+/// The engine's word for a piece of training in the planner's.
+inline coordinator::unit_kind kind_of(engine::unit_kind k) {
+  static_assert(coordinator::unit_kinds_count == engine::unit_kinds_count);
+  return static_cast<coordinator::unit_kind>(k);
+}
+
 struct training_limits {
   coordinator::slo promises;
   double unit_max_ms = 20;     ///< the manifest's maxUnit

@@ -45,6 +45,10 @@ std::string rounded(double ms) {
 
 }  // namespace
 
+std::uint32_t half_rows(std::uint32_t rows) {
+  return std::max(rows / 2 / rows_step * rows_step, rows_step);
+}
+
 std::string_view to_string(unit_kind k) {
   constexpr std::string_view names[] = {"layer_forward", "layer_backward", "loss_head",
                                         "optimizer_step"};
@@ -113,15 +117,12 @@ result<unit_sizes> unit_times::sizes_for(double unit_max_ms, unit_sizes most) co
   const auto fits = [&](unit_kind kind, unit_sizes sizes) {
     return bound_ms(kind, tokens_of(kind, sizes)) <= unit_max_ms;
   };
-  const auto smaller = [](std::uint32_t tokens) {
-    return std::max(tokens / 2 / 16 * 16, columns.front());  // the engine's rows come by 16
-  };
   auto sizes = most;
   while (sizes.window_tokens > columns.front() &&
          !(fits(unit_kind::layer_forward, sizes) && fits(unit_kind::layer_backward, sizes)))
-    sizes.window_tokens = smaller(sizes.window_tokens);
+    sizes.window_tokens = half_rows(sizes.window_tokens);
   while (sizes.head_tokens > columns.front() && !fits(unit_kind::loss_head, sizes))
-    sizes.head_tokens = smaller(sizes.head_tokens);
+    sizes.head_tokens = half_rows(sizes.head_tokens);
   for (auto kind : kinds)
     if (!fits(kind, sizes)) return too_long(kind, tokens_of(kind, sizes), unit_max_ms);
   return sizes;

@@ -37,6 +37,11 @@ struct unit_sizes {
   friend bool operator==(const unit_sizes&, const unit_sizes&) = default;
 };
 
+/// The engine's rows come by 16.
+inline constexpr std::uint32_t rows_step = 16;
+/// Half as many, and not fewer than one step.
+std::uint32_t half_rows(std::uint32_t rows);
+
 class unit_times {
  public:
   /// Tokens of the table's columns; linear between them, level below the first, proportional to the

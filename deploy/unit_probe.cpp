@@ -5,6 +5,7 @@
 #include <fstream>
 #include <limits>
 
+#include "actors/training_turn.hpp"
 #include "store/disk.hpp"
 
 namespace collm::deploy {
@@ -12,11 +13,6 @@ namespace collm::deploy {
 namespace {
 
 constexpr std::int32_t any_token = 1;
-constexpr std::uint32_t rows_step = 16;  // the engine's rows come by 16
-
-coordinator::unit_kind kind_of(engine::unit_kind k) {
-  return static_cast<coordinator::unit_kind>(k);
-}
 
 }  // namespace
 
@@ -33,7 +29,7 @@ result<coordinator::unit_times> measure_units(engine::trainer& on, std::uint32_t
     // A shorter unit of fewer rows says less of the longest.
     const double ms = now_ms() - from;
     if (unit->tokens > kept.tokens || (unit->tokens == kept.tokens && ms < kept.ms))
-      kept = {kind_of(unit->kind), unit->tokens, ms};
+      kept = {actors::kind_of(unit->kind), unit->tokens, ms};
   }
   coordinator::unit_times times({});
   for (const auto& unit : shortest) (void)times.observe(unit);  // 0 ms teaches nothing
@@ -44,9 +40,6 @@ result<coordinator::unit_sizes> fitting_sizes(
     double unit_max_ms, coordinator::unit_sizes most,
     const std::function<result<coordinator::unit_times>(coordinator::unit_sizes)>& measure) {
   using enum coordinator::unit_kind;
-  const auto halved = [](std::uint32_t rows) {
-    return std::max(rows / 2 / rows_step * rows_step, rows_step);
-  };
   for (auto sizes = most;;) {
     const auto times = measure(sizes);
     if (!times) return times.failure();
@@ -54,9 +47,9 @@ result<coordinator::unit_sizes> fitting_sizes(
     auto next = sizes;
     if (std::max(times->bound_ms(layer_forward, sizes.window_tokens),
                  times->bound_ms(layer_backward, sizes.window_tokens)) > unit_max_ms)
-      next.window_tokens = halved(sizes.window_tokens);
+      next.window_tokens = coordinator::half_rows(sizes.window_tokens);
     if (times->bound_ms(loss_head, sizes.head_tokens) > unit_max_ms)
-      next.head_tokens = halved(sizes.head_tokens);
+      next.head_tokens = coordinator::half_rows(sizes.head_tokens);
     if (next == sizes) return times->sizes_for(unit_max_ms, sizes);  // refuses by name
     sizes = next;
   }
@@ -68,7 +61,9 @@ result<coordinator::unit_sizes> kept_unit_sizes(
   std::ifstream in(file);
   std::string about;
   coordinator::unit_sizes sizes;
-  const auto whole = [](std::uint32_t rows) { return rows > 0 && rows % rows_step == 0; };
+  const auto whole = [](std::uint32_t rows) {
+    return rows > 0 && rows % coordinator::rows_step == 0;
+  };
   if (std::getline(in, about) && about == what && in >> sizes.window_tokens >> sizes.head_tokens &&
       whole(sizes.window_tokens) && whole(sizes.head_tokens))
     return sizes;

@@ -14,6 +14,7 @@
 #include "engine/kernels/cpu_path.hpp"
 #include "engine/model/decoder.hpp"
 #include "engine/sha256.hpp"
+#include "tests/support/instruction_path.hpp"
 #include "text/tokenizer.hpp"
 
 namespace collm::engine {
@@ -229,25 +230,12 @@ TEST(bit_law_of_paths, tiny_models_have_one_digest) {
   std::printf("digest %s\n", digest_here().c_str());  // read by the next test
 }
 
-/// What this program prints on another instruction path, which a process chooses once.
-std::string digest_on(std::string_view path) {
-  const std::string command = "COLLM_KERNELS=" + std::string(path) + " '" +
-                              fs::read_symlink("/proc/self/exe").string() +
-                              "' --gtest_filter=*tiny_models_have_one_digest";
-  FILE* out = popen(command.c_str(), "r");
-  char line[256];
-  std::string digest;
-  while (out != nullptr && std::fgets(line, sizeof line, out) != nullptr)
-    if (std::string_view(line).starts_with("digest ")) digest = line;
-  EXPECT_EQ(0, out == nullptr ? -1 : pclose(out));
-  return digest;
-}
-
 TEST(bit_law_of_paths, whole_models_answer_with_the_same_bytes_on_each) {
   const auto paths = runnable_paths();
-  const auto first = digest_on(paths.front());
+  const std::string one = "*tiny_models_have_one_digest";
+  const auto first = digest_on(paths.front(), one);
   EXPECT_NE("", first);
-  for (const auto path : paths) EXPECT_EQ(first, digest_on(path)) << path;
+  for (const auto path : paths) EXPECT_EQ(first, digest_on(path, one)) << path;
 }
 
 TEST(real_model, products_whose_source_has_four_bits_keep_four_and_stand_as_near) {

@@ -1,11 +1,16 @@
+# Suites of one file, each a test of its own.
+function(cluster_suites file)
+  foreach(suite ${ARGN})
+    add_test(NAME cluster_${suite}
+      COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/${file} ${suite} $<TARGET_FILE:collm>)
+  endforeach()
+endfunction()
 add_test(NAME relay_test COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/relay_test.py)
 set_tests_properties(relay_test PROPERTIES TIMEOUT 60 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 if(TARGET collm)
-  foreach(suite Serving Faults Threads)
-    add_test(NAME cluster_${suite}
-      COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/cluster_test.py ${suite} $<TARGET_FILE:collm>)
-    set_tests_properties(cluster_${suite} PROPERTIES TIMEOUT 300 RUN_SERIAL TRUE ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
-  endforeach()
+  cluster_suites(cluster_test.py Serving Faults Threads)
+  set_tests_properties(cluster_Serving cluster_Faults cluster_Threads
+    PROPERTIES TIMEOUT 300 RUN_SERIAL TRUE ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   add_library(tls_tap SHARED ${CMAKE_CURRENT_LIST_DIR}/../support/tls_tap.cpp)
   target_link_libraries(tls_tap PRIVATE OpenSSL::SSL ${CMAKE_DL_LIBS})
   add_test(NAME cluster_Learning
@@ -13,26 +18,14 @@ if(TARGET collm)
       $<TARGET_FILE:tls_tap>)
   add_test(NAME cluster_LearningVerbs
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/learning_verbs_test.py Verbs $<TARGET_FILE:collm>)
-  add_test(NAME cluster_HeadCrash
-    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/head_crash_test.py HeadCrash $<TARGET_FILE:collm>)
-  add_test(NAME cluster_Backup
-    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/backup_test.py Backup $<TARGET_FILE:collm>)
-  add_test(NAME cluster_Ports
-    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/ports_test.py Ports $<TARGET_FILE:collm>)
-  add_test(NAME cluster_RollingRestart
-    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/rolling_restart_test.py RollingRestart $<TARGET_FILE:collm>)
-  foreach(suite Canary StaticSplit)
-    add_test(NAME cluster_${suite}
-      COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/canary_test.py ${suite} $<TARGET_FILE:collm>)
-  endforeach()
-  add_test(NAME cluster_Join
-    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/join_test.py Join $<TARGET_FILE:collm>)
-  add_test(NAME cluster_Thief
-    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/thief_test.py Thief $<TARGET_FILE:collm>)
-  foreach(suite Rejoin Straggler)
-    add_test(NAME cluster_${suite}
-      COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/rejoin_test.py ${suite} $<TARGET_FILE:collm>)
-  endforeach()
+  cluster_suites(head_crash_test.py HeadCrash)
+  cluster_suites(backup_test.py Backup)
+  cluster_suites(ports_test.py Ports)
+  cluster_suites(rolling_restart_test.py RollingRestart)
+  cluster_suites(canary_test.py Canary StaticSplit)
+  cluster_suites(join_test.py Join)
+  cluster_suites(thief_test.py Thief)
+  cluster_suites(rejoin_test.py Rejoin Straggler)
   set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Ports cluster_Backup cluster_Canary
     cluster_StaticSplit cluster_RollingRestart

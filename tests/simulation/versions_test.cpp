@@ -22,6 +22,25 @@ version_state state_of(store::version_store& versions, const version_id& id) {
   return (*row)->state;
 }
 
+/// Each while a request runs on the version before, which drains then: memory is full.
+void load_two_more(serving_rig& rig) {
+  for (const char* folder : {"/adapters/b", "/adapters/c"}) {
+    rig.send("assistant", {1}, 4000);
+    rig.system.pass(500ms);
+    rig.load(folder);
+    rig.system.pass(500ms);
+  }
+}
+
+/// What another gateway tells the registry of.
+store::version_row loaded_elsewhere(const std::string& digest) {
+  store::version_row row;
+  row.id.name = "assistant";
+  row.digest = digest;
+  row.folder = "/adapters/" + digest;
+  return row;
+}
+
 /// A node that lived, loaded `folders` and was killed; the head's registry remembers.
 std::shared_ptr<memory_versions> remembered(const std::vector<std::string>& folders,
                                             const std::string& name = "assistant") {
@@ -138,19 +157,10 @@ TEST(versions, that_no_replica_can_load_are_named_once_and_tried_again_later) {
 TEST(versions, that_wait_for_room_say_so_and_serve_when_there_is_some) {
   auto versions = std::make_shared<memory_versions>();
   serving_rig rig({.versions = versions});
-  for (const char* folder : {"/adapters/b", "/adapters/c"}) {
-    rig.send("assistant", {1}, 4000);
-    rig.system.pass(500ms);
-    rig.load(folder);
-    rig.system.pass(500ms);
-  }
+  load_two_more(rig);
   rig.send("assistant", {1}, 4000);
   rig.system.pass(100ms);
-  store::version_row fourth;  // loaded at another gateway
-  fourth.id.name = "assistant";
-  fourth.digest = "d";
-  fourth.folder = "/adapters/d";
-  ASSERT_TRUE(versions->add(fourth));
+  ASSERT_TRUE(versions->add(loaded_elsewhere("d")));
   ASSERT_TRUE(versions->promote({"assistant", 3}));
   rig.system.pass(1500ms);
   ASSERT_EQ(rig.events("version_missing").size(), 1u);
@@ -163,18 +173,9 @@ TEST(versions, that_wait_for_room_say_so_and_serve_when_there_is_some) {
 TEST(versions, that_are_canaries_wait_for_room_by_name_and_answer_when_there_is_some) {
   auto versions = std::make_shared<memory_versions>();
   serving_rig rig({.versions = versions});
-  for (const char* folder : {"/adapters/b", "/adapters/c"}) {
-    rig.send("assistant", {1}, 4000);
-    rig.system.pass(500ms);
-    rig.load(folder);
-    rig.system.pass(500ms);
-  }
+  load_two_more(rig);
   ASSERT_EQ(rig.executor->resident().size(), 3u) << "two drain, one serves";
-  store::version_row fourth;
-  fourth.id.name = "assistant";
-  fourth.digest = "d";
-  fourth.folder = "/adapters/d";
-  ASSERT_TRUE(versions->add(fourth));
+  ASSERT_TRUE(versions->add(loaded_elsewhere("d")));
   ASSERT_TRUE(versions->move({"assistant", 3}, version_state::canary, ""));
   rig.system.pass(1500ms);
   ASSERT_EQ(rig.events("version_missing").size(), 1u);

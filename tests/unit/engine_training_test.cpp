@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "tests/support/instruction_path.hpp"
 #include "tests/support/tiny_model.hpp"
 #include "tests/support/training_batches.hpp"
 
@@ -153,25 +154,12 @@ TEST(trainer, has_one_digest_after_the_same_steps) {
   std::printf("digest %s\n", digest.c_str());  // read by the next test
 }
 
-/// What this program prints on another instruction path, which a process chooses once.
-std::string digest_on(const char* path) {
-  const std::string command = std::string("COLLM_KERNELS=") + path + " '" +
-                              std::filesystem::read_symlink("/proc/self/exe").string() +
-                              "' --gtest_filter=*has_one_digest_after_the_same_steps";
-  FILE* out = popen(command.c_str(), "r");
-  char line[256];
-  std::string digest;
-  while (out != nullptr && std::fgets(line, sizeof line, out) != nullptr)
-    if (std::string_view(line).starts_with("digest ")) digest = line;
-  EXPECT_EQ(0, out == nullptr ? -1 : pclose(out));
-  return digest;
-}
-
 TEST(trainer, every_instruction_path_gives_the_same_bytes) {
-  const std::string first = digest_on(kernel_path().c_str());
+  const std::string one = "*has_one_digest_after_the_same_steps";
+  const std::string first = digest_on(kernel_path(), one);
   EXPECT_NE("", first);
-  EXPECT_EQ(first, digest_on("avx2"));
-  EXPECT_EQ(first, digest_on("portable"));
+  EXPECT_EQ(first, digest_on("avx2", one));
+  EXPECT_EQ(first, digest_on("portable", one));
 }
 
 TEST(trainer, a_checkpoint_continues_bit_for_bit) {

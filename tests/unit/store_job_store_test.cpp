@@ -1,7 +1,6 @@
 #include "store/job_store.hpp"
 
-#include <sqlite3.h>
-
+#include "tests/support/raw_database.hpp"
 #include "tests/support/store_folder.hpp"
 
 namespace collm::store {
@@ -37,9 +36,6 @@ TEST_F(job_store_test, gives_back_every_field_after_it_was_opened_again) {
 }
 
 TEST_F(job_store_test, a_file_of_an_older_release_is_brought_up_to_date) {
-  std::filesystem::create_directories(folder_);
-  sqlite3* old = nullptr;
-  ASSERT_EQ(sqlite3_open((folder_ / "jobs.db").c_str(), &old), SQLITE_OK);
   const char* sql =
       "CREATE TABLE jobs (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
       "adapter TEXT NOT NULL, state INTEGER NOT NULL, rounds INTEGER NOT NULL, "
@@ -48,8 +44,7 @@ TEST_F(job_store_test, a_file_of_an_older_release_is_brought_up_to_date) {
       "created INTEGER NOT NULL, finished INTEGER NOT NULL, message TEXT NOT NULL);"
       "INSERT INTO jobs VALUES (1, 'ftjob-1', 'assistant', 0, 0, 0, 0, 0, 0, 0, '', 0, 0, '');"
       "PRAGMA application_id = 1129270356; PRAGMA user_version = 1;";
-  ASSERT_EQ(sqlite3_exec(old, sql, nullptr, nullptr, nullptr), SQLITE_OK);
-  sqlite3_close(old);
+  ASSERT_NO_FATAL_FAILURE(run_sql(folder_ / "jobs.db", sql));
   EXPECT_EQ(*open()->list(), std::vector<job_row>{row(1)});
 }
 

@@ -1,11 +1,11 @@
 #include "store/round_journal.hpp"
 
-#include <sqlite3.h>
 #include <sys/wait.h>
 
 #include <csignal>
 
 #include "store/version_store.hpp"
+#include "tests/support/raw_database.hpp"
 #include "tests/support/store_folder.hpp"
 
 namespace collm::store {
@@ -18,12 +18,7 @@ class round_journal_test : public store_folder {
     EXPECT_TRUE(opened) << (opened ? "" : opened.failure().message);
     return std::move(*opened);
   }
-  void change(const std::string& sql) {
-    sqlite3* db = nullptr;
-    ASSERT_EQ(sqlite3_open((folder_ / "rounds.db").c_str(), &db), SQLITE_OK);
-    EXPECT_EQ(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK);
-    sqlite3_close(db);
-  }
+  void change(const std::string& sql) { run_sql(folder_ / "rounds.db", sql); }
 };
 
 using lines = std::vector<std::string>;

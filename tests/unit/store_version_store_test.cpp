@@ -1,10 +1,11 @@
 #include "store/version_store.hpp"
 
 #include <gtest/gtest.h>
-#include <sqlite3.h>
 #include <unistd.h>
 
 #include <fstream>
+
+#include "tests/support/raw_database.hpp"
 
 namespace collm::store {
 namespace {
@@ -139,9 +140,6 @@ TEST_F(version_store_test, lineage_leads_from_a_version_to_its_updates) {
 }
 
 TEST_F(version_store_test, a_file_of_an_older_release_is_brought_up_to_date) {
-  std::filesystem::create_directories(folder_);
-  sqlite3* old = nullptr;
-  ASSERT_EQ(sqlite3_open((folder_ / "head.db").c_str(), &old), SQLITE_OK);
   const char* sql =
       "CREATE TABLE versions (name TEXT NOT NULL, number INTEGER NOT NULL, digest TEXT NOT NULL, "
       "parent INTEGER NOT NULL, state INTEGER NOT NULL, rank INTEGER NOT NULL, "
@@ -150,8 +148,7 @@ TEST_F(version_store_test, a_file_of_an_older_release_is_brought_up_to_date) {
       "ALTER TABLE versions ADD COLUMN folder TEXT NOT NULL DEFAULT '';"
       "INSERT INTO versions VALUES ('assistant', 0, 'aa', -1, 2, 8, 10, 'initial', 5, '/f');"
       "PRAGMA application_id = 1129270349; PRAGMA user_version = 2;";
-  ASSERT_EQ(sqlite3_exec(old, sql, nullptr, nullptr, nullptr), SQLITE_OK);
-  sqlite3_close(old);
+  ASSERT_NO_FATAL_FAILURE(run_sql(folder_ / "head.db", sql));
   auto s = open();
   EXPECT_EQ((*s->find({"assistant", 0}))->folder, "/f");
   EXPECT_TRUE(s->set_lineage({"assistant", 0}, {1, "ffa", {}}));
@@ -169,11 +166,7 @@ TEST_F(version_store_test, a_damaged_file_is_named_and_left_alone) {
 }
 
 TEST_F(version_store_test, a_database_of_another_program_is_refused) {
-  std::filesystem::create_directories(folder_);
-  sqlite3* foreign = nullptr;
-  ASSERT_EQ(sqlite3_open((folder_ / "head.db").c_str(), &foreign), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(foreign, "CREATE TABLE t (x)", nullptr, nullptr, nullptr), SQLITE_OK);
-  sqlite3_close(foreign);
+  ASSERT_NO_FATAL_FAILURE(run_sql(folder_ / "head.db", "CREATE TABLE t (x)"));
   EXPECT_FALSE(open_version_store(folder_ / "head.db"));
 }
 
