@@ -4,6 +4,7 @@
 
 #include "engine/kernels/cpu_path.hpp"
 #include "engine/model/base_file.hpp"
+#include "engine/model/linear_f32.hpp"
 #include "engine/model/model_source.hpp"
 #include "engine/model/pack.hpp"
 
@@ -30,6 +31,8 @@ result<void> pack_file(const model_source& from, const std::string& digest, prec
   const auto lock = packing_lock::take(to.parent_path());
   if (!lock) return lock.failure();
   if (std::filesystem::exists(to, failed)) return {};  // another process packed it meanwhile
+  // Calibration computes in f32.
+  if (auto ready = load_f32_products(); !ready) return ready.failure();
   auto image = p == precision::int8 ? pack_int8(from, digest) : pack_f32(from, digest);
   if (!image) return image.failure();
   return write_base_file(to, image->facts, {image->memory.get(), image->bytes});
@@ -57,6 +60,8 @@ result<base_ptr> open_base(const std::filesystem::path& source, precision p,
   if (!std::filesystem::exists(path, ignored))
     if (auto packed = pack_file(**from, digest, p, path); !packed)
       return named(packed.failure(), source);
+  if (p == precision::f32)
+    if (auto ready = load_f32_products(); !ready) return ready.failure();
   auto mapped = map_base_file(path);
   if (!mapped) return mapped.failure();
   all.held[path] = *mapped;

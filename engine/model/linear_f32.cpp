@@ -1,43 +1,60 @@
 #include "engine/model/linear_f32.hpp"
 
-#include <ATen/Parallel.h>
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/mm.h>
-#include <c10/core/InferenceMode.h>
+#include <dlfcn.h>
 
+#include <filesystem>
 #include <numeric>
+#include <string>
+
+#include "engine/model/torch_products.hpp"
+#include "messages/assert.hpp"
 
 namespace collm::engine {
 namespace {
 
-at::Tensor view(const float* data, std::int64_t rows, std::int64_t columns,
-                std::size_t row_stride) {
-  const auto stride = static_cast<std::int64_t>(row_stride);
-  return at::from_blob(const_cast<float*>(data), {rows, columns}, {stride, 1},
-                       at::TensorOptions(at::kFloat));
+result<const torch_products*> load() {
+  std::error_code unreadable;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", unreadable);
+  const auto library = program.parent_path() / torch_products_library;
+  // Never closed: libtorch leaves threads and handlers behind.
+  void* const opened = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  const void* const found = opened ? ::dlsym(opened, torch_products_symbol) : nullptr;
+  if (found != nullptr) return static_cast<const torch_products*>(found);
+  const char* const why = ::dlerror();
+  return error{errc::io,
+               "f32, and packing a base, compute with libtorch through " + library.string() +
+                   ", which does not load: " + (why ? why : "it lacks its table"),
+               0};
+}
+
+const result<const torch_products*>& loaded() {
+  static const auto once = load();
+  return once;
+}
+
+const torch_products& torch() {
+  COLLM_ASSERT(bool(loaded()));
+  return **loaded();
 }
 
 }  // namespace
+
+result<void> load_f32_products() {
+  if (!loaded()) return loaded().failure();
+  return {};
+}
 
 void product_f32(const float* x, std::size_t x_stride, std::uint32_t rows, std::uint32_t in,
                  const float* w, std::uint32_t first, std::uint32_t last, float* y,
                  std::size_t y_stride) {
   if (rows == 0 || first == last) return;
-  const c10::InferenceMode no_graph;
-  const auto left = view(x, rows, in, x_stride);
-  const auto right = view(w + std::size_t{first} * in, last - first, in, in);
-  auto to = view(y + first, rows, last - first, y_stride);
-  at::mm_out(to, left, right.t());
+  torch().product(x, x_stride, rows, in, w, first, last, y, y_stride);
 }
 
 void product_f32_back(const float* dy, std::size_t dy_stride, std::uint32_t rows, std::uint32_t out,
                       const float* w, std::uint32_t in, float* dx, std::size_t dx_stride) {
   if (rows == 0) return;
-  const c10::InferenceMode no_graph;
-  const auto left = view(dy, rows, out, dy_stride), right = view(w, out, in, in);
-  auto to = view(dx, rows, in, dx_stride);
-  at::mm_out(to, left, right);
+  torch().product_back(dy, dy_stride, rows, out, w, in, dx, dx_stride);
 }
 
 void lora_down_f32(const float* x, const float* a, std::uint32_t in, std::uint32_t rank,
@@ -52,8 +69,6 @@ void lora_up_f32(const float* t, const float* b, std::uint32_t rank, std::uint32
     y[o] += std::transform_reduce(t, t + rank, b + std::size_t{o} * rank, 0.0f);
 }
 
-void use_one_torch_thread() {
-  if (at::get_num_threads() != 1) at::set_num_threads(1);
-}
+void use_one_torch_thread() { torch().use_one_thread(); }
 
 }  // namespace collm::engine

@@ -1,11 +1,15 @@
-// The reference products in f32, the dense ones by libtorch: the one place of engine/model that
-// calls it.
+// The reference products in f32, the dense ones by libtorch (torch_products.hpp).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "messages/result.hpp"
+
 namespace collm::engine {
+
+/// Before any product: loads libtorch, once in a process. Fails (io) by the library's path.
+result<void> load_f32_products();
 
 /// y[r][o] = sum_k x[r][k] w[o][k] for o in [first, last). x: rows x_stride apart; w: [out, in];
 /// rows of y y_stride apart. Its summation order depends on `rows`: the bit law does not hold here.

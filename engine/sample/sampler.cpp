@@ -119,12 +119,11 @@ std::int32_t sampler::draw(const logits_row& row, const sampling& how, double u)
   const float most = row.peak.most / how.temperature;
   if (!std::isfinite(most)) return row.peak.at;  // so cold that it is greedy
   const double total = weigh(logits, how.temperature, most);
-  // Tokens below a fair part of what top-p drops are all dropped, so only the others are sorted.
-  const double dropped = how.top_k > 0 ? 0 : (1 - static_cast<double>(how.top_p)) * total;
+  if (how.top_k == 0 && how.top_p < 1.0f) return draw_of_best(logits, how, total, u);
   if (how.top_k > 0)
     gather_best(logits, static_cast<std::size_t>(how.top_k));
   else
-    gather_above(logits, 0.5 * dropped / static_cast<double>(logits.size()));
+    gather_possible(logits);
   if (how.top_p < 1.0f) keep_top_p(how.top_p);
   std::erase_if(candidates_, [&](const candidate& c) {
     return weight_of(c) == 0 || weight_of(c) < static_cast<double>(how.min_p);
@@ -155,16 +154,54 @@ void sampler::gather_best(std::span<const float> logits, std::size_t count) {
 }
 
 /// In order of ids; without the impossible.
-void sampler::gather_above(std::span<const float> logits, double least) {
+void sampler::gather_possible(std::span<const float> logits) {
   candidates_.clear();
   for (std::size_t i = 0; i < logits.size(); ++i)
-    if (weights_[i] > 0 && static_cast<double>(weights_[i]) >= least)
+    if (weights_[i] > 0) candidates_.push_back({logits[i], static_cast<std::int32_t>(i)});
+}
+
+// Best first, as keep_top_p and the walk of draw() have them, without sorting the vocabulary: only
+// the class in which the run of the best ends and the one in which the draw falls are sorted.
+std::int32_t sampler::draw_of_best(std::span<const float> logits, const sampling& how, double total,
+                                   double u) {
+  candidates_.reserve(logits.size());  // at once: a class's size differs from step to step
+  class_weights_.assign(weight_classes, 0.0);
+  for (const float w : weights_) class_weights_[class_of(w)] += static_cast<double>(w);
+  // From the heaviest class down to the first, not before `end`, that passes; the weight before it.
+  const auto descend = [&](std::size_t end, auto&& passes) {
+    double before = 0;
+    std::size_t c = weight_classes - 1;
+    for (; c > end && !passes(before + class_weights_[c]); --c) before += class_weights_[c];
+    return std::pair(c, before);
+  };
+  const double wanted = static_cast<double>(how.top_p) * total;
+  const double least = static_cast<double>(how.min_p);
+  auto [last, kept] = descend(class_of(how.min_p), [&](double w) { return w >= wanted; });
+  gather_class(logits, last);
+  std::size_t of_last = 0;
+  for (; of_last < candidates_.size() && kept < wanted; ++of_last) {
+    if (weight_of(candidates_[of_last]) < least) break;
+    kept += weight_of(candidates_[of_last]);
+  }
+  candidates_.resize(of_last);
+  const double target = u * kept;
+  auto [drawn, reached] = descend(last, [&](double w) { return w > target; });
+  if (drawn > last) gather_class(logits, drawn);
+  for (const candidate& c : candidates_)
+    if ((reached += weight_of(c)) > target) return c.token;
+  return candidates_.back().token;
+}
+
+void sampler::gather_class(std::span<const float> logits, std::size_t weight_class) {
+  candidates_.clear();
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    if (class_of(weights_[i]) == weight_class && weights_[i] > 0)
       candidates_.push_back({logits[i], static_cast<std::int32_t>(i)});
+  std::ranges::sort(candidates_, better);
 }
 
 // The shortest run of best tokens whose weight reaches p of what was left by the rules before.
 void sampler::keep_top_p(float p) {
-  std::ranges::sort(candidates_, better);
   const double target = static_cast<double>(p) * kept_weight();
   double reached = 0;
   std::size_t kept = 0;

@@ -3,6 +3,7 @@
 // scratch memory is reused from call to call).
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <unordered_map>
@@ -61,10 +62,10 @@ class sampler {
   /// (internal) on a NaN or +Inf logit.
   result<choice> choose(const logits_row& row, const sampling& how, const token_history& history,
                         std::uint64_t index);
-  /// Of the scratch memory; at most 24 a token of the vocabulary.
+  /// Of the scratch memory; at most 24 a token of the vocabulary and 32 KiB.
   std::uint64_t bytes() const {
     return (adjusted_.capacity() + weights_.capacity()) * sizeof(float) +
-           candidates_.capacity() * sizeof(candidate);
+           candidates_.capacity() * sizeof(candidate) + class_weights_.capacity() * sizeof(double);
   }
 
  private:
@@ -79,15 +80,24 @@ class sampler {
                                   const token_history& history);
   void fill_logprobs(std::span<const float> logits, float most, std::int32_t count, choice& out);
   std::int32_t draw(const logits_row& row, const sampling& how, double u);
+  std::int32_t draw_of_best(std::span<const float> logits, const sampling& how, double total,
+                            double u);
   double weigh(std::span<const float> logits, float temperature, float most);
   void gather_best(std::span<const float> logits, std::size_t count);
-  void gather_above(std::span<const float> logits, double least);
+  void gather_possible(std::span<const float> logits);
+  void gather_class(std::span<const float> logits, std::size_t weight_class);
   void keep_top_p(float p);
   double kept_weight() const;
   double weight_of(const candidate& c) const {
     return static_cast<double>(weights_[static_cast<std::size_t>(c.token)]);
   }
 
+  // Weights in (0, 1] that share exponent and five bits of mantissa: a class holds those within 3
+  // %.
+  static std::size_t class_of(float weight) { return std::bit_cast<std::uint32_t>(weight) >> 18; }
+  static constexpr std::size_t weight_classes = (0x3f800000u >> 18) + 1;
+
+  std::vector<double> class_weights_;  ///< sums, by class
   std::vector<float> adjusted_;        ///< logits after penalties
   std::vector<float> weights_;         ///< exp(logit / temperature - largest), by token
   std::vector<candidate> candidates_;  ///< what the filters kept, best first

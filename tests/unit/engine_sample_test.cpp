@@ -154,20 +154,46 @@ TEST_P(sampling_rule, draws_as_the_naive_twin_says) {
 
 INSTANTIATE_TEST_SUITE_P(
     of, sampling_rule,
-    ::testing::Values(rule{"temperature", {.temperature = 0.7f}},
-                      rule{"hot", {.temperature = 2.5f}},
-                      rule{"top_k", {.temperature = 1.0f, .top_k = 7}},
-                      rule{"top_k_of_more_than_all", {.temperature = 1.0f, .top_k = 1000}},
-                      rule{"top_p", {.temperature = 1.0f, .top_p = 0.6f}},
-                      rule{"min_p", {.temperature = 1.5f, .min_p = 0.2f}},
-                      rule{"all_three",
-                           {.temperature = 1.2f, .top_k = 20, .top_p = 0.8f, .min_p = 0.1f}},
-                      rule{"penalties",
-                           {.temperature = 1.0f,
-                            .repetition_penalty = 1.4f,
-                            .presence_penalty = 0.5f,
-                            .frequency_penalty = 0.3f}}),
+    ::testing::Values(
+        rule{"temperature", {.temperature = 0.7f}}, rule{"hot", {.temperature = 2.5f}},
+        rule{"top_k", {.temperature = 1.0f, .top_k = 7}},
+        rule{"top_k_of_more_than_all", {.temperature = 1.0f, .top_k = 1000}},
+        rule{"top_p", {.temperature = 1.0f, .top_p = 0.6f}},
+        rule{"min_p_before_top_p", {.temperature = 1.0f, .top_p = 0.95f, .min_p = 0.3f}},
+        rule{"top_p_before_min_p", {.temperature = 1.0f, .top_p = 0.3f, .min_p = 0.01f}},
+        rule{"min_p", {.temperature = 1.5f, .min_p = 0.2f}},
+        rule{"all_three", {.temperature = 1.2f, .top_k = 20, .top_p = 0.8f, .min_p = 0.1f}},
+        rule{"penalties",
+             {.temperature = 1.0f,
+              .repetition_penalty = 1.4f,
+              .presence_penalty = 0.5f,
+              .frequency_penalty = 0.3f}}),
     [](const auto& info) { return std::string(info.param.name); });
+
+// The same number draws the same token as a walk down the whole sorted row would.
+TEST(sampler, top_p_draws_from_a_large_vocabulary_as_a_sorted_row_does) {
+  const auto logits = random_logits(5, 20'000);
+  std::vector<std::int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::sort(order, std::ranges::greater{}, [&](std::int32_t t) { return logits[t]; });
+  std::vector<double> reached;
+  double total = 0;
+  for (const auto t : order)
+    reached.push_back(total += std::exp(static_cast<double>(logits[t]) - logits[order[0]]));
+  sampler tool;
+  for (const float p : {0.1f, 0.5f, 0.9f, 0.999f}) {
+    const auto wanted = static_cast<double>(p) * total;
+    const double kept = *std::ranges::lower_bound(reached, wanted);
+    for (std::uint64_t i = 0; i < 200; ++i) {
+      const auto chosen = tool.choose(logits, {.temperature = 1.0f, .top_p = p, .seed = 9}, {}, i);
+      const double target = uniform(9, random_stream::sample, i) * kept;
+      const auto at = std::ranges::upper_bound(reached, target) - reached.begin();
+      // Float weights beside the twin's: a neighbour at most.
+      EXPECT_NEAR(logits[static_cast<std::size_t>(chosen->token)], logits[order[at]], 0.003)
+          << p << " " << i;
+    }
+  }
+}
 
 TEST(sampler, top_p_of_a_large_flat_vocabulary_keeps_its_share) {
   const std::vector<float> flat(5000, 1.0f);

@@ -1,5 +1,5 @@
 // What a step takes from the heap once it has warmed up: the vector that it gives back, nothing
-// else. Every operator new of this binary counts.
+// else. Every operator new of this binary counts, on both threads of the team.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -32,7 +32,7 @@ constexpr std::uint32_t sequences = 4, prompt = 20;
 struct decoding {
   explicit decoding(const sampling& how, phase_clock* clock = nullptr) {
     auto made = make_executor(tiny::open_tiny(precision::int8), {.kv_bytes = 1 << 20,
-                                                                 .threads = 1,
+                                                                 .threads = 2,
                                                                  .step_tokens_max = 128,
                                                                  .sequences_max = sequences,
                                                                  .clock = clock});
