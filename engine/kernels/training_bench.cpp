@@ -23,7 +23,7 @@ struct gradients {
     std::mt19937 random(8);
     for (std::uint32_t r = 0; r < rows; ++r) {
       row = naive::random_floats(random, w.out);
-      training_kernels().quantise_gradient(row.data(), w, view, r);
+      training_kernels().quantise_gradient(row.data(), w, view, r, tail::rounded);
     }
   }
   std::vector<std::uint8_t> bytes;

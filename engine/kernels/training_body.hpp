@@ -21,7 +21,13 @@ void store_gradients(lanes whole, std::uint8_t* row, std::uint32_t o, std::uint3
 constexpr float scale_min = 1e-36f;
 
 void quantise_gradient(const float* dy, const linear_s8& w, const gradient_rows& to,
-                       std::size_t row) {
+                       std::size_t row, tail of) {
+  // Of a carried tail each lane hands its rounding error to its next output. Lanes begin at evenly
+  // spread errors, so what all of them leave at the end adds up to nothing in the mean.
+  const lanes carried = lanes::all(of == tail::carried ? 1.0f : 0.0f);
+  float spread[lane_count];
+  for (std::uint32_t i = 0; i < lane_count; ++i)
+    spread[i] = (static_cast<float>(i) + 0.5f) / lane_count - 0.5f;
   std::uint8_t* bytes =
       to.bytes + row / panel_rows * to.panel_stride + row % panel_rows * group_inputs;
   for (std::uint32_t s = 0; s < stretches(w.out); ++s) {
@@ -37,9 +43,13 @@ void quantise_gradient(const float* dy, const linear_s8& w, const gradient_rows&
     const float scale = exact > scale_min ? exact : 0.0f;
     const lanes factor = lanes::all(scale > 0 ? 1.0f / scale : 0.0f), limit = lanes::all(127.0f),
                 least = lanes::all(-127.0f);
+    lanes error = carried * lanes::load(spread);
     over_lanes(n, [&](std::uint32_t i, std::uint32_t count) {
       const lanes v = load_some(dy + first + i, count) * load_some(w.scale + first + i, count);
-      store_gradients(nearest(min(max(v * factor, least), limit)), bytes, first + i, count);
+      const lanes wanted = v * factor + error;
+      const lanes given = nearest(min(max(wanted, least), limit));
+      store_gradients(given, bytes, first + i, count);
+      error = carried * (wanted - given);
     });
     to.scale[row * to.scale_stride + s] = scale + sum(poison);
   }

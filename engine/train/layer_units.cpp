@@ -124,7 +124,8 @@ void layer_units::multiply_back(const linear_weights& w, rows_share rows, const 
     return product_f32_back(dy + rows.first * work_.wide_stride, work_.wide_stride, count, w.s8.out,
                             w.f32, w.s8.in, work_.input_gradient(rows.first), work_.input_stride);
   for (std::uint32_t r = rows.first; r < rows.last; ++r)
-    training_.quantise_gradient(dy + r * work_.wide_stride, w.s8, work_.gradients, r);
+    training_.quantise_gradient(dy + r * work_.wide_stride, w.s8, work_.gradients, r,
+                                tail::rounded);
   gradient_rows part = work_.gradients;
   part.bytes += rows.first / panel_rows * part.panel_stride;
   part.scale += std::size_t{rows.first} * part.scale_stride;

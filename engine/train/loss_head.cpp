@@ -56,7 +56,7 @@ void layer_units::head_back(const member& me, const unit_place& unit,
   const auto count = static_cast<std::uint32_t>(rows.size());
   const auto [begin, end] = me.part(count, 1);
   for (std::uint32_t i = begin; w.f32 == nullptr && i < end; ++i)
-    training_.quantise_gradient(work_.logits(i), w.s8, work_.head_gradients, i);
+    training_.quantise_gradient(work_.logits(i), w.s8, work_.head_gradients, i, tail::carried);
   me.meet();
   const auto [first, last] = me.part(s.hidden, grain);
   if (w.f32 != nullptr)

@@ -85,7 +85,7 @@ TEST(engine_training_kernels, product_back_matches_the_naive_sum_over_outputs) {
     const auto dx = same_on_all_paths([&](const training_table& k) {
       gradients g(n.rows, n.out);
       for (std::uint32_t r = 0; r < n.rows; ++r)
-        k.quantise_gradient(dy.data() + std::size_t{r} * n.out, w.view, g.view, r);
+        k.quantise_gradient(dy.data() + std::size_t{r} * n.out, w.view, g.view, r, tail::rounded);
       std::vector<float> out(std::size_t{n.rows} * n.in, 7.0f);
       k.gemm_back(g.view, n.rows, w.view, 0, n.in, out.data(), n.in);
       last = g;
@@ -112,7 +112,7 @@ TEST(engine_training_kernels, inputs_and_rows_may_be_divided) {
   for (const auto* path : training_paths()) {
     gradients g(rows, out);
     for (std::uint32_t r = 0; r < rows; ++r)
-      path->quantise_gradient(dy.data() + std::size_t{r} * out, w.view, g.view, r);
+      path->quantise_gradient(dy.data() + std::size_t{r} * out, w.view, g.view, r, tail::rounded);
     std::vector<float> whole(std::size_t{rows} * in), parts(whole.size());
     path->gemm_back(g.view, rows, w.view, 0, in, whole.data(), in);
     path->gemm_back(g.view, rows, w.view, 0, 48, parts.data(), in);
@@ -133,7 +133,7 @@ TEST(engine_training_kernels, quantised_gradients_keep_their_bits_beside_a_large
   dy[700] = 1000;
   for (const auto* path : training_paths()) {
     gradients g(1, out);
-    path->quantise_gradient(dy.data(), w.view, g.view, 0);
+    path->quantise_gradient(dy.data(), w.view, g.view, 0, tail::rounded);
     for (std::uint32_t o = 0; o < out; ++o)
       if (o / stretch_outputs != 700 / stretch_outputs) {
         const double exact = static_cast<double>(dy[o] * w.scale[o]);
@@ -141,6 +141,31 @@ TEST(engine_training_kernels, quantised_gradients_keep_their_bits_beside_a_large
                     0.5001 * static_cast<double>(g.scales[o / stretch_outputs]));
         EXPECT_LT(static_cast<double>(g.scales[o / stretch_outputs]), 4e-8);
       }
+  }
+}
+
+TEST(engine_training_kernels, a_carried_tail_keeps_its_sum_beside_a_large_gradient) {
+  std::mt19937 random(5);
+  const std::uint32_t out = 5 * stretch_outputs;
+  auto w = naive::random_product(random, 8, out, 4);
+  std::vector<float> dy(out);
+  std::exponential_distribution<float> small(1);
+  for (auto& x : dy) x = 1e-4f * small(random);
+  for (std::uint32_t o = 100; o < out; o += stretch_outputs) dy[o] = 0.9f;
+  std::ranges::fill(w.scale, 1.0f);
+  const auto kept = [&](const training_table& k, tail of) {
+    gradients g(1, out);
+    k.quantise_gradient(dy.data(), w.view, g.view, 0, of);
+    double of_tail = 0;
+    for (std::uint32_t o = 0; o < out; ++o)
+      if (dy[o] < 0.1f) of_tail += g.value(0, o);
+    return of_tail;
+  };
+  double exact = 0;
+  for (const float x : dy) exact += x < 0.1f ? static_cast<double>(x) : 0.0;
+  for (const auto* path : training_paths()) {
+    EXPECT_EQ(kept(*path, tail::rounded), 0) << path->name;
+    EXPECT_NEAR(kept(*path, tail::carried), exact, 0.05 * exact) << path->name;
   }
 }
 
@@ -153,7 +178,7 @@ TEST(engine_training_kernels, a_gradient_that_is_no_number_says_so_by_its_scale)
     dy[17] = bad;
     for (const auto* path : training_paths()) {
       gradients g(1, 40);
-      path->quantise_gradient(dy.data(), w.view, g.view, 0);
+      path->quantise_gradient(dy.data(), w.view, g.view, 0, tail::rounded);
       EXPECT_TRUE(std::isnan(g.scales[0])) << path->name;
     }
   }
@@ -166,7 +191,7 @@ TEST(engine_training_kernels, gradients_too_small_for_an_inverse_are_zeros) {
   dy[3] = 1e-38f;
   for (const auto* path : training_paths()) {
     gradients g(1, 40);
-    path->quantise_gradient(dy.data(), w.view, g.view, 0);
+    path->quantise_gradient(dy.data(), w.view, g.view, 0, tail::rounded);
     for (std::uint32_t o = 0; o < 40; ++o) EXPECT_EQ(0, g.value(0, o)) << path->name;
   }
 }
