@@ -25,30 +25,6 @@ latency_model::latency_model(const options& o)
   open_covariance();
 }
 
-std::optional<latency_model::options> latency_model::fit(std::span<const measured_step> sweep) {
-  options o{};
-  for (const auto& step : sweep) {
-    const auto phi = step.features.vector();
-    for (std::size_t i = 0; i < features_count; ++i) o.scale[i] = std::max(o.scale[i], phi[i]);
-  }
-  const bool used = std::all_of(o.scale.begin(), o.scale.end(), [](double s) { return s > 0; });
-  if (sweep.size() < sweep_steps_min || !used) return std::nullopt;
-  feature_matrix normal{};
-  feature_vector right{};
-  for (const auto& step : sweep) {
-    const auto phi = step.features.vector();
-    for (std::size_t i = 0; i < features_count; ++i) {
-      for (std::size_t j = 0; j < features_count; ++j)
-        normal[i][j] += phi[i] / o.scale[i] * phi[j] / o.scale[j];
-      right[i] += phi[i] / o.scale[i] * step.ms;
-    }
-  }
-  for (std::size_t i = 0; i < features_count; ++i) normal[i][i] += ridge;
-  o.theta = nonnegative_least_squares(normal, right);
-  for (std::size_t i = 0; i < features_count; ++i) o.theta[i] /= o.scale[i];
-  return o;
-}
-
 double step_costs::mean_ms(const step_features& f) const {
   const auto phi = f.vector();
   double sum = 0;

@@ -8,8 +8,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
-#include <span>
 #include <vector>
 
 #include "coordinator/least_squares.hpp"
@@ -43,16 +41,10 @@ struct step_costs {
   std::uint32_t prefill_root(double packed_ms, double budget_ms, double offset) const;
 };
 
-/// One step that ran.
-struct measured_step {
-  step_features features;
-  double ms = 0;
-};
-
 class latency_model {
  public:
   struct options {
-    feature_vector theta;  ///< start values, ms per unit of each feature
+    feature_vector theta;  ///< start values, ms per unit of each feature; rough ones do
     feature_vector scale;  ///< largest values expected: the fit works on feature/scale
     double forgetting = 0.995;
     double covariance = 10;  ///< start value of the diagonal
@@ -62,12 +54,6 @@ class latency_model {
     double margin_target = 0.05;  ///< share of steps allowed above the bound
   };
   explicit latency_model(const options& o);
-
-  /// Start values and scales from a sweep of measured steps: non-negative least squares on the
-  /// features divided by their largest value. nullopt: fewer than `sweep_steps_min`, or a feature
-  /// that the sweep never used.
-  static std::optional<options> fit(std::span<const measured_step> sweep);
-  static constexpr std::size_t sweep_steps_min = 40;
 
   const step_costs& costs() const { return costs_; }
   double mean_ms(const step_features& f) const { return costs_.mean_ms(f); }

@@ -117,11 +117,16 @@ void decoder::place_rows(std::span<const segment> segments) {
 
 void decoder::place_attention(std::span<const segment> segments) {
   items_.clear();
+  attention_cost_ = 0;
   for (std::uint32_t i = 0, first = 0; i < segments.size(); ++i) {
     const auto count = static_cast<std::uint32_t>(segments[i].tokens.size());
-    for (std::uint32_t j = 0; j < count; j += attention_rows)
-      for (std::uint32_t h = 0; h < shape().kv_heads; ++h)
-        items_.push_back({i, h, first + j, std::min(attention_rows, count - j)});
+    for (std::uint32_t j = 0; j < count; j += attention_rows) {
+      const std::uint32_t rows = std::min(attention_rows, count - j);
+      for (std::uint32_t h = 0; h < shape().kv_heads; ++h) {
+        items_.push_back({i, h, first + j, rows, attention_cost_});
+        attention_cost_ += std::uint64_t{rows} * (places_[first + j].position + rows);
+      }
+    }
     first += count;
   }
 }
@@ -410,16 +415,23 @@ attention_task decoder::task_of(const attention_item& item, const segment& s, st
 
 void decoder::attention(const member& me, std::uint32_t layer, std::span<const segment> segments,
                         const kv_pages& kv) {
-  // Every members-th item: long items and short ones spread evenly over the team.
+  // One run of items a member, of equal cost: when rows are divided too, a member so reads the
+  // queries and keys that it has just written, from its own cache.
+  const auto cut = [&](std::uint64_t m) {
+    return std::partition_point(items_.begin(), items_.end(), [&](const attention_item& item) {
+      return item.cost_before * me.members < attention_cost_ * m;
+    });
+  };
+  const auto last = cut(me.index + std::uint64_t{1});
   attention_task task, next;
-  for (std::size_t i = me.index; i < items_.size(); i += me.members) {
-    const auto& item = items_[i];
-    task = i == me.index ? task_of(item, segments[item.segment], layer, kv) : next;
-    task.out = input(item.first) + std::size_t{item.kv_head} * task.group * task.head_dim;
+  bool prepared = false;
+  for (auto item = cut(me.index); item != last; ++item) {
+    task = prepared ? next : task_of(*item, segments[item->segment], layer, kv);
+    task.out = input(item->first) + std::size_t{item->kv_head} * task.group * task.head_dim;
     task.scratch = reinterpret_cast<float*>(scratch_.data() + me.index * scratch_stride_);
-    if (i + me.members < items_.size()) {
-      const auto& after = items_[i + me.members];
-      next = task_of(after, segments[after.segment], layer, kv);
+    prepared = item + 1 != last;
+    if (prepared) {
+      next = task_of(item[1], segments[item[1].segment], layer, kv);
       task.next = &next;
     }
     kernels_.attend(task);

@@ -64,6 +64,7 @@ class decoder final : public model {
   /// Rows of one segment, and the query rows of one attention item.
   struct attention_item {
     std::uint32_t segment, kv_head, first, rows;
+    std::uint64_t cost_before;  ///< of all items before it: rows times the positions they see
   };
 
   void place_rows(std::span<const segment> segments);
@@ -124,6 +125,7 @@ class decoder final : public model {
   std::vector<row_place> places_;
   std::vector<std::uint32_t> output_rows_;
   std::vector<attention_item> items_;
+  std::uint64_t attention_cost_ = 0;  ///< of all of them
   std::vector<float> residual_, input_, wide_, lora_,
       logits_;                     ///< input_: what the next product reads; wide_: what it gives
   std::vector<logit_peak> peaks_;  ///< [member][output]; after forward() the first ones are of all
