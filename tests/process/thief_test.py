@@ -32,10 +32,10 @@ class Thief(unittest.TestCase):
         revoked = c.verb("node", "revoke", "edge-b")
         self.assertEqual(revoked.returncode, 0, revoked.stderr)
         until("its link is closed", lambda: c.node("edge-b")["state"] == "lost")
+        until("the thief is told", lambda: "was revoked" in self.said(c))
         c.join("edge-b")  # the owner's, with a new token, while the thief still tries
         c.serves("edge-b")
         self.assertEqual(c.complete(c.head, site="workshop")[0], 200)
-        until("the thief is told", lambda: "was revoked" in self.said(c))
         self.assertEqual(c.complete(c.head, site="kitchen")[0], 200)
 
     def test_the_folder_holds_no_key_but_the_nodes_own(self):
