@@ -27,15 +27,15 @@ function(collm_test name)
 endfunction()
 
 # A fuzz target and its driver: fuzz/NAME.cpp and fuzz/NAME_driver.cpp. With clang, -fsanitize=fuzzer takes the place of
-# the driver and of fuzz_main.cpp and finds inputs; here a fixed seed and any files given are run. Target and parsers
-# (fuzz/parsers.cmake) have ASan and UBSan in every build.
+# the driver and of fuzz_main.cpp and finds inputs; here its corpus (fuzz/corpus/NAME) and a fixed seed are run, or the
+# files given. Target and parsers (fuzz/parsers.cmake) have ASan and UBSan in every build.
 # GCC 12 warns of standard containers as the sanitizers rewrite them (its bugs 105562, 105329).
 set(COLLM_SANITIZED ${COLLM_SANITIZERS} -O1 -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds)
 function(collm_fuzz name)
   cmake_parse_arguments(T "" "" "LINK" ${ARGN})
   add_executable(${name} fuzz/${name}.cpp fuzz/${name}_driver.cpp fuzz/fuzz_main.cpp)
   target_link_libraries(${name} PRIVATE ${T_LINK})
-  target_compile_definitions(${name} PRIVATE COLLM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_compile_definitions(${name} PRIVATE COLLM_SOURCE_DIR="${CMAKE_SOURCE_DIR}" COLLM_FUZZ_TARGET="${name}")
   target_compile_options(${name} PRIVATE ${COLLM_SANITIZED})
   target_link_options(${name} PRIVATE -fsanitize=address,undefined)
   add_test(NAME ${name} COMMAND ${name})

@@ -152,6 +152,12 @@ TEST_P(manifest_mistake, is_reported_with_its_place_and_mend) {
   EXPECT_EQ(all_of(check), GetParam().report);
 }
 
+std::string repeated(const std::string& line, int times) {
+  std::string out;
+  for (int i = 0; i < times; ++i) out += line;
+  return out;
+}
+
 const std::string two_nodes = "    - {name: edge-b, gateway: {http: 127.0.0.1:8082}}\n";
 
 INSTANTIATE_TEST_SUITE_P(
@@ -402,6 +408,16 @@ INSTANTIATE_TEST_SUITE_P(
                 "c.yaml:1:1: expects a mapping (apiVersion, kind, metadata, spec), found a list\n"},
         mistake{"not_yaml", "a: [1, 2\n",
                 "c.yaml:2:1: is not YAML: end of sequence flow not found\n"},
+        // On these two yaml-cpp's own loop over documents does not end.
+        mistake{"lone_comma", ",\n",
+                "c.yaml:1:1: is not YAML: what stands here belongs to nothing\n"},
+        mistake{"comma_behind_a_mapping", "{a: b},\n",
+                "c.yaml:1:7: is not YAML: what stands here belongs to nothing\n"},
+        // For it the text would end here, whatever follows.
+        mistake{"control_character", smallest + "# \x04\n  slo: {ttft: 0s}\n",
+                "c.yaml:8:3: is not YAML: a control character\n"},
+        mistake{"too_many_values", repeated("- a\n", 70'000),
+                "c.yaml:65535:3: more than 65536 values; that is no manifest\n"},
         mistake{"second_document", smallest + "---\n" + smallest,
                 "c.yaml:9:1: a second document; one manifest describes one cluster\n"},
         mistake{"other_kind",
