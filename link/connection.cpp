@@ -59,6 +59,7 @@ kj::Promise<void> metered_stream::may_read() {
 
 void metered_stream::count(capnp::MessageReader& reader) {
   ++received_;
+  heard_ = timer_.now();
   if (const auto words = size_in_words(reader); words > words_max_) {
     kj::throwFatalException(to_exception(
         {errc::too_large, "message of " + std::to_string(words * sizeof(capnp::word)) +

@@ -54,6 +54,7 @@ class metered_stream final : public capnp::MessageStream {
         allowed_(allowed),
         pace_(allowed.messages_at_once, allowed.messages_a_second),
         timer_(timer),
+        heard_(timer.now()),
         held_back_(std::move(held_back)) {}
 
   kj::Promise<kj::Maybe<capnp::MessageReaderAndFds>> tryReadMessage(
@@ -72,6 +73,7 @@ class metered_stream final : public capnp::MessageStream {
   kj::Promise<void> end() override { return inner_.end(); }
 
   std::uint64_t received() const { return received_; }  ///< messages
+  kj::TimePoint heard() const { return heard_; }        ///< of the last one, or the start
 
  private:
   void count(capnp::MessageReader& reader);
@@ -84,6 +86,7 @@ class metered_stream final : public capnp::MessageStream {
   std::uint32_t calls_open_ = 0;
   pace pace_;
   kj::Timer& timer_;
+  kj::TimePoint heard_;
   const std::function<bool()> held_back_;
 };
 
@@ -99,6 +102,7 @@ class connection {
   /// Done once a message has waited for longer than `unread_for_max`: the peer does not read.
   kj::Promise<void> on_unread() { return unread(false); }
   std::uint64_t received() const { return metered_.received(); }
+  kj::TimePoint heard() const { return metered_.heard(); }
   /// Nothing is read of the peer, because it does not read what it is told.
   bool held_back();
 

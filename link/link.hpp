@@ -196,6 +196,9 @@ struct native_options {
                   ///< a request
   std::chrono::milliseconds first_message_timeout{
       30000};  ///< a connection that says nothing is closed
+  /// One that says nothing more, too, unless an answer to it is being made: for this long after
+  /// what it said last, up to twice as long after such an answer.
+  std::chrono::milliseconds idle_timeout{60000};
   std::chrono::milliseconds unread_for_max{
       30000};  ///< one that does not read its answers for so long, too
   log_function log;

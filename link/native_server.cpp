@@ -1,4 +1,5 @@
-
+#include <algorithm>
+#include <set>
 
 #include "link/connection.hpp"
 #include "link/link.hpp"
@@ -41,6 +42,7 @@ class generation {
     pump_ = std::make_shared<token_pump>(buffer, kj::mv(to), [this] { port_->credit(id_, 1); });
     buffer->read_by(pump_);
     port_->submit(request, std::make_shared<buffered_stream>(buffer));
+    buffer_ = std::move(buffer);
   }
   generation(const generation&) = delete;
   ~generation() {
@@ -48,6 +50,8 @@ class generation {
   }
 
   kj::Promise<void> run() { return pump_->run(); }
+  /// The actors have not ended it. What the client alone holds up is no reason to wait for it.
+  bool being_made() const { return !buffer_->ended(); }
 
   void answer(schema::Gateway::GenerateResults::Builder to) const {
     const auto& outcome = pump_->outcome();
@@ -63,12 +67,16 @@ class generation {
   const request_id id_;
   const std::shared_ptr<gateway::port> port_;
   std::shared_ptr<token_pump> pump_;
+  std::shared_ptr<const stream_buffer> buffer_;
 };
+using generations = std::set<const generation*>;
 
 /// Bootstrap of one connection.
 class gateway_server final : public schema::Gateway::Server {
  public:
-  explicit gateway_server(std::shared_ptr<native_context> context) : context_(std::move(context)) {}
+  /// `running`: what this connection has asked for and not yet got.
+  gateway_server(std::shared_ptr<native_context> context, std::shared_ptr<generations> running)
+      : context_(std::move(context)), running_(std::move(running)) {}
 
   kj::Promise<void> ping(PingContext context) override {
     context.getResults().setEcho(context.getParams().getEcho());
@@ -78,7 +86,7 @@ class gateway_server final : public schema::Gateway::Server {
   kj::Promise<void> generate(GenerateContext context) override {
     context.allowCancellation();
     const auto most = context_->options.bounds.rpc_streams_max;
-    if (*streams_ >= most) {
+    if (running_->size() >= most) {
       refuse({errc::rate_limited,
               "at most " + std::to_string(most) + " generations at a time on one connection"});
     }
@@ -88,11 +96,11 @@ class gateway_server final : public schema::Gateway::Server {
     if (!request) refuse(request.failure());
     auto call = kj::heap<generation>(*context_, *request, params.getSink());
     context.releaseParams();
-    ++*streams_;
-    auto& running = *call;
-    return running.run()
-        .then([context, &running]() mutable { running.answer(context.getResults()); })
-        .attach(kj::mv(call), kj::defer([count = streams_] { --*count; }));
+    auto& one = *call;
+    running_->insert(&one);
+    return one.run()
+        .then([context, &one]() mutable { one.answer(context.getResults()); })
+        .attach(kj::defer([all = running_, &one] { all->erase(&one); }), kj::mv(call));
   }
 
   kj::Promise<void> models(ModelsContext context) override {
@@ -117,7 +125,7 @@ class gateway_server final : public schema::Gateway::Server {
   [[noreturn]] static void refuse(const error& why) { kj::throwFatalException(to_exception(why)); }
 
   const std::shared_ptr<native_context> context_;
-  const std::shared_ptr<std::uint32_t> streams_ = std::make_shared<std::uint32_t>(0);
+  const std::shared_ptr<generations> running_;
 };
 
 bool is_loopback(const std::string& address) {
@@ -157,23 +165,33 @@ struct native_server::impl final : private kj::TaskSet::ErrorHandler {
     // again.
     const auto allowed =
         with_unread_bounds({bounds.rpc_streams_max * 4 + 64, 4}, context->options.unread_for_max);
-    auto peer = kj::heap<connection>(kj::mv(stream), capnp::rpc::twoparty::Side::SERVER,
-                                     capnp::Capability::Client(kj::heap<gateway_server>(context)),
-                                     bounds, allowed, context->on.timer());
+    auto running = std::make_shared<generations>();
+    auto peer =
+        kj::heap<connection>(kj::mv(stream), capnp::rpc::twoparty::Side::SERVER,
+                             capnp::Capability::Client(kj::heap<gateway_server>(context, running)),
+                             bounds, allowed, context->on.timer());
     auto& there = *peer;
     return there.on_disconnect()
-        .exclusiveJoin(idle(there))
+        .exclusiveJoin(idle(there, std::move(running), there.heard()))
         .exclusiveJoin(there.on_unread())
         .attach(kj::mv(peer), kj::defer([this] { --*open; }));
   }
 
-  /// Ends a connection whose first message does not come.
-  kj::Promise<void> idle(const connection& peer) {
+  /// Done when nothing has come for too long, counted from `since`, and nothing is being made.
+  kj::Promise<void> idle(const connection& peer, std::shared_ptr<const generations> running,
+                         kj::TimePoint since) {
+    const auto& options = context->options;
+    const auto most =
+        to_kj(peer.received() == 0 ? options.first_message_timeout : options.idle_timeout);
     return context->on.timer()
-        .afterDelay(to_kj(context->options.first_message_timeout))
-        .then([&peer]() -> kj::Promise<void> {
-          if (peer.received() > 0) return kj::NEVER_DONE;
-          return kj::READY_NOW;
+        .atTime(since + most)
+        .then([this, &peer, running = std::move(running), since]() mutable -> kj::Promise<void> {
+          const auto now = context->on.timer().now();
+          const bool busy = std::ranges::any_of(*running, &generation::being_made);
+          const auto last = busy ? now : std::max(since, peer.heard());
+          if (peer.received() == 0 || now - last >= to_kj(context->options.idle_timeout))
+            return kj::READY_NOW;
+          return idle(peer, std::move(running), last);
         });
   }
 

@@ -88,6 +88,11 @@ bool stream_buffer::overrun() const {
   return overrun_;
 }
 
+bool stream_buffer::ended() const {
+  std::lock_guard lock(mutex_);
+  return ended_ || overrun_;
+}
+
 std::uint32_t stream_buffer::prompt_tokens() const {
   std::lock_guard lock(mutex_);
   return prompt_tokens_;

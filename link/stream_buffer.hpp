@@ -43,6 +43,7 @@ class stream_buffer {
   void read_by(std::weak_ptr<stream_reader> reader);
   std::optional<stream_event> take();
   bool overrun() const;
+  bool ended() const;  ///< nothing more will be pushed, whatever still waits to be taken
   std::uint32_t prompt_tokens() const;  ///< of Accepted
   std::uint32_t tokens_taken() const { return tokens_taken_; }
 

@@ -46,8 +46,9 @@ class client_sink final : public schema::TokenSink::Server {
 
 class link_native : public ::testing::Test {
  protected:
-  link_native() {
+  explicit link_native(std::chrono::milliseconds idle = std::chrono::minutes(1)) {
     native_options options;
+    options.idle_timeout = idle;
     options.listen = "127.0.0.1:0";
     options.bounds.connections_max = 40;
     options.bounds.frame_bytes_max = 256u << 10;
@@ -285,6 +286,58 @@ class tcp_client {
  private:
   int fd_;
 };
+
+/// Of a server whose clients may not be silent for long.
+class link_native_silent : public link_native {
+ protected:
+  link_native_silent() : link_native(std::chrono::milliseconds(300)) {}
+  void open(raw_peer& peer) {
+    peer.connect(server_->port());
+    peer.speak();
+  }
+  /// That of which the actors have taken note.
+  answer asked(raw_peer& from, client_sink::seen& sink) {
+    auto out = generate(from, sink, plain);
+    EXPECT_TRUE(runs_until([&] { return port_->submitted_count() == 1; }));
+    return out;
+  }
+};
+
+TEST_F(link_native_silent, a_client_that_says_no_more_is_closed) {
+  raw_peer peer(peer_);
+  open(peer);
+  peer.wait(peer.peer<schema::Gateway>().pingRequest().send().ignoreResult());
+  EXPECT_TRUE(peer.closed());
+}
+
+TEST_F(link_native_silent, one_that_waits_for_its_answer_is_not_until_it_has_it) {
+  raw_peer asks(peer_);
+  open(asks);
+  client_sink::seen sink;
+  auto answer = asked(asks, sink);
+  raw_peer later(peer_);
+  open(later);
+  later.wait(later.peer<schema::Gateway>().pingRequest().send().ignoreResult());
+  ASSERT_TRUE(later.closed());  // silent for less time than the other
+  const auto got = port_->take();
+  got->to->accepted(fake::accepted(got->id));
+  got->to->finish(fake::finish(got->id, schema::FinishReason::STOP, 1, 2));
+  EXPECT_EQ(asks.wait(kj::mv(answer)).read()->getReason(), schema::FinishReason::STOP);
+  EXPECT_TRUE(asks.closed());
+}
+
+TEST_F(link_native_silent, one_that_holds_its_own_answer_up_is_closed) {
+  raw_peer asks(peer_);
+  open(asks);
+  client_sink::seen sink;
+  sink.hold = true;
+  auto answer = asked(asks, sink);
+  const auto got = port_->take();
+  got->to->accepted(fake::accepted(got->id));
+  got->to->chunk(fake::chunk(got->id, "x", {{1, 0, {}}}));
+  got->to->finish(fake::finish(got->id, schema::FinishReason::STOP, 1, 1));
+  EXPECT_TRUE(asks.closed());
+}
 
 // -- hostile peers
 
