@@ -14,7 +14,6 @@
 #include "link/certificates.hpp"
 #include "link/outcome.hpp"
 #include "link/x509.hpp"
-#include "messages/enrolment.capnp.h"
 #include "messages/msg.hpp"
 
 namespace collm::link {
@@ -149,24 +148,6 @@ error wrong_answer(const join_token& token, const std::string& what) {
   return {errc::corrupt, "the head at " + token.address + " answered with " + what};
 }
 
-/// What came is for our key, of the authority that the token names.
-result<void> check_member(const join_token& token, schema::Member::Reader member, EVP_PKEY* key) {
-  if (token.node != member.getNode().cStr())
-    return wrong_answer(token, "a certificate of node '" + std::string(member.getNode()) + "'");
-  auto authority = x509::certificate_from_pem(member.getAuthority().cStr(), "the authority");
-  if (!authority) return authority.failure();
-  auto digest = x509::digest_of(authority->get());
-  if (!digest) return digest.failure();
-  if (*digest != token.authority) return wrong_answer(token, "another authority");
-  auto own = x509::certificate_from_pem(member.getCertificate().cStr(), "the answer");
-  if (!own) return own.failure();
-  if (!x509::is_signed_by(own->get(), authority->get()) || !x509::belongs_to(own->get(), key) ||
-      x509::common_name_of(own->get()) != node_common_name(token.node)) {
-    return wrong_answer(token, "a certificate that is not this node's");
-  }
-  return x509::check_dates(own->get(), "the certificate from the head");
-}
-
 /// Believes the head's answer and keeps what it gave.
 result<enrolment> take(const join_token& token, schema::Enrolled::Reader reply, EVP_PKEY* key,
                        const std::filesystem::path& folder) {
@@ -187,6 +168,23 @@ result<enrolment> take(const join_token& token, schema::Enrolled::Reader reply, 
 }
 
 }  // namespace
+
+result<void> check_member(const join_token& token, schema::Member::Reader member, EVP_PKEY* key) {
+  if (token.node != member.getNode().cStr())
+    return wrong_answer(token, "a certificate of node '" + std::string(member.getNode()) + "'");
+  auto authority = x509::certificate_from_pem(member.getAuthority().cStr(), "the authority");
+  if (!authority) return authority.failure();
+  auto digest = x509::digest_of(authority->get());
+  if (!digest) return digest.failure();
+  if (*digest != token.authority) return wrong_answer(token, "another authority");
+  auto own = x509::certificate_from_pem(member.getCertificate().cStr(), "the answer");
+  if (!own) return own.failure();
+  if (!x509::is_signed_by(own->get(), authority->get()) || !x509::belongs_to(own->get(), key) ||
+      x509::common_name_of(own->get()) != node_common_name(token.node)) {
+    return wrong_answer(token, "a certificate that is not this node's");
+  }
+  return x509::check_dates(own->get(), "the certificate from the head");
+}
 
 result<enrolment> enrol(const join_token& token, const std::filesystem::path& folder,
                         std::chrono::seconds at_most) {

@@ -2,11 +2,14 @@
 // main thread of a node, before anything else runs.
 #pragma once
 
+#include <openssl/types.h>
+
 #include <chrono>
 #include <filesystem>
 #include <string>
 
 #include "link/join_tokens.hpp"
+#include "messages/enrolment.capnp.h"
 #include "messages/result.hpp"
 
 namespace collm::link {
@@ -23,5 +26,9 @@ struct enrolment {
 /// and says nothing to anybody else. Refuses with what the head says, or why it was not believed.
 result<enrolment> enrol(const join_token& token, const std::filesystem::path& folder,
                         std::chrono::seconds at_most = std::chrono::seconds(10));
+
+/// What a head's answer gave is for `key`, for the token's node and of the authority that the token
+/// names; nothing else of it is looked at. corrupt, and what it is instead.
+result<void> check_member(const join_token& token, schema::Member::Reader member, EVP_PKEY* key);
 
 }  // namespace collm::link

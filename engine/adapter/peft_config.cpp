@@ -76,9 +76,10 @@ result<std::uint32_t> read_rank(const std::string& name, const json& value) {
 }
 
 result<double> read_alpha(const std::string& name, const json& value) {
-  if (value.is_number() && std::isfinite(value.get<double>()) && value.get<double>() > 0)
+  if (value.is_number() && value.get<double>() > 0 && value.get<double>() <= alpha_max)
     return value.get<double>();
-  return refused(name + " is " + value.dump() + ", must be a number above 0");
+  return refused(name + " is " + value.dump() + ", must be a number above 0 and at most " +
+                 std::to_string(alpha_max));
 }
 
 /// PEFT reads a pattern's key as the end of a module's name, spelled as a regular expression.

@@ -14,6 +14,7 @@
 namespace collm::engine {
 
 inline constexpr std::uint32_t rank_max = 512;
+inline constexpr std::uint32_t alpha_max = 1'000'000'000;  ///< far beyond, the scale is infinite
 
 struct peft_config {
   std::uint32_t rank = 8;  ///< PEFT's default

@@ -1,1 +1,1 @@
-collm_fuzz(manifest_fuzz LINK plan)
+collm_fuzz(manifest_fuzz LINK manifest_sanitized plan)

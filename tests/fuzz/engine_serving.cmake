@@ -1,1 +1,1 @@
-collm_fuzz(safetensors_fuzz LINK engine)
+collm_fuzz(safetensors_fuzz LINK adapter_sanitized engine)

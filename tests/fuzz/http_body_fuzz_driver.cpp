@@ -1,69 +1,56 @@
-// Inputs of http_body_fuzz.cpp: mutations of valid bodies.
-#include <cstdint>
-#include <iterator>
-#include <random>
-#include <string>
-#include <string_view>
-
+// Inputs of http_body_fuzz.cpp: mutations of its corpus, of bodies and of forms each with what
+// their parsers stumble over.
+#include "messages/assert.hpp"
 #include "tests/fuzz/fuzz_main.hpp"
+#include "tests/fuzz/mutation.hpp"
 
 namespace {
 
-constexpr std::string_view bodies[] = {
-    R"(0{"model":"a","messages":[{"role":"user","content":"hi"},{"role":"assistant",)"
-    R"("content":[{"type":"text","text":"x"}]}],"n":2})",
-    R"(1{"prompt":"hello","max_tokens":5,"stop":["a","\u00e9"],"logprobs":3,"stream":true,)"
-    R"("stream_options":{"include_usage":true}})",
-    R"(1{"prompt":[1,2,3],"temperature":0.5,"top_p":0.9,"top_k":-1,)"
-    R"("seed":-9223372036854775808,"site":"kitchen","echo":false})",
-    R"(0{"messages":[{"role":"system","content":""}],"tools":[],)"
-    R"("response_format":{"type":"text"},"logit_bias":{},"seed":1e3})"};
-constexpr std::string_view atoms[] = {"{",
-                                      "}",
-                                      "[",
-                                      "]",
-                                      ",",
-                                      ":",
-                                      "\"",
-                                      "null",
-                                      "true",
-                                      "-1",
-                                      "1e999",
-                                      "0.5",
-                                      "\\u0000",
-                                      "\\ud800",
-                                      "\xFF",
-                                      "\"n\":",
-                                      "\"stop\":",
-                                      "[[",
-                                      "99999999999999999999"};
-
-std::string mutated(std::mt19937& random) {
-  std::string out(bodies[random() % std::size(bodies)]);
-  for (auto n = random() % 6; n > 0; --n) {
-    const auto at = 1 + random() % (out.size() - 1);
-    switch (random() % 4) {
-      case 0:
-        out[at] = static_cast<char>(random());
-        break;
-      case 1:
-        out.erase(at, 1 + random() % 8);
-        break;
-      case 2:
-        out.insert(at, atoms[random() % std::size(atoms)]);
-        break;
-      default:
-        out.insert(at, out.substr(random() % out.size(), random() % 30));
-    }
-    if (out.size() < 2) out = "0{}";
-  }
-  return out;
-}
+constexpr std::string_view of_json[] = {"{",
+                                        "}",
+                                        "[",
+                                        "]",
+                                        ",",
+                                        ":",
+                                        "\"",
+                                        "null",
+                                        "true",
+                                        "-1",
+                                        "1e999",
+                                        "0.5",
+                                        "\\u0000",
+                                        "\\ud800",
+                                        "\xFF",
+                                        "\"n\":",
+                                        "\"stop\":",
+                                        "[[",
+                                        "99999999999999999999"};
+constexpr std::string_view of_forms[] = {"\r\n",
+                                         "\r",
+                                         "\n",
+                                         "\r\n\r\n",
+                                         "--",
+                                         "--b-1",
+                                         "\r\n--b-1\r\n",
+                                         "\r\n--b-1--",
+                                         ";",
+                                         "\"",
+                                         "\\\"",
+                                         "=",
+                                         ": ",
+                                         "boundary=",
+                                         "name=\"",
+                                         "filename*=UTF-8''",
+                                         "\xFF",
+                                         "Content-Disposition: form-data; name=\"x\"\r\n\r\n"};
 
 }  // namespace
 
 void collm::fuzz::drive(void (&run)(const std::string& bytes), std::uint32_t seed) {
+  std::vector<std::string_view> bodies, forms;
+  for (const auto& one : corpus()) (one[0] == '2' ? forms : bodies).push_back(one);
+  COLLM_ASSERT(!bodies.empty() && !forms.empty());
   std::mt19937 random(3 + seed);
-  for (const auto body : bodies) run(std::string(body));
-  for (int i = 0; i < 30000; ++i) run(mutated(random));
+  for (int i = 0; i < 30000; ++i) run(mutated(random, bodies, of_json));
+  for (int i = 0; i < 20000; ++i) run(mutated(random, forms, of_forms));
 }

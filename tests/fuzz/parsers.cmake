@@ -1,6 +1,5 @@
 # The parsers of outside bytes once more, with ASan and UBSan: every build's fuzz targets run these and not the
 # libraries' own, so what ./dev test and the nightly run find is found under sanitizers.
-# Manifests and adapters are read by too much of their libraries to be taken out of them: `./dev test --asan` has those.
 # sanitized_parsers(NAME FILE... LINK target...): the library NAME_sanitized, linked before the folder's own.
 function(sanitized_parsers name)
   cmake_parse_arguments(T "" "" "LINK" ${ARGN})
@@ -14,7 +13,14 @@ sanitized_parsers(text ${text_sources} LINK messages_terms nlohmann_json::nlohma
 sanitized_parsers(messages messages/msg.cpp LINK messages)
 sanitized_parsers(gguf engine/model/gguf.cpp engine/model/gguf_dequantise.cpp engine/model/gguf_parse.cpp
   LINK messages_terms)
+sanitized_parsers(adapter engine/adapter/adapter.cpp engine/adapter/peft.cpp engine/adapter/peft_config.cpp
+  engine/adapter/safetensors.cpp LINK messages_terms nlohmann_json::nlohmann_json OpenSSL::Crypto)
+sanitized_parsers(manifest deploy/manifest.cpp deploy/manifest_check.cpp deploy/manifest_read.cpp
+  deploy/manifest_section.cpp deploy/manifest_strategy.cpp deploy/manifest_values.cpp
+  LINK messages_terms coordinator PkgConfig::YAMLCPP)
 sanitized_parsers(workload bench/workload.cpp demo/jsonl.cpp LINK messages_terms nlohmann_json::nlohmann_json)
 sanitized_parsers(http gateway/access.cpp gateway/api_error.cpp gateway/completion_request.cpp gateway/field_reader.cpp
   gateway/http_message.cpp gateway/json_body.cpp gateway/multipart.cpp
   LINK messages text nlohmann_json::nlohmann_json OpenSSL::Crypto)
+sanitized_parsers(link link/authority.cpp link/certificates.cpp link/enrolment.cpp link/join_tokens.cpp
+  link/node_book.cpp link/x509.cpp LINK messages CapnProto::capnp-rpc OpenSSL::SSL OpenSSL::Crypto)

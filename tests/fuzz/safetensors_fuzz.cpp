@@ -1,6 +1,7 @@
 // Any bytes as an adapter's two files: read or refused, never a crash, and what is read is whole.
-// The input is one byte that chooses a config, then adapter_model.safetensors; or, where that byte
-// is odd, adapter_config.json.
+// The first byte chooses what the rest is: adapter_model.safetensors, adapter_config.json, or both,
+// where two bytes (little-endian) say how long the config before the tensors is.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string_view>
@@ -42,6 +43,7 @@ void check_adapter(std::string_view text, std::span<const std::uint8_t> file) {
     for (const lora_pair& p : layer) {
       COLLM_ASSERT(p.a.size() == std::size_t{p.rank} * p.in &&
                    p.b.size() == std::size_t{p.rank} * p.out);
+      COLLM_ASSERT(p.rank == 0 || (std::isfinite(p.scale) && p.scale >= 0));
       for (const float x : p.a) COLLM_ASSERT(std::isfinite(x));
       for (const float x : p.b) COLLM_ASSERT(std::isfinite(x));
     }
@@ -52,11 +54,23 @@ void check_adapter(std::string_view text, std::span<const std::uint8_t> file) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::span<const std::uint8_t> rest(data + 1, size - 1);
-  if (data[0] % 2 == 1) {
-    check_adapter({reinterpret_cast<const char*>(rest.data()), rest.size()}, {});
-  } else {
-    check_tensors(rest);
-    check_adapter(config, rest);
+  const auto text = [](std::span<const std::uint8_t> bytes) {
+    return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  switch (data[0] % 3) {
+    case 0:
+      check_tensors(rest);
+      check_adapter(config, rest);
+      break;
+    case 1:
+      check_adapter(text(rest), {});
+      break;
+    default: {
+      if (rest.size() < 2) break;
+      const auto both = rest.subspan(2);
+      const auto config_bytes = std::min<std::size_t>(rest[0] | rest[1] << 8, both.size());
+      check_adapter(text(both.first(config_bytes)), both.subspan(config_bytes));
+    }
   }
   return 0;
 }

@@ -1,4 +1,5 @@
-// Inputs of safetensors_fuzz.cpp: a good adapter folder spoilt in thousands of ways.
+// Inputs of safetensors_fuzz.cpp: good adapter folders spoilt in thousands of ways, in one file or
+// both.
 #include <cstdint>
 #include <cstring>
 #include <iterator>
@@ -7,6 +8,7 @@
 #include <string_view>
 
 #include "engine/adapter/safetensors.hpp"
+#include "messages/assert.hpp"
 #include "tests/fuzz/fuzz_main.hpp"
 
 namespace {
@@ -78,9 +80,27 @@ std::string spoil(std::string bytes, std::mt19937& random) {
   return bytes;
 }
 
+/// Spoils the config, the tensors or both of a pair.
+std::string spoil_pair(const std::string& pair, std::mt19937& random) {
+  const auto length = static_cast<std::size_t>(static_cast<unsigned char>(pair[1])) |
+                      static_cast<std::size_t>(static_cast<unsigned char>(pair[2])) << 8;
+  std::string config = pair.substr(3, length), tensors = pair.substr(3 + length);
+  const auto what = random() % 3;
+  if (what != 0) config = spoil('\1' + config, random).substr(1);
+  if (what != 1) tensors = spoil('\0' + tensors, random).substr(1);
+  return std::string{'\2', static_cast<char>(config.size() & 255),
+                     static_cast<char>(config.size() >> 8)} +
+         config + tensors;
+}
+
 }  // namespace
 
 void collm::fuzz::drive(void (&run)(const std::string& bytes), std::uint32_t seed) {
+  std::vector<std::string> pairs;
+  for (const auto& one : corpus())
+    if (one.size() > 3 && one[0] == '\2') pairs.push_back(one);
+  COLLM_ASSERT(!pairs.empty());
   std::mt19937 random(3 + seed);
   for (int i = 0; i < 20000; ++i) run(spoil(i % 2 == 0 ? good_tensors() : good_config(), random));
+  for (int i = 0; i < 20000; ++i) run(spoil_pair(pairs[random() % pairs.size()], random));
 }

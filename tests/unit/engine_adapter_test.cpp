@@ -118,6 +118,7 @@ TEST(peft, refuses_what_is_not_built_by_the_fields_name) {
                                                             {"r", 2.5},
                                                             {"lora_alpha", 0},
                                                             {"lora_alpha", "four"},
+                                                            {"lora_alpha", 1e300},
                                                             {"rank_pattern", {{".*q_proj", 2}}},
                                                             {"rank_pattern", {{"q_proj", 0}}},
                                                             {"alpha_pattern", {{"q_proj", -1}}},

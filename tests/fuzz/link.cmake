@@ -1,0 +1,1 @@
+collm_fuzz(enrolment_fuzz LINK link_sanitized messages_sanitized link)
