@@ -262,8 +262,8 @@ using site_data_actor = typed_actor<
     replies_to<import_atom, std::string, std::string>::with<reply<store::import_report>>,  // name,
                                                                                            // text
     reacts_to<remember_atom, std::string, store::served_question>,  // request id
-    replies_to<feedback_atom, std::string,
-               std::string>::with<reply<store::data_set>>,  // request id, right answer
+    replies_to<feedback_atom, std::string, std::string, std::string>::with<
+        reply<store::data_set>>,  // request id, tenant that tells it, right answer
     replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
 
 /// One a replica and adapter: trains the shadow of the adapter as its aggregator asks, in units

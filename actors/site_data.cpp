@@ -88,8 +88,9 @@ local_site_data_actor::behavior_type site_data_behavior(self_ptr self, site_data
       m([d](remember_atom, const std::string& request, const store::served_question& question) {
         d->remember(request, question);
       }),
-      m([d](feedback_atom, const std::string& request, const std::string& answer) {
-        return make_reply<store::data_set>(d->deps().data->add_feedback(request, answer));
+      m([d](feedback_atom, const std::string& request, const std::string& asking,
+            const std::string& answer) {
+        return make_reply<store::data_set>(d->deps().data->add_feedback(request, asking, answer));
       }),
       m([counts = d->deps().counts](status_atom) { return counts->status(); }),
       m([d](slot_atom) { d->look(); }),

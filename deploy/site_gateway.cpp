@@ -108,19 +108,20 @@ site_gateway::site_gateway(caf::actor_system& system, actors::site_data_actor da
       site_(std::move(site)),
       index_(std::make_shared<file_index>(std::move(index))) {}
 
-void site_gateway::remember(std::string answer_id, std::string messages, std::string prompt) {
+void site_gateway::remember(std::string answer_id, gateway::asked_question question) {
   caf::anon_send(data_, actors::remember_atom::value, std::move(answer_id),
-                 store::served_question{std::move(messages), std::move(prompt)});
+                 store::served_question{std::move(question.messages), std::move(question.prompt),
+                                        std::move(question.tenant)});
 }
 
-void site_gateway::feedback(std::string answer_id, std::string answer,
+void site_gateway::feedback(std::string answer_id, std::string tenant, std::string answer,
                             std::function<void(result<std::string>)> reply) {
   const auto done = [reply](const result<store::data_set>& set) {
     reply(set ? result<std::string>(std::string(to_string(*set)))
               : result<std::string>(set.failure()));
   };
   ask_reply<store::data_set>(system_, data_, patience, done, actors::feedback_atom::value,
-                             std::move(answer_id), std::move(answer));
+                             std::move(answer_id), std::move(tenant), std::move(answer));
 }
 
 void site_gateway::add_file(std::string name, std::string text,

@@ -38,8 +38,8 @@ class site_gateway final : public gateway::site_port {
                std::filesystem::path index);
 
   const std::string& site() const override { return site_; }
-  void remember(std::string answer_id, std::string messages, std::string prompt) override;
-  void feedback(std::string answer_id, std::string answer,
+  void remember(std::string answer_id, gateway::asked_question question) override;
+  void feedback(std::string answer_id, std::string tenant, std::string answer,
                 std::function<void(result<std::string>)> reply) override;
   void add_file(std::string name, std::string text,
                 std::function<void(result<gateway::site_file>)> reply) override;

@@ -45,19 +45,18 @@ answer_identity identity_of(http_context& context, const completion_request& req
 
 /// What the answer will be an answer to, for feedback: kept by the site that serves it.
 void remember_question(http_context& context, generation& one, const prompt_encoder::input& asked,
-                       const std::string& answer_id) {
+                       const std::string& answer_id, const std::string& tenant) {
   auto* site = context.runtime.site_store();
   if (site == nullptr || std::holds_alternative<std::vector<std::int32_t>>(asked)) return;
-  std::string messages, prompt;
+  asked_question question{tenant, {}, {}};
   if (const auto* chat = std::get_if<std::vector<text::chat_message>>(&asked)) {
     auto list = nlohmann::ordered_json::array();
     for (const auto& m : *chat) list.push_back({{"role", m.role}, {"content", m.content}});
-    messages = list.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    question.messages = list.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   } else {
-    prompt = std::get<std::string>(asked);
+    question.prompt = std::get<std::string>(asked);
   }
-  one.when_served(
-      [site, answer_id, messages, prompt] { site->remember(answer_id, messages, prompt); });
+  one.when_served([site, answer_id, question] { site->remember(answer_id, question); });
 }
 
 std::uint64_t age_us(const exchange& x) {
@@ -74,7 +73,7 @@ void start(http_context& context, const exchange_ptr& x, completion_request requ
   const auto identity = identity_of(context, request);
   auto one =
       std::make_shared<generation>(context, x, identity, id, request.stream, std::to_string(seed));
-  remember_question(context, *one, request.input, identity.id);
+  remember_question(context, *one, request.input, identity.id, x->who.tenant);
   one->submit(build_request(request, prompt,
                             {.id = id,
                              .seed = seed,

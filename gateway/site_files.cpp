@@ -152,7 +152,7 @@ void handlers::feedback(http_context& context, const exchange_ptr& x) {
   if (!usable) fields.fail("answer", "'answer' must be the right answer, a text that is not empty");
   if (fields.failure()) return x->fail(*fields.failure());
   x->reply_within(context.options.timeouts.reply);
-  site->feedback(id, given->get<std::string>(),
+  site->feedback(id, x->who.tenant, given->get<std::string>(),
                  back_on_io(context, x, [id](exchange& to, const result<std::string>& set) {
                    if (!set) {
                      auto failure = failure_with(set.failure(), "request_not_found");

@@ -30,17 +30,23 @@ struct site_file {
   std::vector<bad_file_line> first_bad = {};  ///< of the upload itself; not kept for later
 };
 
+/// A chat's messages as a JSON array, or the plain text of a completion.
+struct asked_question {
+  std::string tenant;  ///< empty: none
+  std::string messages, prompt;
+};
+
 class site_port {
  public:
   virtual ~site_port() = default;
   virtual const std::string& site() const = 0;
 
-  /// Keeps the question of an answer, so that feedback may name it: a chat's messages as a JSON
-  /// array, or the plain text of a completion.
-  virtual void remember(std::string answer_id, std::string messages, std::string prompt) = 0;
-  /// The right answer; the reply is the name of the set that the new row fell into. not_found:
-  /// never answered here, or too long ago.
-  virtual void feedback(std::string answer_id, std::string answer,
+  /// Keeps the question of an answer, so that feedback may name it.
+  virtual void remember(std::string answer_id, asked_question question) = 0;
+  /// The right answer, from the tenant that asked; `tenant` empty: from whoever operates the
+  /// cluster. The reply is the name of the set that the new row fell into. not_found: never
+  /// answered here, too long ago, or to another tenant.
+  virtual void feedback(std::string answer_id, std::string tenant, std::string answer,
                         std::function<void(result<std::string>)> reply) = 0;
 
   /// JSONL. bad_request: no line of it can be used.

@@ -23,7 +23,8 @@ constexpr std::array releases = {
     "lines INTEGER NOT NULL, head TEXT NOT NULL);"
     "CREATE TABLE requests (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, "
     "messages TEXT NOT NULL, prompt TEXT NOT NULL);"
-    "CREATE TABLE shares (text TEXT NOT NULL);"};
+    "CREATE TABLE shares (text TEXT NOT NULL);",
+    "ALTER TABLE requests ADD COLUMN owner TEXT NOT NULL DEFAULT '';"};
 constexpr database_kind kind{0x434f4c53, releases};  // "COLS"
 
 constexpr std::uint64_t read_bytes_max = 64 << 20;  // of one file at a time
@@ -251,9 +252,10 @@ result<void> site_data::import_new_part(const fs::path& file, import_report& rep
 
 result<void> site_data::remember(const std::string& request, const served_question& question) {
   statement insert(db_.get(),
-                   "INSERT OR REPLACE INTO requests (id, messages, prompt) VALUES (?1, ?2, ?3)");
+                   "INSERT OR REPLACE INTO requests (id, messages, prompt, owner) "
+                   "VALUES (?1, ?2, ?3, ?4)");
   insert.bind(1, request).bind(2, question.messages).bind(3, question.prompt);
-  if (auto done = insert.step(); !done) return done.failure();
+  if (auto done = insert.bind(4, question.owner).step(); !done) return done.failure();
   statement forget(db_.get(),
                    "DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - ?1");
   forget.bind(1, static_cast<std::int64_t>(bounds_.remembered_max));
@@ -261,9 +263,11 @@ result<void> site_data::remember(const std::string& request, const served_questi
   return {};
 }
 
-result<data_set> site_data::add_feedback(const std::string& request, const std::string& answer) {
-  statement find(db_.get(), "SELECT messages, prompt FROM requests WHERE id = ?1");
-  auto found = find.bind(1, request).step();
+result<data_set> site_data::add_feedback(const std::string& request, const std::string& asking,
+                                         const std::string& answer) {
+  statement find(db_.get(),
+                 "SELECT messages, prompt FROM requests WHERE id = ?1 AND (owner = ?2 OR ?2 = '')");
+  auto found = find.bind(1, request).bind(2, asking).step();
   if (!found) return found.failure();
   if (!*found)
     return error{errc::not_found, "request " + request + " was not served here, or too long ago"};

@@ -38,9 +38,10 @@ struct site_row {
   std::string completion = {};
 };
 
-/// What a request asked: a chat's messages (JSON array), or the plain text of a completion.
+/// What a request asked: a chat's messages (JSON array), or the plain text of a completion; and the
+/// tenant that asked, empty: none.
 struct served_question {
-  std::string messages = {}, prompt = {};
+  std::string messages = {}, prompt = {}, owner = {};
 };
 
 struct bad_line {
@@ -83,8 +84,10 @@ class site_data {
   /// Keeps the question of a request, so that feedback can name it. The oldest beyond
   /// remembered_max are forgotten.
   result<void> remember(const std::string& request, const served_question& question);
-  /// The right answer to a request. not_found: never served here, or too long ago.
-  result<data_set> add_feedback(const std::string& request, const std::string& answer);
+  /// The right answer to a request, from its owner; `asking` empty: from whoever operates the
+  /// cluster. not_found: never served here, too long ago, or another tenant's.
+  result<data_set> add_feedback(const std::string& request, const std::string& asking,
+                                const std::string& answer);
 
   result<std::array<std::uint64_t, data_sets_count>> counts();
   /// Rows of a set with a number above `after`, in the order of arrival.

@@ -72,6 +72,28 @@ TEST_F(http_feedback, of_an_unknown_answer_is_404) {
   EXPECT_EQ(error_of(r)["param"], "request_id");
 }
 
+TEST_F(http_feedback, to_another_tenants_answer_is_404_as_to_none) {
+  runtime.answer_all();
+  options.tenants = {{"cook", sha256_hex("cook-key"), "kitchen", true, 0, 0},
+                     {"baker", sha256_hex("baker-key"), "kitchen", true, 0, 0}};
+  options.admin_key_sha256 = sha256_hex("admin-key");
+  const auto told = [&](const std::string& key, const std::string& id) {
+    return ask("POST", "/v1/feedback", nlohmann::json{{"id", id}, {"answer", "soup"}}.dump(),
+               "Authorization: Bearer " + key + "\r\n");
+  };
+  const auto answered = ask("POST", "/v1/completions", R"({"model":"tiny","prompt":"Once"})",
+                            "Authorization: Bearer cook-key\r\n");
+  const auto id = parsed(answered.body)["id"].get<std::string>();
+  const auto others = told("baker-key", id), nobodys = told("baker-key", "cmpl-none");
+  EXPECT_EQ(others.status, 404u);
+  auto as_if_none = others.body;
+  as_if_none.replace(as_if_none.find(id), id.size(), "cmpl-none");
+  EXPECT_EQ(as_if_none, nobodys.body);
+  EXPECT_TRUE(store.answers.empty());
+  EXPECT_EQ(told("cook-key", id).status, 200u);
+  EXPECT_EQ(told("admin-key", id).status, 200u);
+}
+
 TEST_F(http_feedback, says_which_field_is_wrong) {
   for (const auto& [body, param] : std::vector<std::pair<const char*, const char*>>{
            {R"({"answer":"x"})", "request_id"},

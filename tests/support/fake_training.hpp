@@ -17,18 +17,20 @@ namespace collm::gateway::fake {
 class site_double : public site_port {
  public:
   std::map<std::string, std::string> remembered;  ///< answer id -> messages or prompt
+  std::map<std::string, std::string> owners;      ///< answer id -> tenant
   std::map<std::string, std::string> answers;     ///< answer id -> right answer
   std::map<std::string, std::string> texts;       ///< file name -> text
   std::string name = "kitchen";
   std::vector<site_file> listed;
 
   const std::string& site() const override { return name; }
-  void remember(std::string id, std::string messages, std::string prompt) override {
-    remembered[id] = messages.empty() ? prompt : messages;
+  void remember(std::string id, asked_question question) override {
+    remembered[id] = question.messages.empty() ? question.prompt : question.messages;
+    owners[id] = question.tenant;
   }
-  void feedback(std::string id, std::string answer,
+  void feedback(std::string id, std::string tenant, std::string answer,
                 std::function<void(result<std::string>)> reply) override {
-    if (!remembered.contains(id))
+    if (!remembered.contains(id) || !(tenant.empty() || tenant == owners[id]))
       return reply(error{errc::not_found, "request " + id + " was never served here"});
     answers[id] = std::move(answer);
     reply(std::string("train"));

@@ -42,8 +42,8 @@ site_data_actor spawn_data(caf::actor_system& system) {
           return make_reply<store::import_report>(report);
         },
         [](remember_atom, const std::string&, const store::served_question&) {},
-        [](feedback_atom, const std::string& id, const std::string&) {
-          if (id != "chatcmpl-1")
+        [](feedback_atom, const std::string& id, const std::string& tenant, const std::string&) {
+          if (id != "chatcmpl-1" || tenant != "cook")
             return make_reply<store::data_set>(error{errc::not_found, "never served here"});
           return make_reply<store::data_set>(store::data_set::gate);
         },
@@ -238,9 +238,9 @@ TEST_F(training_port, refuses_a_file_without_one_good_line) {
 TEST_F(training_port, names_the_set_that_feedback_fell_into) {
   auto one = site();
   answer<result<std::string>> known, unknown;
-  one.feedback("chatcmpl-1", "soup", known.to());
+  one.feedback("chatcmpl-1", "cook", "soup", known.to());
   EXPECT_EQ(*known.get(), "gate");
-  one.feedback("chatcmpl-2", "soup", unknown.to());
+  one.feedback("chatcmpl-2", "cook", "soup", unknown.to());
   EXPECT_EQ(unknown.get().failure().code, errc::not_found);
 }
 

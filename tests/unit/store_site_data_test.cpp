@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "tests/support/raw_database.hpp"
 #include "tests/support/store_folder.hpp"
 
 namespace collm::store {
@@ -163,18 +164,53 @@ TEST_F(site_data_test, feedback_joins_the_question_that_was_served) {
   auto d = open({1, 0, 0, 0, 0}, {.remembered_max = 3});
   ASSERT_TRUE(d->remember("r1", {R"([{"role":"user","content":"Where?"}])", ""}));
   ASSERT_TRUE(d->remember("r2", {"", "[plain text"}));
-  EXPECT_EQ(*d->add_feedback("r1", "Here."), data_set::train);
-  ASSERT_TRUE(d->add_feedback("r2", " goes on]"));
+  EXPECT_EQ(*d->add_feedback("r1", "", "Here."), data_set::train);
+  ASSERT_TRUE(d->add_feedback("r2", "", " goes on]"));
   const auto rows = all(*d, data_set::train);
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows[0].messages, R"([{"role":"user","content":"Where?"}])");
   EXPECT_EQ(rows[0].completion, "Here.");
   EXPECT_EQ(rows[1].prompt, "[plain text");
   EXPECT_EQ(d->import_text("same", chat("Where?", "Here."))->known, 1u);
-  EXPECT_EQ(d->add_feedback("r9", "x").failure().code, errc::not_found);
-  EXPECT_EQ(d->add_feedback("r1", "").failure().code, errc::bad_request);
+  EXPECT_EQ(d->add_feedback("r9", "", "x").failure().code, errc::not_found);
+  EXPECT_EQ(d->add_feedback("r1", "", "").failure().code, errc::bad_request);
   for (int i = 3; i < 6; ++i) ASSERT_TRUE(d->remember("r" + std::to_string(i), {"", "q"}));
-  EXPECT_EQ(d->add_feedback("r1", "y").failure().code, errc::not_found);
+  EXPECT_EQ(d->add_feedback("r1", "", "y").failure().code, errc::not_found);
+}
+
+TEST_F(site_data_test, feedback_is_the_askers_alone_and_the_operators) {
+  auto d = open({1, 0, 0, 0, 0});
+  ASSERT_TRUE(d->remember("r1", {"", "q1", "cook"}));
+  ASSERT_TRUE(d->remember("r2", {"", "q2", ""}));
+  const auto other = d->add_feedback("r1", "baker", "x"),
+             none = d->add_feedback("r9", "baker", "x");
+  EXPECT_EQ(other.failure().code, errc::not_found);
+  EXPECT_EQ(other.failure().message, "request r1 was not served here, or too long ago");
+  EXPECT_EQ(none.failure().message, "request r9 was not served here, or too long ago");
+  EXPECT_EQ(d->add_feedback("r2", "cook", "x").failure().code, errc::not_found);
+  EXPECT_EQ(all(*d, data_set::train).size(), 0u);
+  EXPECT_TRUE(d->add_feedback("r1", "cook", "a1"));
+  EXPECT_TRUE(d->add_feedback("r1", "", "a2"));
+  EXPECT_EQ(all(*d, data_set::train).size(), 2u);
+}
+
+TEST_F(site_data_test, questions_of_an_older_release_have_no_owner) {
+  const char* sql =
+      "CREATE TABLE rows (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, "
+      "part INTEGER NOT NULL, messages TEXT NOT NULL, prompt TEXT NOT NULL, "
+      "completion TEXT NOT NULL);"
+      "CREATE INDEX rows_of_part ON rows (part, number);"
+      "CREATE TABLE sources (path TEXT PRIMARY KEY, read_to INTEGER NOT NULL, "
+      "lines INTEGER NOT NULL, head TEXT NOT NULL);"
+      "CREATE TABLE requests (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, "
+      "messages TEXT NOT NULL, prompt TEXT NOT NULL);"
+      "CREATE TABLE shares (text TEXT NOT NULL);"
+      "INSERT INTO requests VALUES (1, 'r1', '', 'Once');"
+      "PRAGMA application_id = 1129270355; PRAGMA user_version = 1;";
+  ASSERT_NO_FATAL_FAILURE(run_sql(folder_ / "site.db", sql));
+  auto d = open({1, 0, 0, 0, 0});
+  EXPECT_EQ(d->add_feedback("r1", "cook", "x").failure().code, errc::not_found);
+  EXPECT_TRUE(d->add_feedback("r1", "", " upon"));
 }
 
 TEST_F(site_data_test, the_cursor_walks_in_arrival_order_and_goes_on_where_it_was) {
