@@ -19,14 +19,14 @@ class audit_trail {
   virtual std::vector<std::string> last(std::size_t most) const = 0;
 };
 
-/// One admin act.
+/// One admin act: it changes something, or hands out weights.
 struct admin_act {
   static constexpr std::size_t asked_bytes_max = 1024;
   std::string gateway;     ///< "head", or the node's name
   std::string who;         ///< "admin key", "local caller"
   std::string from;        ///< address
   std::string what;        ///< "POST /admin/v1/drain"
-  std::string asked;       ///< the body, as much as is kept of it
+  std::string asked;       ///< the body, or the query where there is none; as much as is kept of it
   std::string request_id;  ///< as in the response
   unsigned status = 0;     ///< of the response; 0: the caller went away before it
 };

@@ -304,7 +304,8 @@ void http_session::dispatch() {
                      admission_.who.admin ? "admin key" : "local caller",
                      request_.peer,
                      request_.method + " " + request_.path,
-                     request_.body.substr(0, admin_act::asked_bytes_max),
+                     (request_.body.empty() ? request_.query : request_.body)
+                         .substr(0, admin_act::asked_bytes_max),
                      request_id_,
                      0};
   }

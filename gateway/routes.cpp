@@ -14,7 +14,8 @@ struct route {
   std::string_view path;  ///< a trailing '*' matches any rest
   access_level level;
   handler run;
-  bool metered = false;  ///< counts against the tenant's rate
+  bool metered = false;    ///< counts against the tenant's rate
+  bool hands_out = false;  ///< weights leave the cluster with the answer
 };
 
 using enum access_level;
@@ -55,7 +56,7 @@ constexpr std::array routes{
     route{"POST", "/admin/v1/rounds/close", admin, handlers::close_round},
     route{"GET", "/admin/v1/explain", admin, handlers::explain},
     route{"POST", "/admin/v1/rollback", admin, handlers::rollback},
-    route{"GET", "/admin/v1/factors", admin, handlers::factors},
+    route{"GET", "/admin/v1/factors", admin, handlers::factors, false, true},
     route{"GET", "/dashboard", open, handlers::dashboard},
     route{"GET", "/dashboard/*", open, handlers::dashboard},
     route{"GET", "/", open, handlers::root},
@@ -154,7 +155,7 @@ admission admit(http_context& context, const http_request& request) {
   }
   if (out.refusal) return out;
   out.run = to->run;
-  out.admin_act = to->level == access_level::admin && to->method != "GET";
+  out.admin_act = to->level == access_level::admin && (to->method != "GET" || to->hands_out);
   return out;
 }
 

@@ -18,7 +18,7 @@ struct admission {
   handler run = nullptr;  ///< null: refused
   std::optional<http_response> refusal;
   caller who;
-  bool admin_act = false;                                    ///< admitted, and changes something
+  bool admin_act = false;  ///< admitted, and changes something or hands out weights
   std::vector<std::pair<std::string, std::string>> headers;  ///< for the response, whatever it is
 };
 
