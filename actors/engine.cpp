@@ -83,6 +83,10 @@ class driver {
     }
   }
 
+  void end_all(const std::string& why) {
+    while (!state_.requests.empty()) end(state_.requests.begin(), schema::FinishReason::ERROR, why);
+  }
+
   /// Without its replica nobody sends or hears: the engine ends with it.
   void down(const caf::down_msg& message) {
     if (message.source == owner_.address()) {
@@ -461,6 +465,7 @@ engine_actor::behavior_type engine_behavior(self_ptr self, engine_deps deps, rep
       m([d](unload_atom, const version_id& v) { return d->unload(v); }),
       m([d](train_atom, const training_job_ptr& job) { return d->take_job(job); }),
       m([d](grant_atom, double share, bool in_round) { d->grant(share, in_round); }),
+      m([d](drain_atom, const std::string& why) { d->end_all(why); }),
       m([d](step_atom) { d->step(); }),
       m([d](slot_atom) { d->slot(); }),
       m([counts](status_atom) { return counts->status(); }),

@@ -192,6 +192,7 @@ using engine_actor = typed_actor<
                                                                                  // one after the
                                                                                  // other
     reacts_to<grant_atom, double, bool>,  // share of time for units, and whether a round is open
+    reacts_to<drain_atom, std::string>,   // all that runs ends, for this reason
     reacts_to<step_atom>,                 // to itself
     reacts_to<slot_atom>,                 // to itself
     replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
@@ -207,6 +208,8 @@ using replica_actor =
                 replies_to<unload_atom, version_id>::with<reply<void>>,
                 replies_to<train_atom, training_job_ptr>::with<reply<engine::unit_report>>,
                 reacts_to<grant_atom, double, bool>,  // both: on to its engine
+                reacts_to<drain_atom, std::string>,   // a drain's deadline: what it holds ends, for
+                                                      // this reason
                 replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
 
 /// One a node, and on the head one that routes by site to the nodes' routers.
@@ -248,7 +251,8 @@ using node_actor = typed_actor<
     replies_to<load_atom, std::string,
                std::string>::with<reply<msg<schema::VersionRecord>>>,  // name, PEFT folder
     replies_to<unload_atom, version_id>::with<reply<void>>,    // retired by the registry: it drains
-    replies_to<drain_atom, std::uint32_t>::with<reply<void>>,  // deadline ms; answers when idle
+    replies_to<drain_atom, std::uint32_t>::with<reply<void>>,  // deadline ms, then what runs is
+                                                               // ended; answers when idle
     reacts_to<slot_atom>, replies_to<status_atom>::with<msg<schema::ActorStatus>>>;
 
 /// One a node with data, detached: the site's examples. Nothing of what it answers leaves the
@@ -336,7 +340,9 @@ using supervisor_actor = typed_actor<
     reacts_to<leave_atom, std::string, std::uint64_t, std::string>,  // name, incarnation, reason
     reacts_to<beat_atom, std::string, std::uint64_t, msg<schema::Snapshot>>, reacts_to<child_exit>,
     reacts_to<slot_atom>, replies_to<list_atom>::with<msg<schema::ClusterStatus>>,
-    replies_to<drain_atom, std::string, bool>::with<reply<void>>,  // node name; started anew?
+    replies_to<drain_atom, std::string, bool, std::uint32_t>::with<reply<void>>,  // node name,
+                                                                                  // started anew?,
+                                                                                  // deadline ms
     replies_to<load_atom, std::string,
                std::string>::with<reply<msg<schema::VersionRecord>>>,  // on every node
     replies_to<unload_atom, std::string>::with<reply<msg<schema::VersionRecord>>>,

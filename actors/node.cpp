@@ -1,5 +1,8 @@
 #include "actors/node.hpp"
 
+#include <algorithm>
+#include <utility>
+
 #include "actors/replies.hpp"
 #include "actors/version_keeper.hpp"
 
@@ -8,6 +11,9 @@ namespace collm::actors {
 namespace {
 
 using self_ptr = local_node_actor::stateful_pointer<node_state>;
+
+// An engine that has a turn ends a request in one; after so long it has none.
+constexpr double ended_within_ms = 5000;
 
 /// Watches the engines and drains.
 class host {
@@ -45,14 +51,34 @@ class host {
   }
 
   void settle_drains() {
-    const bool idle = deps_.requests_in_flight() == 0;
-    std::erase_if(s_.drains, [&](node_state::waiting_drain& w) {
-      if (!idle && now_ms(self_) < w.until_ms) return false;
-      w.promise.deliver(idle ? make_reply<void>(result<void>())
-                             : make_reply<void>(error{
-                                   errc::timeout, "requests were still running at the deadline"}));
-      return true;
-    });
+    if (s_.drains.empty()) return;
+    const auto running = deps_.requests_in_flight();
+    const double now = now_ms(self_);
+    const bool late = std::any_of(s_.drains.begin(), s_.drains.end(),
+                                  [now](const auto& w) { return now >= w.until_ms; });
+    if (running > 0 && late && !s_.ended) end_requests(running, now);
+    const bool stuck = s_.ended && now >= s_.ended->at_ms + ended_within_ms;
+    if (running > 0 && !stuck) return;
+    for (auto& w : std::exchange(s_.drains, {})) w.promise.deliver(make_reply(drained(running)));
+    deps_.on_drained();
+  }
+
+  /// Each gets its reason from whoever holds it: replica or engine.
+  void end_requests(std::uint32_t running, double now) {
+    s_.ended = {running, now};
+    const auto why = deps_.node + " was drained: this request was still running at the deadline";
+    for (const auto& r : deps_.replicas) self_->send(r, drain_atom::value, why);
+    self_->send(deps_.telemetry,
+                event_message(schema::EventLevel::WARNING, deps_.node, "drain_deadline",
+                              std::to_string(running) + " requests were still running: ended"));
+  }
+
+  result<void> drained(std::uint32_t running) const {
+    if (!s_.ended) return {};
+    const auto of_them = running > 0 ? ", and " + std::to_string(running) + " do not end" : "";
+    return error{errc::timeout, deps_.node + " is drained; " + std::to_string(s_.ended->requests) +
+                                    " requests were still running at the deadline and were ended" +
+                                    of_them};
   }
 
   self_ptr self_;

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,9 @@ struct node_deps {
   std::chrono::milliseconds wedged_after{10000};  ///< a loop silent for so long is wedged
   std::function<void(const std::string&)>
       wedged;  ///< last resort: ends the process so that its supervisor replaces it
-  std::function<std::uint32_t()> requests_in_flight;
-  std::function<void()> on_drain;  ///< not ready from now on
+  std::function<std::uint32_t()> requests_in_flight;  ///< of its gateway and of its head
+  std::function<void()> on_drain;                     ///< not ready from now on
+  std::function<void()> on_drained = [] {};           ///< nothing runs any more, or will not end
   meter_ptr counts;
   std::chrono::milliseconds slot{1000};
   std::chrono::milliseconds retry{
@@ -71,6 +73,11 @@ struct node_state {
     double until_ms = 0;
   };
   std::vector<waiting_drain> drains;
+  struct ended_drain {
+    std::uint32_t requests = 0;  ///< that were still running at the deadline
+    double at_ms = 0;
+  };
+  std::optional<ended_drain> ended;  ///< none: no deadline has passed with something running
   /// By digest, what makes the manifest's factors once more: their old numbers may serve again.
   std::map<std::string, std::function<result<engine::adapter_ptr>()>> makers;
   using installed = std::function<void(const result<void>&)>;

@@ -157,6 +157,12 @@ class desk {
     if (state_.engine) self_->send(state_.engine, grant_atom::value, share, in_round);
   }
 
+  /// What waits here may go elsewhere; the engine ends what it has, in the order of the messages.
+  void end_all(const std::string& why) {
+    for (const auto& h : std::exchange(state_.waiting, {})) send_back(h, why);
+    if (state_.engine) self_->send(state_.engine, drain_atom::value, why);
+  }
+
   void down(const caf::down_msg& message) {
     if (state_.engine && message.source == state_.engine.address()) {
       engine_died(message.reason);
@@ -220,11 +226,14 @@ class desk {
   void send_back(const version_id& v) {
     std::erase_if(state_.waiting, [&](const replica_state::held& h) {
       if (h.version != v) return false;
-      self_->demonitor(h.sink.address());
-      refuse(*h.request.read(), h.sink,
-             {errc::unavailable, to_string(v) + " is leaving " + deps_.name, 1000});
+      send_back(h, to_string(v) + " is leaving " + deps_.name);
       return true;
     });
+  }
+
+  void send_back(const replica_state::held& h, const std::string& why) {
+    self_->demonitor(h.sink.address());
+    refuse(*h.request.read(), h.sink, {errc::unavailable, why, 1000});
   }
 
   void sink_died(caf::actor_id id) {
@@ -462,6 +471,7 @@ replica_actor::behavior_type replica_behavior(self_ptr self, replica_deps deps,
       m([counts](status_atom) { return counts->status(); }),
       m([d](train_atom, const training_job_ptr& job) { return d->train(job); }),
       m([d](grant_atom, double share, bool in_round) { d->grant(share, in_round); }),
+      m([d](drain_atom, const std::string& why) { d->end_all(why); }),
   };
 }
 

@@ -181,7 +181,7 @@ class warden {
     return promise;
   }
 
-  caf::result<reply<void>> drain(const std::string& name, bool again) {
+  caf::result<reply<void>> drain(const std::string& name, bool again, std::uint32_t deadline_ms) {
     auto promise = self_->make_response_promise<reply<void>>();
     const auto at = s_.nodes.find(name);
     if (at == s_.nodes.end() || !at->second.control) {
@@ -201,7 +201,7 @@ class warden {
     m.state = schema::NodeState::DRAINING;
     self_->send(deps_.ingress, node_route{name, m.plan.site, {}});
     event(schema::EventLevel::INFO, m, "node_draining", "asked by an admin");
-    self_->request(m.control, caf::infinite, drain_atom::value, std::uint32_t{30000})
+    self_->request(m.control, caf::infinite, drain_atom::value, deadline_ms)
         .then(
             [this, promise, name, again](const reply<void>& r) mutable {
               auto& ended = s_.nodes.at(name);
@@ -406,7 +406,9 @@ head_supervisor_actor::behavior_type supervisor_behavior(self_ptr self, supervis
       m([d](const child_exit& e) { d->exited(e); }),
       m([d](slot_atom) { d->slot(); }),
       m([d](list_atom) { return d->status(); }),
-      m([d](drain_atom, const std::string& n, bool again) { return d->drain(n, again); }),
+      m([d](drain_atom, const std::string& n, bool again, std::uint32_t deadline_ms) {
+        return d->drain(n, again, deadline_ms);
+      }),
       m([adapters](load_atom, const std::string& n, const std::string& f) {
         return adapters->load(n, f);
       }),

@@ -223,19 +223,20 @@ void actor_port::unload_adapter(std::string name, std::function<void(result<reco
   }
 }
 
-void actor_port::drain(std::string node, bool again, std::function<void(result<void>)> reply) {
+void actor_port::drain(std::string node, bool again, std::chrono::milliseconds deadline,
+                       std::function<void(result<void>)> reply) {
   const auto done = [reply](const actors::reply<void>& r) { reply(*r); };
   const auto failed = [reply](const std::string& why) {
     reply(error{errc::unavailable, "drain was not answered: " + why, 1000});
   };
   if (deps_.supervisor) {
-    ask(system_, deps_.supervisor, load_patience, done, failed, actors::drain_atom::value, node,
-        again);
+    ask(system_, deps_.supervisor, load_patience + deadline, done, failed,
+        actors::drain_atom::value, node, again, static_cast<std::uint32_t>(deadline.count()));
   } else if (again) {
     reply(error{errc::bad_request, "a node is started anew by its head: ask that"});
   } else {
-    ask(system_, deps_.node, load_patience, done, failed, actors::drain_atom::value,
-        std::uint32_t{30000});
+    ask(system_, deps_.node, load_patience + deadline, done, failed, actors::drain_atom::value,
+        static_cast<std::uint32_t>(deadline.count()));
   }
 }
 

@@ -64,7 +64,8 @@ class actor_port final : public gateway::port {
                     std::function<void(result<msg<schema::VersionRecord>>)> reply) override;
   void unload_adapter(std::string name,
                       std::function<void(result<msg<schema::VersionRecord>>)> reply) override;
-  void drain(std::string node, bool again, std::function<void(result<void>)> reply) override;
+  void drain(std::string node, bool again, std::chrono::milliseconds deadline,
+             std::function<void(result<void>)> reply) override;
   void shutdown(std::function<void(result<void>)> reply) override;
   bool healthy() const override { return deps_.fault().empty(); }
   std::string health_text() const override;

@@ -10,8 +10,8 @@ namespace collm::deploy {
 
 /// `failed` gets what kept the answer away.
 template <class Target, class Done, class Failed, class... Question>
-void ask(caf::actor_system& system, const Target& target, std::chrono::seconds at_most, Done done,
-         Failed failed, Question... question) {
+void ask(caf::actor_system& system, const Target& target, std::chrono::milliseconds at_most,
+         Done done, Failed failed, Question... question) {
   system.spawn([=](caf::event_based_actor* self) {
     self->request(target, at_most, question...).then(done, [failed](const caf::error& e) {
       failed(to_string(e));
@@ -21,8 +21,8 @@ void ask(caf::actor_system& system, const Target& target, std::chrono::seconds a
 
 /// The same where the answer is a reply<T>: `to` gets its result, or `unavailable`.
 template <class T, class Target, class To, class... Question>
-void ask_reply(caf::actor_system& system, const Target& target, std::chrono::seconds at_most, To to,
-               Question... question) {
+void ask_reply(caf::actor_system& system, const Target& target, std::chrono::milliseconds at_most,
+               To to, Question... question) {
   ask(
       system, target, at_most, [to](const actors::reply<T>& answer) { to(*answer); },
       [to](const std::string& why) {

@@ -19,7 +19,8 @@ namespace collm::deploy {
 namespace {
 
 using namespace std::chrono_literals;
-constexpr auto drain_at_most = 30s;
+constexpr std::chrono::milliseconds drain_at_most{drain_deadline_ms};
+constexpr auto ended_at_most = 10s;  // what the deadline ended
 constexpr auto settle_at_most = 5s;
 constexpr auto stop_at_most = 15s;
 constexpr int exit_wedged = 71;
@@ -129,7 +130,8 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
           [link = head->get()](const msg<schema::Event>& e) {
             log_event(e);
             link->report(e);
-          }};
+          },
+      .of_head = [link = head->get()] { return link->requests_open(); }};
   auto serving = serving_node::start(system.get(), loop, plan, *node, *model, std::move(to));
   if (!serving) return serving.failure();
   (*head)->serve({(*serving)->router(), (*serving)->node(), (*serving)->telemetry()});
@@ -137,8 +139,8 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
 
   wait_for_end(signals, [&] { return stop_asked->load() || (*serving)->drained(); });
   stop_asked->store(true);
-  (*serving)->drain();
-  wait_until(drain_at_most, [&] { return (*serving)->requests_in_flight() == 0; });
+  (*serving)->drain(drain_at_most);
+  wait_until(drain_at_most + ended_at_most, [&] { return (*serving)->drained(); });
   (*head)->settle(settle_at_most);
   watchdog guard(stop_at_most);
   (*serving)->stop();

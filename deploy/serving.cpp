@@ -193,6 +193,7 @@ struct serving_node::impl {
   const outside to;
   meter_board_ptr board = std::make_shared<meter_board>();
   std::shared_ptr<std::atomic<bool>> draining = std::make_shared<std::atomic<bool>>(false);
+  std::shared_ptr<std::atomic<bool>> drained = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<std::atomic<std::uint32_t>> in_flight =
       std::make_shared<std::atomic<std::uint32_t>>(0);
   std::map<std::string, heartbeat> beats;  ///< by replica
@@ -309,8 +310,9 @@ struct serving_node::impl {
         .beats = {},
         .wedged_after = silent_is_wedged,
         .wedged = to.wedged,
-        .requests_in_flight = counter(),
+        .requests_in_flight = [own = counter(), of_head = to.of_head] { return own() + of_head(); },
         .on_drain = [d = draining] { d->store(true); },
+        .on_drained = [d = drained] { d->store(true); },
         .counts = board->make("node", "")};
     for (const auto& [name, beat] : beats) deps.beats.push_back(beat);
     node = system.spawn<caf::detached>(node_behavior, std::move(deps), std::move(initial));
@@ -384,13 +386,13 @@ router_actor serving_node::router() const { return impl_->router; }
 node_actor serving_node::node() const { return impl_->node; }
 telemetry_actor serving_node::telemetry() const { return impl_->telemetry; }
 std::string serving_node::http_address() const { return impl_->http_address; }
-std::uint32_t serving_node::requests_in_flight() const { return impl_->in_flight->load(); }
 
-void serving_node::drain() {
+void serving_node::drain(std::chrono::milliseconds deadline) {
   impl_->draining->store(true);
-  caf::anon_send(impl_->router, drain_atom::value);
+  caf::anon_send(impl_->router, drain_atom::value);  // the node actor may be reading a folder
+  caf::anon_send(impl_->node, drain_atom::value, static_cast<std::uint32_t>(deadline.count()));
 }
-bool serving_node::drained() const { return impl_->draining->load() && requests_in_flight() == 0; }
+bool serving_node::drained() const { return impl_->drained->load(); }
 
 result<std::unique_ptr<serving_node>> serving_node::start(caf::actor_system& system,
                                                           link::loop& loop, const spawn_plan& plan,

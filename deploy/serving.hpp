@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -38,6 +39,8 @@ class serving_node {
     std::function<void()> request_stop;                       ///< an admin asked for shutdown
     std::function<void(const std::string&)> wedged;           ///< ends the process
     std::function<void(const msg<schema::Event>&)> on_event;  ///< log, and on to the head
+    /// Requests that came over the link and are not answered yet.
+    std::function<std::uint32_t()> of_head = [] { return 0u; };
   };
   static result<std::unique_ptr<serving_node>> start(caf::actor_system& system, link::loop& loop,
                                                      const spawn_plan& plan, const node_plan& node,
@@ -47,10 +50,9 @@ class serving_node {
   actors::node_actor node() const;
   actors::telemetry_actor telemetry() const;
   std::string http_address() const;
-  std::uint32_t requests_in_flight() const;
-  /// Not ready from now on; what runs goes on.
-  void drain();
-  /// A drain was asked for and nothing runs any more.
+  /// Not ready from now on; what runs goes on until then.
+  void drain(std::chrono::milliseconds deadline);
+  /// A drain was asked for, and nothing runs any more or what runs cannot be ended.
   bool drained() const;
   /// Closes the gateways, then ends the actors and drops every handle.
   void stop();

@@ -1,11 +1,13 @@
 // Everything but completions: probes, models, adapters, admin, the page.
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 
 #include "gateway/event_feed.hpp"
 #include "gateway/handler_tools.hpp"
 #include "gateway/routes.hpp"
 #include "gateway/schema_json.hpp"
+#include "messages/limits.hpp"
 
 namespace collm::gateway {
 namespace {
@@ -189,9 +191,11 @@ void handlers::drain(http_context& context, const exchange_ptr& x) {
   field_reader fields(*body);
   const auto node = fields.string("node");
   const bool again = fields.boolean("restart", false);
+  const std::chrono::milliseconds deadline{
+      fields.integer("deadline_ms", drain_deadline_ms, 0, drain_deadline_ms_max)};
   if (fields.failure()) return x->fail(*fields.failure());
-  x->reply_within(context.options.timeouts.load);
-  context.runtime.drain(node, again, back_on_io(context, x, reply_done));
+  x->reply_within(context.options.timeouts.load + deadline);
+  context.runtime.drain(node, again, deadline, back_on_io(context, x, reply_done));
 }
 
 void handlers::shutdown(http_context& context, const exchange_ptr& x) {

@@ -3,6 +3,7 @@
 // come on a thread of the implementation, so a caller hops to its own.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -73,8 +74,9 @@ class port {
   virtual void unload_adapter(std::string name,
                               std::function<void(result<msg<schema::VersionRecord>>)> reply) = 0;
   /// Head: drains the named node, and starts its process anew if `again`; node: name is its own or
-  /// empty, and nobody starts it anew.
-  virtual void drain(std::string node, bool again, std::function<void(result<void>)> reply) = 0;
+  /// empty, and nobody starts it anew. What still runs after `deadline` is ended: `timeout` then.
+  virtual void drain(std::string node, bool again, std::chrono::milliseconds deadline,
+                     std::function<void(result<void>)> reply) = 0;
   virtual void shutdown(std::function<void(result<void>)> reply) = 0;
 
   // -- probes, answered at once

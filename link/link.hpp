@@ -158,6 +158,8 @@ class link_client {
   /// thread.
   void report(msg<schema::Event> event);
   bool connected() const { return connected_->load(); }
+  /// Requests of the head that are not answered yet. Any thread.
+  std::uint32_t requests_open() const { return requests_open_->load(); }
   /// Before the end of a node whose actors take no more requests: waits until the head has the
   /// answers to all that it sent. False: not before `at_most`, or the link is down. Not from an
   /// actor.
@@ -172,14 +174,16 @@ class link_client {
     actors::coordinator_actor coordinator;
   };
   link_client(loop& on, std::shared_ptr<impl> state, std::shared_ptr<std::atomic<bool>> connected,
-              stand_ins head)
+              std::shared_ptr<std::atomic<std::uint32_t>> requests_open, stand_ins head)
       : loop_(on),
         impl_(std::move(state)),
         connected_(std::move(connected)),
+        requests_open_(std::move(requests_open)),
         head_(std::move(head)) {}
   loop& loop_;
   std::shared_ptr<impl> impl_;  // lives and dies on the loop thread
   std::shared_ptr<std::atomic<bool>> connected_;
+  std::shared_ptr<std::atomic<std::uint32_t>> requests_open_;
   const stand_ins head_;
 };
 

@@ -51,7 +51,8 @@ struct link_client::impl final : public registry_calls,
                      [held = weak_from_this()] {
                        auto there = held.lock();
                        return there ? there->renew() : refused(gone());
-                     }});
+                     },
+                     requests_open});
     tasks->add(stay_linked());
   }
 
@@ -225,7 +226,7 @@ struct link_client::impl final : public registry_calls,
   kj::Promise<void> settled(int quiet = 0) {
     const auto begun = context->generations_begun;
     return one_beat().then([this, begun, quiet]() -> kj::Promise<void> {
-      const bool idle = context->generations_open == 0 && context->generations_begun == begun;
+      const bool idle = *requests_open == 0 && context->generations_begun == begun;
       const int now_quiet = idle ? quiet + 1 : 0;
       if (now_quiet == 2) return kj::READY_NOW;
       return on.timer().afterDelay(10 * kj::MILLISECONDS).then([this, now_quiet] {
@@ -344,6 +345,8 @@ struct link_client::impl final : public registry_calls,
   const client_options options;
   kj::Own<kj::TlsContext> tls;
   std::shared_ptr<std::atomic<bool>> connected;
+  const std::shared_ptr<std::atomic<std::uint32_t>> requests_open =
+      std::make_shared<std::atomic<std::uint32_t>>(0);
   std::chrono::milliseconds back_off, beat_every{1000}, lost_after{3000};
   msg<schema::Snapshot> last;
   std::string last_reason;
@@ -368,7 +371,7 @@ result<std::unique_ptr<link_client>> link_client::create(loop& on, caf::actor_sy
                    spawn_aggregator_proxy(system, training),
                    spawn_coordinator_proxy(system, training)};
     return std::unique_ptr<link_client>(
-        new link_client(on, std::move(state), flag, std::move(head)));
+        new link_client(on, state, flag, state->requests_open, std::move(head)));
   });
 }
 

@@ -47,7 +47,7 @@ class generation {
              schema::TokenSink::Client to)
       : context_(std::move(context)), id_(request.read()->getId()) {
     ++context_->generations_begun;
-    ++context_->generations_open;
+    ++*context_->generations_open;
     auto buffer = std::make_shared<stream_buffer>(context_->on.outside(), id_,
                                                   context_->bounds.stream_unsent_tokens_max);
     pump_ = std::make_shared<token_pump>(buffer, kj::mv(to), nullptr);
@@ -59,7 +59,7 @@ class generation {
   }
   generation(const generation&) = delete;
   ~generation() {
-    --context_->generations_open;
+    --*context_->generations_open;
     if (pump_->source_ended()) return;
     if (auto sink = caf::actor_cast<caf::strong_actor_ptr>(sink_)) {
       caf::anon_send<caf::message_priority::high>(context_->actors.router,

@@ -2,6 +2,7 @@
 // thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -20,8 +21,9 @@ struct node_context {
   caf::actor courier;
   client_actors actors;
   std::function<kj::Promise<void>()> renew;  ///< makes a new key and has it signed
+  /// Of those begun, whose answer is not on its way yet; read by any thread.
+  std::shared_ptr<std::atomic<std::uint32_t>> generations_open;
   std::uint64_t generations_begun = 0;
-  std::uint64_t generations_open = 0;  ///< of them, those whose answer is not on its way yet
 };
 
 /// Lives as long as the head or one of its calls holds it; calls that are dropped are cancelled at

@@ -30,4 +30,7 @@ struct limits {
   std::uint32_t event_subscribers_max = 16;  ///< open /admin/v1/events streams
 };
 
+/// How long what runs on a node may go on once that drains, ms; then it is ended.
+inline constexpr std::uint32_t drain_deadline_ms = 30'000, drain_deadline_ms_max = 600'000;
+
 }  // namespace collm

@@ -150,7 +150,7 @@ TEST_F(http_operations, who_takes_part_is_asked_of_the_head) {
                                       "revoke edge-x", "rotate edge-c"}));
 }
 
-TEST_F(http_operations, drain_and_shutdown_reach_the_runtime) {
+TEST_F(http_operations, a_drain_reaches_the_runtime) {
   EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":"edge-b"})").body, R"({"status":"ok"})");
   EXPECT_EQ(runtime.drained, "edge-b");
   EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":"edge-b","restart":true})").status, 200u);
@@ -159,6 +159,26 @@ TEST_F(http_operations, drain_and_shutdown_reach_the_runtime) {
   EXPECT_EQ(runtime.drained, "");
   EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":"nobody"})").status, 404u);
   EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":5})").status, 400u);
+}
+
+TEST_F(http_operations, a_drain_has_a_deadline_within_bounds) {
+  EXPECT_EQ(ask("POST", "/admin/v1/drain", R"({"node":"edge-b"})").status, 200u);
+  EXPECT_EQ(runtime.drain_deadline, std::chrono::seconds(30));
+  for (const char* within : {"0", "1500", "600000"}) {
+    const auto body = R"({"node":"edge-b","deadline_ms":)" + std::string(within) + "}";
+    EXPECT_EQ(ask("POST", "/admin/v1/drain", body).status, 200u) << within;
+    EXPECT_EQ(std::to_string(runtime.drain_deadline.count()), within);
+  }
+  for (const char* beyond : {"-1", "600001", "1.5", "\"2s\""}) {
+    const auto body = R"({"node":"edge-b","deadline_ms":)" + std::string(beyond) + "}";
+    const auto refused = ask("POST", "/admin/v1/drain", body);
+    EXPECT_EQ(refused.status, 400u) << beyond;
+    EXPECT_EQ(error_of(refused)["param"], "deadline_ms") << beyond;
+  }
+  EXPECT_EQ(runtime.drain_deadline, std::chrono::minutes(10)) << "what was refused went nowhere";
+}
+
+TEST_F(http_operations, a_shutdown_reaches_the_runtime) {
   EXPECT_EQ(ask("POST", "/admin/v1/shutdown").status, 200u);
   EXPECT_TRUE(runtime.shut_down);
 }

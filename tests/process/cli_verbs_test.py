@@ -154,10 +154,23 @@ class ClusterVerbs(unittest.TestCase):
         code, out, _ = self.collm("drain", "edge-a")
         self.assertEqual(code, 0, out)
         self.assertEqual(self.server.posted(),
-                         [("/admin/v1/drain", {"node": "edge-a", "restart": False})])
+                         [("/admin/v1/drain",
+                           {"node": "edge-a", "restart": False, "deadline_ms": 30000})])
         code, _, err = self.collm("drain", "moon")
         self.assertEqual(code, 1)
         self.assertIn("no node 'moon'; there are edge-a, edge-b", err)
+
+    def test_a_drains_deadline_is_a_duration_within_bounds(self):
+        for says, deadline_ms in (("0s", 0), ("1.5s", 1500), ("10m", 600000)):
+            code, _, err = self.collm("drain", "edge-a", "--deadline", says)
+            self.assertEqual(code, 0, err)
+            self.assertEqual(self.server.posted()[-1][1]["deadline_ms"], deadline_ms)
+        for says in ("11m", "-1s", "soon", "5"):
+            code, _, err = self.collm("drain", "edge-a", f"--deadline={says}")
+            self.assertNotEqual(code, 0, says)
+            self.assertIn("--deadline: ", err)
+        self.assertIn("from 0s to 600s", self.collm("drain", "edge-a", "--deadline", "11m")[2])
+        self.assertEqual(len(self.server.posted()), 3)
 
     def test_down_waits_until_nobody_answers_and_sums_up(self):
         code, out, err = self.collm("down")

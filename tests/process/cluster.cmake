@@ -23,10 +23,12 @@ if(TARGET collm)
   cluster_suites(ports_test.py Ports)
   cluster_suites(rolling_restart_test.py RollingRestart)
   cluster_suites(canary_test.py Canary StaticSplit)
+  cluster_suites(drain_test.py Drain)
   cluster_suites(join_test.py Join)
   cluster_suites(thief_test.py Thief)
   cluster_suites(rejoin_test.py Rejoin Straggler)
-  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain
+    PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Ports cluster_Backup cluster_Canary
     cluster_StaticSplit cluster_RollingRestart
     PROPERTIES TIMEOUT 400 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)

@@ -185,14 +185,15 @@ class Cluster:
                 "messages": [{"role": "user", "content": text}], **more}
         return self.call(port, "POST", "/v1/chat/completions", body)
 
-    def stream(self, port, text, max_tokens, on_chunk=None):
-        """Returns (finish_reason or None, text). None: the stream broke."""
+    def stream(self, port, text, max_tokens, on_chunk=None, on_error=None, **more):
+        """Returns (finish_reason or None, text). None: the stream broke, or ended with an error,
+        whose message on_error gets."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         out, finish = "", None
         try:
             body = {"model": "assistant", "max_tokens": max_tokens, "temperature": 0,
                     "stream": True, "ignore_eos": True,
-                    "messages": [{"role": "user", "content": text}]}
+                    "messages": [{"role": "user", "content": text}], **more}
             connection.request("POST", "/v1/chat/completions", json.dumps(body),
                                {"Content-Type": "application/json"})
             reply = connection.getresponse()
@@ -203,6 +204,8 @@ class Cluster:
                     continue
                 event = json.loads(line[6:])
                 if "error" in event:
+                    if on_error:
+                        on_error(event["error"]["message"])
                     return None, out
                 for choice in event["choices"]:
                     out += choice["delta"].get("content") or ""
@@ -216,9 +219,9 @@ class Cluster:
         return finish, out
 
 
-def in_background(function, *args):
+def in_background(function, *args, **more):
     """Runs function; returns (thread, box) with the result in box[0]."""
     box = []
-    thread = threading.Thread(target=lambda: box.append(function(*args)), daemon=True)
+    thread = threading.Thread(target=lambda: box.append(function(*args, **more)), daemon=True)
     thread.start()
     return thread, box

@@ -277,6 +277,35 @@ TEST(serving, a_draining_node_refuses_new_requests_and_finishes_what_runs) {
   EXPECT_EQ(rig.answers[running].tokens.size(), 50u);
 }
 
+TEST(serving, what_runs_at_a_drains_deadline_ends_with_that_reason_and_what_waits_goes_elsewhere) {
+  serving_rig rig({.running_max = 1, .step_time = as_modelled});
+  const auto running = rig.send("assistant", {1}, 4000);
+  rig.system.pass(20ms);
+  const auto waiting = rig.send("assistant", {2}, 5);
+  rig.system.pass(20ms);
+  caf::scoped_actor self(rig.system.get());
+  auto asked = self->request(rig.node, caf::infinite, actors::drain_atom::value, 500u);
+  rig.system.pass(400ms);
+  EXPECT_FALSE(rig.answers[running].ended) << "the deadline has not come";
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.answers[running].reason, schema::FinishReason::ERROR);
+  EXPECT_EQ(rig.answers[running].message,
+            "edge-a was drained: this request was still running at the deadline");
+  EXPECT_EQ(rig.answers[waiting].code, "draining") << "asked again, of a router that drains";
+  EXPECT_EQ(rig.in_flight, 0u);
+  EXPECT_EQ(rig.events("drain_deadline"),
+            std::vector<std::string>{"2 requests were still running: ended"});
+  asked.receive(
+      [](const actors::reply<void>& r) {
+        ASSERT_FALSE(*r);
+        EXPECT_EQ(r->failure().code, errc::timeout);
+        EXPECT_EQ(r->failure().message,
+                  "edge-a is drained; 2 requests were still running at the deadline and were "
+                  "ended");
+      },
+      [](const caf::error& e) { FAIL() << to_string(e); });
+}
+
 TEST(serving, no_actor_met_a_message_or_error_that_it_does_not_know) {
   serving_rig rig;
   for (std::uint32_t i = 0; i < 10; ++i) rig.send("assistant", {i}, 20);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "messages/limits.hpp"
 #include "tests/support/serving_rig.hpp"
 
 namespace collm {
@@ -267,8 +268,8 @@ TEST_F(supervision, a_drain_whose_answer_is_lost_with_its_process_is_told_by_the
   join(cut);
   for (const int status : {0, 9}) {
     caf::scoped_actor self(system_.get());
-    auto asked =
-        self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"), false);
+    auto asked = self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"),
+                               false, drain_deadline_ms);
     system_.settle();
     exit_of(pid_, status);
     asked.receive(
@@ -286,8 +287,8 @@ TEST_F(supervision, a_node_that_is_drained_to_be_started_anew_comes_back_at_once
   join();
   for (int round = 0; round < 3; ++round) {
     caf::scoped_actor self(system_.get());
-    auto asked =
-        self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"), true);
+    auto asked = self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"),
+                               true, drain_deadline_ms);
     system_.settle();
     const auto before = pid_;
     exit_of(pid_, 0);
@@ -371,7 +372,7 @@ TEST_F(supervision_elsewhere, starts_kills_and_replaces_nothing) {
 
 TEST_F(supervision_elsewhere, a_node_that_leaves_in_its_drain_has_stopped) {
   join();
-  caf::anon_send(supervisor_, drain_atom::value, std::string("edge-a"), false);
+  caf::anon_send(supervisor_, drain_atom::value, std::string("edge-a"), false, drain_deadline_ms);
   system_.settle();
   EXPECT_EQ(state(), schema::NodeState::DRAINING);
   leave("the connection was lost");

@@ -49,6 +49,7 @@ class engine_rig {
                 return make_reply<engine::unit_report>(engine::unit_report{});
               },
               [](grant_atom, double, bool) {},
+              [](drain_atom, const std::string&) {},
               [](status_atom) { return msg<schema::ActorStatus>::build([](auto) {}); }};
     }));
     engine = system.keep(

@@ -213,6 +213,7 @@ class port : public gateway::port {
   std::atomic<bool> hold_drain{false};   ///< never answer a drain
   std::function<result<msg<schema::VersionRecord>>(std::string, std::string)> on_load;
   std::string drained = "-";
+  std::chrono::milliseconds drain_deadline{-1};
   bool shut_down = false;
 
   site_double* store = nullptr;           ///< none: no site store here
@@ -287,8 +288,10 @@ class port : public gateway::port {
                       std::function<void(result<msg<schema::VersionRecord>>)> reply) override {
     reply(on_load ? on_load(name, "") : record(name));
   }
-  void drain(std::string node, bool again, std::function<void(result<void>)> reply) override {
+  void drain(std::string node, bool again, std::chrono::milliseconds deadline,
+             std::function<void(result<void>)> reply) override {
     drained = node + (again ? ", again" : "");
+    drain_deadline = deadline;
     if (hold_drain) {
       std::lock_guard lock(mutex_);
       held_drains_.push_back(std::move(reply));

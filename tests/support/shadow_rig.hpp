@@ -228,7 +228,7 @@ class shadow_rig {
   std::shared_ptr<counting_trainer> trainer;  ///< the newest one
   bool fails = false;
   std::function<bool(const store::site_row&)> too_long;  ///< for the model
-  std::function<void()> before_job;  ///< called as each job reaches the engine
+  std::function<void()> before_job;                      ///< called as each job reaches the engine
   std::uint32_t jobs = 0;
   std::vector<double> grants;
   std::optional<error> fetch_failure, job_failure;
@@ -256,6 +256,7 @@ class shadow_rig {
             [](unload_atom, const version_id&) { return make_reply<void>(result<void>()); },
             [this](train_atom, const training_job_ptr& job) { return run(*job); },
             [this](grant_atom, double share, bool) { grants.push_back(share); },
+            [](drain_atom, const std::string&) {},
             [](status_atom) { return no_status(); }};
   }
 

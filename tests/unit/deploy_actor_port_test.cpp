@@ -43,7 +43,7 @@ supervisor_actor spawn_supervisor(caf::actor_system& system, std::vector<seen_no
             }
           });
         },
-        [](drain_atom, const std::string&, bool) { return make_reply<void>({}); },
+        [](drain_atom, const std::string&, bool, std::uint32_t) { return make_reply<void>({}); },
         [none](load_atom, const std::string&, const std::string&) { return none(); },
         [none](unload_atom, const std::string&) { return none(); },
         [](status_atom) { return msg<schema::ActorStatus>::build([](auto) {}); },

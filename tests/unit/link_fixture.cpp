@@ -63,7 +63,7 @@ supervisor_actor spawn_supervisor(caf::actor_system& system, board_ptr to) {
         [](list_atom) {
           return msg<schema::ClusterStatus>::build([](schema::ClusterStatus::Builder) {});
         },
-        [](drain_atom, const std::string&, bool) { return make_reply<void>({}); },
+        [](drain_atom, const std::string&, bool, std::uint32_t) { return make_reply<void>({}); },
         [](load_atom, const std::string&, const std::string&) { return refuse_record(); },
         [](unload_atom, const std::string&) { return refuse_record(); },
         [](status_atom) { return no_status(); },
