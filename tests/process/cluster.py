@@ -6,12 +6,15 @@ import glob
 import http.client
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
 import tempfile
 import threading
 import time
+
+TINY_MODEL = pathlib.Path(__file__).parents[1] / "golden/data/untied/model.gguf"
 
 MANIFEST = """\
 apiVersion: collm.dev/v1alpha1
@@ -167,8 +170,11 @@ class Cluster:
     def get(self, port, path):
         return self.call(port, "GET", path)[1]
 
+    def connect(self, port, timeout=60):
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+
     def call(self, port, method, path, body=None, headers=None, timeout=60):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        connection = self.connect(port, timeout)
         try:
             payload = None if body is None else json.dumps(body)
             connection.request(method, path, payload,
@@ -179,6 +185,37 @@ class Cluster:
             return reply.status, json.loads(data) if "json" in kind else data.decode()
         finally:
             connection.close()
+
+    def tells(self, ports, headers=None):
+        """What these gateways tell an admin, by where."""
+        told = {}
+        for port in ports:
+            for path in ("/metrics", "/admin/v1/status", "/admin/v1/audit", "/v1/models"):
+                told[f"{port}{path}"] = str(self.call(port, "GET", path, headers=headers)[1])
+            told[f"{port}/admin/v1/events"] = self.events(port, headers)
+        return told
+
+    def events(self, port, headers=None):
+        """Those that a gateway still holds: they come between the first status and the next."""
+        connection, text = self.connect(port), ""
+        try:
+            connection.request("GET", "/admin/v1/events", headers=headers or {})
+            for line in connection.getresponse():
+                text += line.decode()
+                if text.count("event: status\n") == 2:
+                    return text
+        finally:
+            connection.close()
+        raise AssertionError("the events ended: " + text)
+
+    def written(self):
+        """The cluster's logs and files, by name."""
+        texts = {"log": self.logged()}
+        for file in glob.glob(os.path.join(self.dir.name, "**"), recursive=True):
+            if os.path.isfile(file):
+                with open(file, "rb") as f:
+                    texts[file] = f.read().decode("latin-1")
+        return texts
 
     def ask(self, port, text, max_tokens=16, model="assistant", **more):
         body = {"model": model, "max_tokens": max_tokens, "temperature": 0,
@@ -217,6 +254,28 @@ class Cluster:
         finally:
             connection.close()
         return finish, out
+
+
+class Tiny:
+    """Mixed into a Cluster: a tiny random model whose tokens are bytes; no chats, short prompts."""
+    limits = "promptTokens: 256"
+
+    def text_of(self, manifest):
+        text = super().text_of(manifest).replace("source: smollm2-135m-instruct",
+                                                 f"source: {TINY_MODEL}")
+        text = text.replace("kvCache: 256Mi", "kvCache: 16Mi")
+        return text + f"  limits: {{{self.limits}}}\n"
+
+    def complete(self, port, text="hello", max_tokens=4, model="assistant", **more):
+        return self.call(port, "POST", "/v1/completions", {
+            "model": model, "prompt": text, "max_tokens": max_tokens, "temperature": 0, **more})
+
+
+class OneSite:
+    """Mixed into a Cluster: both nodes serve one site, so the head may send a request to either."""
+
+    def text_of(self, manifest):
+        return super().text_of(manifest).replace("site: workshop", "site: kitchen")
 
 
 def in_background(function, *args, **more):

@@ -2,12 +2,10 @@
 whose rounds take seconds."""
 import json
 import os
-import pathlib
 
-from cluster import Cluster, until
+from cluster import Cluster, Tiny, until
 
 CANARY = "canary-7f3a91c2d5"
-TINY_MODEL = pathlib.Path(__file__).parents[1] / "golden/data/untied/model.gguf"
 ENDED = ("serving", "rejected", "voided")
 
 LEARNING = """\
@@ -76,19 +74,9 @@ class LearningCluster(Cluster):
         return next(j for j in jobs if j["id"] == job)
 
 
-class TinyLearningCluster(LearningCluster):
-    """No chats, prompts of at most 320 bytes: its tokens are bytes."""
+class TinyLearningCluster(Tiny, LearningCluster):
+    """Prompts of at most 256 bytes."""
     rows = staticmethod(prompts)
-
-    def text_of(self, manifest):
-        text = super().text_of(manifest).replace("source: smollm2-135m-instruct",
-                                                 f"source: {TINY_MODEL}")
-        text = text.replace("kvCache: 256Mi", "kvCache: 16Mi")
-        return text + "  limits: {promptTokens: 256}\n"
-
-    def complete(self, port, text, max_tokens=4, model="assistant", **more):
-        return self.call(port, "POST", "/v1/completions", {
-            "model": model, "prompt": text, "max_tokens": max_tokens, "temperature": 0, **more})
 
 
 def accepted(of_round):

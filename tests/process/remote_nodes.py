@@ -5,8 +5,8 @@ import re
 import signal
 import subprocess
 
-from cluster import Cluster, free_ports, until
-from learning_cluster import TINY_MODEL, TinyLearningCluster
+from cluster import Cluster, Tiny, free_ports, until
+from learning_cluster import TinyLearningCluster
 
 
 class RemoteNodes:
@@ -100,18 +100,8 @@ class RemoteNodes:
         super().__exit__(*exception)
 
 
-class RemoteCluster(RemoteNodes, Cluster):
-    """One node that the head starts, one elsewhere; a tiny random model, nothing learns."""
-
-    def text_of(self, manifest):
-        text = super().text_of(manifest).replace("source: smollm2-135m-instruct",
-                                                 f"source: {TINY_MODEL}")
-        text = text.replace("kvCache: 256Mi", "kvCache: 16Mi")
-        return text + "  limits: {promptTokens: 256}\n"
-
-    def complete(self, port, text="hello", **more):
-        return self.call(port, "POST", "/v1/completions", {
-            "model": "assistant", "prompt": text, "max_tokens": 4, "temperature": 0, **more})
+class RemoteCluster(RemoteNodes, Tiny, Cluster):
+    """One node that the head starts, one elsewhere; nothing learns."""
 
 
 class RemoteLearningCluster(RemoteNodes, TinyLearningCluster):
