@@ -119,7 +119,7 @@ class warden {
     m.state = schema::NodeState::RESTARTING;
     m.restart_at_ms = now_ms(self_) + m.wait_ms;
     event(schema::EventLevel::WARNING, m, "node_restarting",
-          "in " + std::to_string(static_cast<int>(m.wait_ms)) + " ms");
+          m.reason + "; again in " + std::to_string(static_cast<int>(m.wait_ms)) + " ms");
     m.wait_ms = std::min(2 * m.wait_ms, deps_.back_off_max_ms);
   }
 

@@ -212,6 +212,8 @@ void read_limits(section bounds, limits& out) {
   bounds.read("promptTokens", out.prompt_tokens_max, whole_between(1, 1u << 20));
   bounds.read("queuedRequests", out.queued_requests_max, whole_between(1, 65536));
   bounds.read("connections", out.connections_max, whole_between(1, 65536));
+  // From one second after /health says so, lest an engine be replaced that nobody saw ill.
+  bounds.read("engineSilence", out.engine_silence_ms_max, milliseconds_between(6'000, 600'000));
   out.request_bytes_max = request_bytes;
   bounds.close();
 }

@@ -27,9 +27,8 @@ namespace {
 using namespace actors;
 constexpr std::uint32_t step_tokens_max = 512;
 constexpr std::size_t logged_max = 4096;  // bytes of one text
-// A loop silent for so long is not healthy; for so long it is given up and its process replaced.
+// A loop silent for so long is not healthy; from limits::engine_silence_ms_max on it is given up.
 constexpr auto silent_is_unhealthy = std::chrono::seconds(5);
-constexpr auto silent_is_wedged = std::chrono::seconds(30);
 
 std::string digest_of(const text::vocabulary& v) {
   engine::sha256 hash;
@@ -308,7 +307,7 @@ struct serving_node::impl {
         .with_factors = factors_maker(initial),
         .telemetry = telemetry,
         .beats = {},
-        .wedged_after = silent_is_wedged,
+        .wedged_after = std::chrono::milliseconds(plan.bounds.engine_silence_ms_max),
         .wedged = to.wedged,
         .requests_in_flight = [own = counter(), of_head = to.of_head] { return own() + of_head(); },
         .on_drain = [d = draining] { d->store(true); },

@@ -1,4 +1,4 @@
-// Every bound of the runtime in one place. The manifest's `limits` overrides the first four.
+// Every bound of the runtime in one place. The manifest's `limits` overrides the first five.
 #pragma once
 
 #include <cstddef>
@@ -7,19 +7,20 @@
 namespace collm {
 
 struct limits {
-  std::size_t request_bytes_max = 1u << 20;   ///< HTTP body
-  std::uint32_t prompt_tokens_max = 4096;     ///< tokens of one prompt
-  std::uint32_t queued_requests_max = 256;    ///< waiting in one replica
-  std::uint32_t connections_max = 512;        ///< open sockets of one gateway
-  std::size_t header_bytes_max = 16u << 10;   ///< request line and headers
-  std::uint32_t bodies_max = 16;              ///< HTTP bodies of the largest size that a gateway
-                                              ///< receives at once
-  std::uint32_t json_depth_max = 32;          ///< nesting of a JSON body
-  std::uint32_t messages_max = 1024;          ///< chat messages of one request
-  std::uint32_t choices_max = 16;             ///< `n`
-  std::uint32_t stop_strings_max = 16;        ///< `stop`
-  std::uint32_t stop_string_bytes_max = 256;  ///< one stop string
-  std::uint32_t top_logprobs_max = 20;        ///< alternatives a token
+  std::size_t request_bytes_max = 1u << 20;      ///< HTTP body
+  std::uint32_t prompt_tokens_max = 4096;        ///< tokens of one prompt
+  std::uint32_t queued_requests_max = 256;       ///< waiting in one replica
+  std::uint32_t connections_max = 512;           ///< open sockets of one gateway
+  std::uint32_t engine_silence_ms_max = 30'000;  ///< an engine's loop without a turn: wedged then
+  std::size_t header_bytes_max = 16u << 10;      ///< request line and headers
+  std::uint32_t bodies_max = 16;                 ///< HTTP bodies of the largest size that a gateway
+                                                 ///< receives at once
+  std::uint32_t json_depth_max = 32;             ///< nesting of a JSON body
+  std::uint32_t messages_max = 1024;             ///< chat messages of one request
+  std::uint32_t choices_max = 16;                ///< `n`
+  std::uint32_t stop_strings_max = 16;           ///< `stop`
+  std::uint32_t stop_string_bytes_max = 256;     ///< one stop string
+  std::uint32_t top_logprobs_max = 20;           ///< alternatives a token
   std::uint32_t stream_unsent_tokens_max =
       1024;  ///< buffered for a slow reader, then the stream is cancelled
   std::uint32_t running_requests_max = 64;   ///< sequences in one engine step

@@ -32,7 +32,8 @@ spec:
        site: s,
        class: batch, rate: 10/s, tokenRate: 600/min}
   admin: {keySha256: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb}
-  limits: {requestBytes: 64Ki, promptTokens: 100, queuedRequests: 4, connections: 8}
+  limits: {requestBytes: 64Ki, promptTokens: 100, queuedRequests: 4, connections: 8,
+           engineSilence: 10s}
 )";
 constexpr std::string_view pieces[] = {
     "\n",        "  ", "- ",   ": ",           "{",     "}",     "[",      "]",        ",",

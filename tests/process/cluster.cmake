@@ -11,8 +11,11 @@ if(TARGET collm)
   cluster_suites(cluster_test.py Serving Faults Threads)
   set_tests_properties(cluster_Serving cluster_Faults cluster_Threads
     PROPERTIES TIMEOUT 300 RUN_SERIAL TRUE ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
-  add_library(tls_tap SHARED ${CMAKE_CURRENT_LIST_DIR}/../support/tls_tap.cpp)
-  target_link_libraries(tls_tap PRIVATE OpenSSL::SSL ${CMAKE_DL_LIBS})
+  # Libraries that a test preloads.
+  foreach(library tls_tap poison)
+    add_library(${library} SHARED ${CMAKE_CURRENT_LIST_DIR}/../support/${library}.cpp)
+    target_link_libraries(${library} PRIVATE OpenSSL::SSL OpenSSL::Crypto ${CMAKE_DL_LIBS})
+  endforeach()
   add_test(NAME cluster_Learning
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/learning_test.py Learning $<TARGET_FILE:collm>
       $<TARGET_FILE:tls_tap>)
@@ -24,10 +27,15 @@ if(TARGET collm)
   cluster_suites(rolling_restart_test.py RollingRestart)
   cluster_suites(canary_test.py Canary StaticSplit)
   cluster_suites(drain_test.py Drain)
+  foreach(suite Crash Wedge)
+    add_test(NAME cluster_${suite}
+      COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/poison_test.py ${suite} $<TARGET_FILE:collm>
+        $<TARGET_FILE:poison>)
+  endforeach()
   cluster_suites(join_test.py Join)
   cluster_suites(thief_test.py Thief)
   cluster_suites(rejoin_test.py Rejoin Straggler)
-  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain
+  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain cluster_Crash cluster_Wedge
     PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Ports cluster_Backup cluster_Canary
     cluster_StaticSplit cluster_RollingRestart

@@ -89,6 +89,7 @@ TEST(manifest, fills_in_what_is_left_out) {
   EXPECT_FALSE(m.head.capnp);
   EXPECT_FALSE(m.training);
   EXPECT_EQ(m.bounds.prompt_tokens_max, limits{}.prompt_tokens_max);
+  EXPECT_EQ(m.bounds.engine_silence_ms_max, 30'000u);
 }
 
 TEST(manifest, reads_labels_tenants_limits_and_localhost) {
@@ -98,7 +99,7 @@ TEST(manifest, reads_labels_tenants_limits_and_localhost) {
                           "  tenants: [{name: shop, keySha256: " +
                           key +
                           ", site: edge-a, class: batch, rate: 90/min}]\n"
-                          "  limits: {requestBytes: 64Ki, connections: 8}\n"));
+                          "  limits: {requestBytes: 64Ki, connections: 8, engineSilence: 6s}\n"));
   ASSERT_TRUE(check.value) << all_of(check);
   const manifest& m = *check.value;
   EXPECT_EQ(to_string(m.head.http), "127.0.0.1:9000");
@@ -107,6 +108,7 @@ TEST(manifest, reads_labels_tenants_limits_and_localhost) {
   EXPECT_DOUBLE_EQ(m.tenants[0].requests_per_s, 1.5);
   EXPECT_EQ(m.bounds.request_bytes_max, 64u << 10);
   EXPECT_EQ(m.bounds.connections_max, 8u);
+  EXPECT_EQ(m.bounds.engine_silence_ms_max, 6000u);
 }
 
 TEST(manifest, has_rounds_follow_each_other_or_wait_for_jobs) {

@@ -141,6 +141,7 @@ TEST(manifest_page, shows_the_defaults_of_the_parser) {
   EXPECT_EQ(bounds["promptTokens"]["default"], m.bounds.prompt_tokens_max);
   EXPECT_EQ(bounds["queuedRequests"]["default"], m.bounds.queued_requests_max);
   EXPECT_EQ(bounds["connections"]["default"], m.bounds.connections_max);
+  EXPECT_EQ(bounds["engineSilence"]["default"], "30s");
 }
 
 }  // namespace
