@@ -78,6 +78,9 @@ result<pid_t> child_processes::start(const std::string& name,
   posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&files, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   posix_spawn_file_actions_adddup2(&files, 1, 2);
+  // Listeners and clients of this process, which not every library marks close-on-exec: a child
+  // that held them would keep a port taken, and a connection open, beyond its owner's end.
+  posix_spawn_file_actions_addclosefrom_np(&files, 3);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t none;

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 import unittest
 
 from cluster import Cluster, in_background, until
+from listeners import listeners
 from long_prompt import beside_a_long_prompt
 
 COLLM = sys.argv.pop()
@@ -131,6 +133,22 @@ class Serving(unittest.TestCase):
             shares.append(proportional / resident)
         for share in shares:
             self.assertLess(share, 0.7, "pages of the base are shared between the two processes")
+
+    def test_nothing_listens_but_what_the_manifest_names(self):
+        """So CAF's own transport cannot be reached, from this machine or another."""
+        c = self.cluster
+        with socket.create_server(("127.0.0.1", 0)) as seen:
+            self.assertIn(("tcp", "127.0.0.1", seen.getsockname()[1]), listeners(os.getpid()))
+        ports = {c.process.pid: (c.head, c.native, c.link)}
+        for name, port in (("edge-a", c.a), ("edge-b", c.b)):
+            ports[c.node(name)["snapshot"]["pid"]] = (port,)
+        for pid, listed in ports.items():
+            self.assertEqual(listeners(pid), {("tcp", "127.0.0.1", p) for p in listed})
+            with open(f"/proc/{pid}/maps") as maps:
+                libraries = maps.read()
+            self.assertIn("libcaf_core", libraries)
+            self.assertNotIn("libcaf_io", libraries)
+            self.assertNotIn("libcaf_openssl", libraries)
 
     def load(self, name, folder):
         return self.cluster.call(self.cluster.a, "POST", "/v1/load_lora_adapter",

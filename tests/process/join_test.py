@@ -6,6 +6,7 @@ import sys
 import unittest
 
 from cluster import until
+from listeners import listeners
 from remote_nodes import RemoteCluster
 
 COLLM = sys.argv.pop()
@@ -19,6 +20,7 @@ class Join(unittest.TestCase):
             c.run_node("edge-b", "--join", token)
             c.serves("edge-b")
             self.answers(c)
+            self.listens_nowhere_else(c)
             self.used_token_is_refused(c, token)
             self.node_holds_what_it_needs(c)
             self.node_restarts(c)
@@ -42,6 +44,12 @@ class Join(unittest.TestCase):
             status, body = c.complete(port, **more)
             self.assertEqual(status, 200, body)
             self.assertEqual(body["model"], "assistant@0")
+
+    def listens_nowhere_else(self, c):
+        for pid, ports in ((c.process.pid, (c.head, c.native, c.link, c.enrol)),
+                           (c.node("edge-a")["snapshot"]["pid"], (c.a,)),
+                           (c.started["edge-b"].pid, (c.b,))):
+            self.assertEqual(listeners(pid), {("tcp", "127.0.0.1", p) for p in ports})
 
     def used_token_is_refused(self, c, token):
         again = subprocess.run(

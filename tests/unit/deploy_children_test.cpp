@@ -1,5 +1,6 @@
 #include "deploy/child_processes.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -48,6 +49,14 @@ TEST_F(children, that_are_started_again_and_again_leave_no_threads) {
 TEST_F(children, know_whose_they_are) {
   child_processes in("/bin/sh", logs_, noted());
   EXPECT_EQ(run(in, "test \"$COLLM_HEAD_PID\" = \"$PPID\""), 0);
+}
+
+TEST_F(children, inherit_no_open_file) {
+  const int open = ::fcntl(STDERR_FILENO, F_DUPFD, 100);
+  ASSERT_GE(open, 100);
+  child_processes in("/bin/sh", logs_, noted());
+  EXPECT_EQ(run(in, "test -e /proc/$$/fd/2 && ! test -e /proc/$$/fd/" + std::to_string(open)), 0);
+  ::close(open);
 }
 
 TEST_F(children, are_ended_and_not_started_after_the_close) {
