@@ -20,18 +20,16 @@ import http.client
 import json
 import os
 import random
-import resource
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests/process")]
 
+from bad_machine import OtherClock, SmallDisk, no_more_memory  # noqa: E402
 from cluster import Cluster, lives, until  # noqa: E402
 from client_load import Load, outcome  # noqa: E402
 from relay import Relay  # noqa: E402
@@ -114,15 +112,8 @@ def rolling_restart(c):
 
 
 def no_memory(c):
-    """A node that gets no more address space than it has: what it asks for anew fails."""
-    pid = node_pid(c)
-    text = Path(f"/proc/{pid}/status").read_text()
-    size = next(int(line.split()[1]) * 1024 for line in text.splitlines()
-                if line.startswith("VmSize"))
-    before = resource.prlimit(pid, resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
-    time.sleep(LASTS_S)
-    if lives(pid):
-        resource.prlimit(pid, resource.RLIMIT_AS, before)
+    with no_more_memory(node_pid(c)):
+        time.sleep(LASTS_S)
 
 
 def overload(c):
@@ -216,49 +207,35 @@ def uplink(fault):
 
 
 def clock_jumps(a, name):
-    """Head and nodes see another day, and then this one again. Needs Debian's libfaketime."""
-    library = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfaketimeMT.so.1")
-    if not library.exists():
-        return [{"fault": name, "left_out": "no libfaketime on this machine"}]
-    with tempfile.TemporaryDirectory() as place:
-        told = Path(place, "time")
-        told.write_text("+0\n")
+    """Head and nodes see another day, and then this one again."""
+    with OtherClock() as clock:
+        if clock.environment is None:
+            return [{"fault": name, "left_out": "no libfaketime on this machine"}]
 
         def jump(_):
-            told.write_text("+1d\n")
+            clock.set("+1d")
             time.sleep(LASTS_S)
-            told.write_text("+0\n")
-        # Only the calendar's clock jumps: the steady one cannot, on any machine.
-        with FaultCluster(a.collm, environment={
-                "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(told),
-                "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}) as c:
+            clock.set("+0")
+        with FaultCluster(a.collm, environment=clock.environment) as c:
             return suffer(c, a, name, jump)
 
 
 def disk_is_full(a, name):
-    """The head's state on a disk of 4 MiB that something else fills: what it says, and whether
-    answers go on. Needs the right to mount."""
-    with tempfile.TemporaryDirectory() as place:
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=False,
-                          capture_output=True).returncode:
-            return [{"fault": name,
-                     "left_out": "no right to mount a small disk"}]
-        try:
-            class Small(FaultCluster):
-                def text_of(self, manifest):
-                    return manifest.replace(f"stateDir: {self.dir.name}/state",
-                                            f"stateDir: {place}/state")
+    """The head's state on a small disk that something else fills: what it says, and whether
+    answers go on."""
+    with SmallDisk() as disk:
+        if disk.path is None:
+            return [{"fault": name, "left_out": "no right to mount a small disk"}]
 
-            def fill(_):
-                with contextlib.suppress(OSError), open(f"{place}/filler", "wb") as f:
-                    while True:
-                        f.write(b"x" * 65536)
+        class Small(FaultCluster):
+            def text_of(self, manifest):
+                return disk.keeps_state_of(self, manifest)
+
+        def fill(_):
+            with disk.full():
                 time.sleep(LASTS_S)
-                os.remove(f"{place}/filler")
-            with Small(a.collm) as c:
-                return suffer(c, a, name, fill)
-        finally:
-            subprocess.run(["umount", "-l", place], check=False)
+        with Small(a.collm) as c:
+            return suffer(c, a, name, fill)
 
 
 SCENARIOS = {
@@ -267,7 +244,7 @@ SCENARIOS = {
     "kill -9 of the head, started again": here(kill_head),
     f"SIGSTOP of the head for {LASTS_S} s": here(freeze_head),
     "rolling restart of both nodes": here(rolling_restart),
-    f"no more address space for a node for {LASTS_S} s": here(no_memory),
+    f"no more memory for a node for {LASTS_S} s": here(no_memory),
     "load beyond capacity": here(overload),
     "garbage at every port": here(garbage),
     f"uplink cut for {LASTS_S} s": uplink(bad_line(Relay.cut, Relay.restore)),

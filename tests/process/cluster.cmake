@@ -32,10 +32,12 @@ if(TARGET collm)
       COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/poison_test.py ${suite} $<TARGET_FILE:collm>
         $<TARGET_FILE:poison>)
   endforeach()
+  cluster_suites(bad_machine_test.py Memory Clock Disk)
   cluster_suites(join_test.py Join)
   cluster_suites(thief_test.py Thief)
   cluster_suites(rejoin_test.py Rejoin Straggler)
   set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain cluster_Crash cluster_Wedge
+    cluster_Memory cluster_Clock cluster_Disk
     PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Ports cluster_Backup cluster_Canary
     cluster_StaticSplit cluster_RollingRestart
