@@ -8,10 +8,12 @@ import time
 
 
 class Load:
-    """Poisson arrivals at some gateways; every request ends in exactly one word. `more`: fields
-    of every request beside the usual ones."""
+    """Poisson arrivals at some gateways; every request ends in exactly one word. `text`: of a
+    request, by its number; `key`: the tenant's; `more`: fields of every request beside the usual
+    ones."""
 
-    def __init__(self, ports, rate, tokens, seed, **more):
+    def __init__(self, ports, rate, tokens, seed, text="Order {}".format, key=None, **more):
+        self.text, self.key = text, key
         self.tokens, self.more, self.over = tokens, more, threading.Event()
         self.lock, self.requests, self.running = threading.Lock(), [], []
         self.sources = [threading.Thread(target=self.arrive, args=(port, rate, seed + i))
@@ -23,7 +25,7 @@ class Load:
         draw, number = random.Random(seed), 0
         while not self.over.wait(draw.expovariate(rate)):
             number += 1
-            thread = threading.Thread(target=self.ask, args=(port, f"Order {number}"))
+            thread = threading.Thread(target=self.ask, args=(port, self.text(number)))
             with self.lock:
                 self.running = [t for t in self.running if t.is_alive()] + [thread]
             thread.start()
@@ -32,7 +34,7 @@ class Load:
         request = {"port": port, "begun": time.monotonic(), "ended": None, "how": None, "why": ""}
         with self.lock:
             self.requests.append(request)
-        request["how"], request["why"] = outcome(port, text, self.tokens, **self.more)
+        request.update(asked(port, text, self.tokens, self.key, **self.more))
         request["ended"] = time.monotonic()
 
     def stop(self):
@@ -47,29 +49,50 @@ class Load:
 
 def outcome(port, text, tokens, **more):
     """(answered | refused | failed, why) of one streamed request."""
+    end = asked(port, text, tokens, **more)
+    return end["how"], end["why"]
+
+
+def asked(port, text, tokens, key=None, **more):
+    """One streamed request to its end: `how` and `why`; `first_s`: from its beginning to the first
+    token, `last_s`: to the last, of an answered one; `retry_s`: of a refused one."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
+        begun = time.monotonic()
         connection.request("POST", "/v1/chat/completions", json.dumps(
             {"model": "assistant", "max_tokens": tokens, "temperature": 0, "stream": True,
              "ignore_eos": True, "messages": [{"role": "user", "content": text}], **more}),
-            {"Content-Type": "application/json"})
+            {"Content-Type": "application/json",
+             **({"Authorization": f"Bearer {key}"} if key else {})})
         reply = connection.getresponse()
         if reply.status in (429, 503) and reply.getheader("Retry-After"):
-            return "refused", f"{reply.status}"
+            exact_ms = reply.getheader("retry-after-ms")
+            return {"how": "refused", "why": f"{reply.status}",
+                    "retry_s": int(exact_ms) / 1000 if exact_ms
+                    else int(reply.getheader("Retry-After"))}
         if reply.status != 200:
-            return "failed", f"{reply.status}: {reply.read(300).decode()}"
-        done, finish = False, None
-        for line in reply:
-            if line.strip() == b"data: [DONE]":
-                done = True
-            elif line.startswith(b"data: "):
-                event = json.loads(line[6:])
-                if "error" in event:
-                    return "failed", event["error"]["message"]
-                finish = next((c["finish_reason"] for c in event.get("choices", [])
-                               if c["finish_reason"]), finish)
-        return ("answered", "") if done and finish else ("failed", "the stream broke off")
+            return {"how": "failed", "why": f"{reply.status}: {reply.read(300).decode()}"}
+        return streamed(reply, begun)
     except (OSError, http.client.HTTPException) as e:
-        return "failed", f"{type(e).__name__}: {e}"
+        return {"how": "failed", "why": f"{type(e).__name__}: {e}"}
     finally:
         connection.close()
+
+
+def streamed(reply, begun):
+    done, finish, first, last = False, None, None, None
+    for line in reply:
+        if line.strip() == b"data: [DONE]":
+            done = True
+        elif line.startswith(b"data: "):
+            event = json.loads(line[6:])
+            if "error" in event:
+                return {"how": "failed", "why": event["error"]["message"]}
+            for choice in event.get("choices", []):
+                finish = choice["finish_reason"] or finish
+                if choice["delta"].get("content"):
+                    last = time.monotonic() - begun
+                    first = first or last
+    if done and finish:
+        return {"how": "answered", "why": "", "first_s": first, "last_s": last}
+    return {"how": "failed", "why": "the stream broke off"}

@@ -35,13 +35,12 @@ from client_load import Load, outcome  # noqa: E402
 from relay import Relay  # noqa: E402
 from remote_nodes import RemoteNodes  # noqa: E402
 from peer.process import fail, say  # noqa: E402
-from peer.report import commit, cpu_name, keep  # noqa: E402
+from peer.report import commit, cpu_name, into_docs, keep  # noqa: E402
 
 CALM_S = 3          # of load before a fault
 AFTER_S = 5         # and after the cluster is whole
 WHOLE_WITHIN_S = 90
 LASTS_S = 8         # a fault that comes and goes
-MARK, END = "<!-- made by ./dev bench faults -->", "<!-- end -->"
 
 
 def arguments():
@@ -304,14 +303,6 @@ def markdown(r):
     return "\n".join([*lines, ""])
 
 
-def into_docs(text):
-    """The page that shows the table holds exactly what was measured last."""
-    page = ROOT / "docs/RELIABILITY.md"
-    before, rest = page.read_text(encoding="utf-8").split(MARK, 1)
-    after = rest.split(END, 1)[1]
-    page.write_text(before + MARK + "\n" + text.split("\n", 2)[2] + END + after, encoding="utf-8")
-
-
 def main():
     a = arguments()
     if not Path(a.collm).exists():
@@ -326,7 +317,7 @@ def main():
              "cores": os.cpu_count(), "rate": a.rate, "tokens": a.tokens, "faults": rows}
     if a.only is None:
         keep(a.out, found, markdown(found))
-        into_docs(markdown(found))
+        into_docs("faults", markdown(found))
     else:
         print(markdown(found))
 

@@ -75,6 +75,16 @@ def keep(out, found, text):
     print(text)
 
 
+def into_docs(name, text):
+    """docs/RELIABILITY.md shows exactly what was measured last, without its heading."""
+    page = ROOT / "docs/RELIABILITY.md"
+    mark = f"<!-- made by ./dev bench {name} -->"
+    before, rest = page.read_text(encoding="utf-8").split(mark, 1)
+    after = rest.split("<!-- end -->", 1)[1]
+    page.write_text(before + mark + "\n" + text.split("\n", 2)[2] + "<!-- end -->" + after,
+                    encoding="utf-8")
+
+
 def commit():
     try:
         done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],
