@@ -21,8 +21,7 @@ struct bench_engine_options {
   bool only_perplexity = false;
 };
 
-/// Resident bytes of shared libraries: libtorch's mostly, shared with other processes that map
-/// them.
+/// Resident bytes of shared libraries, shared with other processes that map them.
 std::uint64_t libraries_bytes() {
   std::ifstream maps("/proc/self/smaps");
   std::uint64_t kibibytes = 0;

@@ -58,7 +58,8 @@ std::uint64_t activation_bytes(const engine::model_shape& s, std::uint32_t rows,
   const std::uint64_t rotations = tables * s.context * s.head_dim * sizeof(float);
   const std::uint64_t scores =
       std::uint64_t{threads} * s.context * engine::attention_queries * sizeof(float);
-  const std::uint64_t samplers = std::uint64_t{threads} * s.vocab * rates::sampler_bytes;
+  const std::uint64_t samplers =
+      std::uint64_t{threads} * (s.vocab * rates::sampler_bytes + rates::sampler_fixed_bytes);
   return rows * a_row + logits + rotations + scores + samplers;
 }
 

@@ -13,6 +13,7 @@ inline constexpr std::uint64_t half_bytes = 2;
 /// A sampler's scratch memory, a token of the vocabulary: logit, weight, and a list of candidates
 /// that grows by doubling.
 inline constexpr std::uint64_t sampler_bytes = 4 + 4 + 2 * 8;
+inline constexpr std::uint64_t sampler_fixed_bytes = 33 << 10;  ///< its sums by class of weights
 /// Text, ids and message frame of one token that waits for a slow reader.
 inline constexpr std::uint64_t token_bytes = 128;
 /// One connection's own read and write buffers.

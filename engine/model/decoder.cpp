@@ -117,14 +117,16 @@ void decoder::place_rows(std::span<const segment> segments) {
 
 void decoder::place_attention(std::span<const segment> segments) {
   items_.clear();
-  attention_cost_ = 0;
+  attention_cost_ = {};
   for (std::uint32_t i = 0, first = 0; i < segments.size(); ++i) {
     const auto count = static_cast<std::uint32_t>(segments[i].tokens.size());
     for (std::uint32_t j = 0; j < count; j += attention_rows) {
       const std::uint32_t rows = std::min(attention_rows, count - j);
       for (std::uint32_t h = 0; h < shape().kv_heads; ++h) {
         items_.push_back({i, h, first + j, rows, attention_cost_});
-        attention_cost_ += std::uint64_t{rows} * (places_[first + j].position + rows);
+        const std::uint64_t seen = places_[first + j].position + rows;
+        attention_cost_[0] += rows * seen;
+        attention_cost_[1] += rows * std::min<std::uint64_t>(seen, shape().window + rows);
       }
     }
     first += count;
@@ -417,9 +419,10 @@ void decoder::attention(const member& me, std::uint32_t layer, std::span<const s
                         const kv_pages& kv) {
   // One run of items a member, of equal cost: when rows are divided too, a member so reads the
   // queries and keys that it has just written, from its own cache.
+  const std::size_t kind = shape().windowed(layer) ? 1 : 0;
   const auto cut = [&](std::uint64_t m) {
     return std::partition_point(items_.begin(), items_.end(), [&](const attention_item& item) {
-      return item.cost_before * me.members < attention_cost_ * m;
+      return item.before[kind] * me.members < attention_cost_[kind] * m;
     });
   };
   const auto last = cut(me.index + std::uint64_t{1});

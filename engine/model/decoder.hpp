@@ -6,6 +6,7 @@
 // (segment, KV head, rows).
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "engine/adapter/adapter.hpp"
@@ -61,10 +62,12 @@ class decoder final : public model {
   struct share {
     std::uint32_t first_row, last_row, first_out, last_out;
   };
+  /// Rows times the positions that they see: in a layer without a window, and in one with it.
+  using attention_cost = std::array<std::uint64_t, 2>;
   /// Rows of one segment, and the query rows of one attention item.
   struct attention_item {
     std::uint32_t segment, kv_head, first, rows;
-    std::uint64_t cost_before;  ///< of all items before it: rows times the positions they see
+    attention_cost before;  ///< of all items before it
   };
 
   void place_rows(std::span<const segment> segments);
@@ -125,7 +128,7 @@ class decoder final : public model {
   std::vector<row_place> places_;
   std::vector<std::uint32_t> output_rows_;
   std::vector<attention_item> items_;
-  std::uint64_t attention_cost_ = 0;  ///< of all of them
+  attention_cost attention_cost_{};  ///< of all of them
   std::vector<float> residual_, input_, wide_, lora_,
       logits_;                     ///< input_: what the next product reads; wide_: what it gives
   std::vector<logit_peak> peaks_;  ///< [member][output]; after forward() the first ones are of all

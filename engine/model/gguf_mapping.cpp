@@ -33,8 +33,8 @@ result<file_mapping> file_mapping::open(const std::filesystem::path& path) {
   const int why = errno;
   ::close(fd);
   if (data == MAP_FAILED) return refused(path, errc::io, std::strerror(why));
-  // Asks a file system that can for large pages (weights are read whole in every step; measured: 20
-  // to 28 GB/s on ext4); others refuse, and nothing changes.
+  // Where file system and kernel can, what is not in the page cache yet is read into large pages
+  // (weights are read whole in every step; measured: 20 to 28 GB/s on ext4); else nothing changes.
   (void)::madvise(data, size, MADV_HUGEPAGE);
   return file_mapping(static_cast<const std::uint8_t*>(data), size);
 }

@@ -15,6 +15,7 @@ namespace {
 result<const torch_products*> load() {
   std::error_code unreadable;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", unreadable);
+  if (unreadable) return error{errc::io, "/proc/self/exe: " + unreadable.message(), 0};
   const auto library = program.parent_path() / torch_products_library;
   // Never closed: libtorch leaves threads and handlers behind.
   void* const opened = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);

@@ -74,6 +74,8 @@ result<choice> sampler::choose(const logits_row& row, const sampling& how,
   const auto penalised = penalise(row.values, how, history);
   const auto adjusted =
       penalised.data() == row.values.data() ? row : logits_row(penalised, peak_of(penalised));
+  if (adjusted.peak.suspect && !row.peak.suspect)
+    return error{errc::bad_request, "these penalties make a logit that is no number"};
   choice out;
   out.token = how.temperature == 0.0f
                   ? adjusted.peak.at

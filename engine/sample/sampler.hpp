@@ -94,7 +94,9 @@ class sampler {
 
   // Weights in (0, 1] that share exponent and five bits of mantissa: a class holds those within 3
   // %.
-  static std::size_t class_of(float weight) { return std::bit_cast<std::uint32_t>(weight) >> 18; }
+  static std::size_t class_of(float weight) {
+    return std::bit_cast<std::uint32_t>(weight + 0.0f) >> 18;  // -0 is 0
+  }
   static constexpr std::size_t weight_classes = (0x3f800000u >> 18) + 1;
 
   std::vector<double> class_weights_;  ///< sums, by class

@@ -3,6 +3,7 @@ import http.server
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -247,6 +248,16 @@ class ManifestVerbs(unittest.TestCase):
         code, out, err = collm("validate", "-f", "-", stdin=DEMO.read_text())
         self.assertEqual(code, 0, err)
         self.assertIn("stdin: valid: cluster demo, 2 nodes, 1 adapter", out)
+
+    def test_a_program_without_its_torch_library_says_where_it_looked(self):
+        with tempfile.TemporaryDirectory() as folder:
+            alone = pathlib.Path(shutil.copy(COLLM, folder))
+            model = DEMO.parents[2] / "tests/golden/data/untied/model.gguf"
+            done = subprocess.run([alone, "bench", "engine", "--precision", "f32", "--model", model,
+                                   "--only-perplexity", "--perplexity", DEMO],
+                                  capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertIn(str(alone.with_name("libcollm_torch.so")), done.stderr)
 
     def test_doctor_finds_the_taken_port_and_its_mend(self):
         server = Server()

@@ -161,6 +161,8 @@ INSTANTIATE_TEST_SUITE_P(
         rule{"top_p", {.temperature = 1.0f, .top_p = 0.6f}},
         rule{"min_p_before_top_p", {.temperature = 1.0f, .top_p = 0.95f, .min_p = 0.3f}},
         rule{"top_p_before_min_p", {.temperature = 1.0f, .top_p = 0.3f, .min_p = 0.01f}},
+        rule{"top_p_and_a_min_p_of_minus_nothing",
+             {.temperature = 1.0f, .top_p = 0.95f, .min_p = -0.0f}},
         rule{"min_p", {.temperature = 1.5f, .min_p = 0.2f}},
         rule{"all_three", {.temperature = 1.2f, .top_k = 20, .top_p = 0.8f, .min_p = 0.1f}},
         rule{"penalties",
