@@ -58,8 +58,11 @@ class RollingRestart(unittest.TestCase):
 
     @staticmethod
     def anew(c, name, pid):
+        """In a new process, whose report shows a replica: from then on the head counts it."""
         node = c.node(name)
-        return node["state"] == "serving" and node.get("snapshot", {}).get("pid") not in (None, pid)
+        snapshot = node.get("snapshot", {})
+        return (node["state"] == "serving" and snapshot.get("pid") not in (None, pid)
+                and bool(snapshot.get("replicas")))
 
 
 if __name__ == "__main__":
