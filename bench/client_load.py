@@ -47,6 +47,12 @@ class Load:
         return self.requests
 
 
+def counted(requests):
+    """How many of them ended in which word."""
+    return {how: sum(r["how"] == how for r in requests)
+            for how in ("answered", "refused", "failed")}
+
+
 def outcome(port, text, tokens, **more):
     """(answered | refused | failed, why) of one streamed request."""
     end = asked(port, text, tokens, **more)

@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests/process")]
 
-from client_load import Load, asked  # noqa: E402
+from client_load import Load, asked, counted  # noqa: E402
 from cluster import Cluster  # noqa: E402
 from peer.process import fail, say  # noqa: E402
 from peer.report import commit, cpu_name, into_docs, keep  # noqa: E402
@@ -117,8 +117,7 @@ def beside_neighbours(c, a, full):
 
 
 def told(requests):
-    count = {how: sum(r["how"] == how for r in requests)
-             for how in ("answered", "refused", "failed")}
+    count = counted(requests)
     if sum(count.values()) != len(requests):
         fail(f"{len(requests)} requests, accounted for: {count}")
     answered = [r for r in requests if r["how"] == "answered"]

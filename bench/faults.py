@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests/process")]
 
 from bad_machine import OtherClock, SmallDisk, no_more_memory  # noqa: E402
 from cluster import Cluster, lives, until  # noqa: E402
-from client_load import Load, outcome  # noqa: E402
+from client_load import Load, counted, outcome  # noqa: E402
 from relay import Relay  # noqa: E402
 from remote_nodes import RemoteNodes  # noqa: E402
 from peer.process import fail, say  # noqa: E402
@@ -277,8 +277,7 @@ def suffer(c, a, name, fault):
 
 
 def accounted(name, requests, fault_begun):
-    count = {how: sum(r["how"] == how for r in requests)
-             for how in ("answered", "refused", "failed")}
+    count = counted(requests)
     if sum(count.values()) != len(requests):
         fail(f"{name}: {len(requests)} requests, accounted for: {count}")
     why = sorted({r["why"][:100] for r in requests if r["how"] == "failed"})

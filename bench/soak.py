@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests/process")]
 
-from client_load import Load  # noqa: E402
+from client_load import Load, counted  # noqa: E402
 from cluster import until  # noqa: E402
 from learning_cluster import LearningCluster  # noqa: E402
 from peer.process import fail, say  # noqa: E402
@@ -109,8 +109,7 @@ def quarter(rows, number, seconds):
 def judged(requests, watch, a):
     """What the run showed, and what of it is wrong."""
     seconds, wrong = 60 * a.minutes, []
-    count = {how: sum(r["how"] == how for r in requests)
-             for how in ("answered", "refused", "failed")}
+    count = counted(requests)
     if sum(count.values()) != len(requests):
         wrong.append(f"{len(requests)} requests, accounted for {sum(count.values())}")
     for r in requests:

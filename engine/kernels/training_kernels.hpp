@@ -57,8 +57,8 @@ struct adam_step {
 enum class tail : std::uint8_t {
   rounded,  ///< each to nearest: they vanish
   /// Their sum is kept, on one of them now and then. Of a softmax over a vocabulary the tail is
-  /// much of the whole, though no part of it counts (without it 24 steps of LoRA lost 2 % against
-  /// f32).
+  /// much of the whole, though no part of it counts (without it 24 steps of LoRA ended 1.6 %
+  /// above f32's losses).
   carried,
 };
 

@@ -425,15 +425,13 @@ void decoder::attention(const member& me, std::uint32_t layer, std::span<const s
       return item.before[kind] * me.members < attention_cost_[kind] * m;
     });
   };
-  const auto last = cut(me.index + std::uint64_t{1});
+  const auto first = cut(me.index), last = cut(me.index + std::uint64_t{1});
   attention_task task, next;
-  bool prepared = false;
-  for (auto item = cut(me.index); item != last; ++item) {
-    task = prepared ? next : task_of(*item, segments[item->segment], layer, kv);
+  for (auto item = first; item != last; ++item) {
+    task = item == first ? task_of(*item, segments[item->segment], layer, kv) : next;
     task.out = input(item->first) + std::size_t{item->kv_head} * task.group * task.head_dim;
     task.scratch = reinterpret_cast<float*>(scratch_.data() + me.index * scratch_stride_);
-    prepared = item + 1 != last;
-    if (prepared) {
+    if (item + 1 != last) {
       next = task_of(item[1], segments[item[1].segment], layer, kv);
       task.next = &next;
     }

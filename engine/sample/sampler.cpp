@@ -130,8 +130,11 @@ std::int32_t sampler::draw(const logits_row& row, const sampling& how, double u)
   std::erase_if(candidates_, [&](const candidate& c) {
     return weight_of(c) == 0 || weight_of(c) < static_cast<double>(how.min_p);
   });
-  const double target = u * kept_weight();
-  double reached = 0;
+  return walk(u * kept_weight(), 0);
+}
+
+/// The candidate at which the weight, `reached` before the first, passes `target`.
+std::int32_t sampler::walk(double target, double reached) const {
   for (const candidate& c : candidates_)
     if ((reached += weight_of(c)) > target) return c.token;
   return candidates_.back().token;
@@ -162,7 +165,7 @@ void sampler::gather_possible(std::span<const float> logits) {
     if (weights_[i] > 0) candidates_.push_back({logits[i], static_cast<std::int32_t>(i)});
 }
 
-// Best first, as keep_top_p and the walk of draw() have them, without sorting the vocabulary: only
+// Best first, as keep_top_p and walk() have them, without sorting the vocabulary: only
 // the class in which the run of the best ends and the one in which the draw falls are sorted.
 std::int32_t sampler::draw_of_best(std::span<const float> logits, const sampling& how, double total,
                                    double u) {
@@ -187,11 +190,9 @@ std::int32_t sampler::draw_of_best(std::span<const float> logits, const sampling
   }
   candidates_.resize(of_last);
   const double target = u * kept;
-  auto [drawn, reached] = descend(last, [&](double w) { return w > target; });
+  const auto [drawn, reached] = descend(last, [&](double w) { return w > target; });
   if (drawn > last) gather_class(logits, drawn);
-  for (const candidate& c : candidates_)
-    if ((reached += weight_of(c)) > target) return c.token;
-  return candidates_.back().token;
+  return walk(target, reached);
 }
 
 void sampler::gather_class(std::span<const float> logits, std::size_t weight_class) {

@@ -84,6 +84,7 @@ class sampler {
                             double u);
   double weigh(std::span<const float> logits, float temperature, float most);
   void gather_best(std::span<const float> logits, std::size_t count);
+  std::int32_t walk(double target, double reached) const;
   void gather_possible(std::span<const float> logits);
   void gather_class(std::span<const float> logits, std::size_t weight_class);
   void keep_top_p(float p);

@@ -225,7 +225,7 @@ class Cluster:
     def stream(self, port, text, max_tokens, on_chunk=None, on_error=None, **more):
         """Returns (finish_reason or None, text). None: the stream broke, or ended with an error,
         whose message on_error gets."""
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = self.connect(port)
         out, finish = "", None
         try:
             body = {"model": "assistant", "max_tokens": max_tokens, "temperature": 0,
