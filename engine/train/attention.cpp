@@ -11,10 +11,21 @@ constexpr std::uint32_t block_rows = 32;  // scores of a block stay in the secon
 
 std::size_t padded_tokens(std::uint32_t tokens) { return (std::size_t{tokens} + 15) / 16 * 16; }
 
-/// to[d][i] = from[i][d]
+/// Where rows [first, end) are cut if row p costs p: both sides cost the same.
+std::uint32_t same_work(std::uint32_t first, std::uint32_t end) {
+  const double a = first, b = end;
+  return static_cast<std::uint32_t>(std::lround(std::sqrt((a * a + b * b) / 2)));
+}
+
+/// to[d][i] = from[i][d]; some rows at a time: a whole column of `to` falls into few cache sets.
 void turn(const float* from, std::uint32_t rows, std::uint32_t dim, float* to, std::size_t stride) {
-  for (std::uint32_t i = 0; i < rows; ++i)
-    for (std::uint32_t d = 0; d < dim; ++d) to[d * stride + i] = from[std::size_t{i} * dim + d];
+  constexpr std::uint32_t some = 16;
+  for (std::uint32_t first = 0; first < rows; first += some) {
+    const std::uint32_t last = std::min(first + some, rows);
+    for (std::uint32_t d = 0; d < dim; ++d)
+      for (std::uint32_t i = first; i < last; ++i)
+        to[d * stride + i] = from[std::size_t{i} * dim + d];
+  }
 }
 
 }  // namespace
@@ -25,13 +36,27 @@ struct training_attention::block {
   std::uint32_t rows() const { return last - first; }
 };
 
-std::vector<attention_part> attention_parts(const unit_place& unit, std::uint32_t kv_heads) {
+std::uint32_t attention_slices(const model_shape& shape) {
+  constexpr std::uint32_t many_heads = 8;  // they alone divide well enough
+  return shape.kv_heads < many_heads ? 2 : 1;
+}
+
+std::vector<attention_part> attention_parts(const unit_place& unit, const model_shape& shape) {
   std::vector<attention_part> parts;
   const std::uint32_t from = unit.window.first, to = from + unit.window.count;
   for (const auto& s : unit.pass->samples) {
-    const std::uint32_t first = std::max(from, s.first), last = std::min(to, s.first + s.count);
-    for (std::uint32_t h = 0; h < kv_heads && first < last; ++h)
-      parts.push_back({s, h, first - s.first, last - s.first});
+    const std::uint32_t begin = std::max(from, s.first), stop = std::min(to, s.first + s.count);
+    if (begin >= stop) continue;
+    const std::uint32_t first = begin - s.first, end = stop - s.first;
+    for (std::uint32_t h = 0; h < shape.kv_heads; ++h) {
+      if (attention_slices(shape) == 1) {
+        parts.push_back({s, h, 0, first, end, end});
+        continue;
+      }
+      const std::uint32_t middle = same_work(first, end);
+      parts.push_back({s, h, 0, first, middle, end});
+      parts.push_back({s, h, 1, middle, end, end});
+    }
   }
   return parts;
 }
@@ -41,9 +66,7 @@ attention_scratch::attention_scratch(const model_shape& shape, std::uint32_t sam
       memory_(bytes_for(shape, sample_tokens) / sizeof(float)) {
   const std::size_t numbers = turned_stride_ * shape.head_dim;
   float* at = memory_.data();
-  for (float** p :
-       {&keys_, &turned_keys_, &turned_values_, &values_, &key_gradients_, &value_gradients_})
-    *p = at, at += numbers;
+  for (float** p : {&keys_, &turned_keys_, &turned_values_, &values_}) *p = at, at += numbers;
   queries_ = at;
   weights_ = queries_ + std::size_t{block_rows} * shape.head_dim;
   score_gradients_ = weights_ + block_rows * turned_stride_;
@@ -51,7 +74,7 @@ attention_scratch::attention_scratch(const model_shape& shape, std::uint32_t sam
 
 std::uint64_t attention_scratch::bytes_for(const model_shape& shape, std::uint32_t sample_tokens) {
   const std::size_t tokens = padded_tokens(sample_tokens);
-  return (6 * tokens * shape.head_dim + std::size_t{block_rows} * (shape.head_dim + 2 * tokens)) *
+  return (4 * tokens * shape.head_dim + std::size_t{block_rows} * (shape.head_dim + 2 * tokens)) *
          sizeof(float);
 }
 
@@ -116,8 +139,9 @@ void training_attention::forward(const unit_place& unit, const attention_part& p
 /// P stands. dP = dO Vt; dS = softmax's derivative; dQ = dS K; dK += dSt Q; dV += Pt dO.
 void training_attention::block_back(const block& b, attention_scratch& scratch,
                                     const float* out_gradient, std::size_t out_stride,
-                                    float* query_gradient, std::size_t to_stride) const {
-  const std::uint32_t dim = shape_.head_dim;
+                                    float* query_gradient, std::size_t to_stride,
+                                    float* key_gradients) const {
+  const std::uint32_t dim = shape_.head_dim, keys = shape_.kv_heads * dim;
   const std::size_t stride = scratch.turned_stride_;
   kernels_.product({.a = out_gradient,
                     .a_row = out_stride,
@@ -133,8 +157,8 @@ void training_attention::block_back(const block& b, attention_scratch& scratch,
                     .a_column = stride,
                     .b = out_gradient,
                     .b_row = out_stride,
-                    .c = scratch.value_gradients_,
-                    .c_row = dim,
+                    .c = key_gradients + keys,
+                    .c_row = std::size_t{2} * keys,
                     .rows = b.last,
                     .depth = b.rows(),
                     .columns = dim,
@@ -157,8 +181,8 @@ void training_attention::block_back(const block& b, attention_scratch& scratch,
                     .a_column = stride,
                     .b = scratch.queries_,
                     .b_row = dim,
-                    .c = scratch.key_gradients_,
-                    .c_row = dim,
+                    .c = key_gradients,
+                    .c_row = std::size_t{2} * keys,
                     .rows = b.last,
                     .depth = b.rows(),
                     .columns = dim,
@@ -168,12 +192,17 @@ void training_attention::block_back(const block& b, attention_scratch& scratch,
 void training_attention::back(const unit_place& unit, const attention_part& part,
                               attention_scratch& scratch, const float* out_gradient,
                               std::size_t out_stride, float* to, std::size_t to_stride,
-                              float* carried) const {
+                              key_value_gradients& left) const {
+  const std::uint32_t dim = shape_.head_dim, group = shape_.heads / shape_.kv_heads,
+                      keys = shape_.kv_heads * dim;
+  float* key_gradients = left.of(part.slice, part.sample.first) + std::size_t{part.kv_head} * dim;
+  for (std::uint32_t p = 0; p < part.end; ++p) {
+    float* of_row = key_gradients + p * left.width();
+    std::fill_n(of_row, dim, 0.0f);
+    std::fill_n(of_row + keys, dim, 0.0f);
+  }
+  if (part.first == part.last) return;
   load(unit, part, scratch, true);
-  const std::uint32_t dim = shape_.head_dim, group = shape_.heads / shape_.kv_heads;
-  const std::size_t numbers = std::size_t{part.last} * dim;
-  std::fill_n(scratch.key_gradients_, numbers, 0.0f);
-  std::fill_n(scratch.value_gradients_, numbers, 0.0f);
   for (std::uint32_t head = part.kv_head * group; head < (part.kv_head + 1) * group; ++head)
     for (std::uint32_t first = part.first; first < part.last; first += block_rows) {
       const block b{head, first, std::min(first + block_rows, part.last)};
@@ -181,31 +210,8 @@ void training_attention::back(const unit_place& unit, const attention_part& part
       const std::size_t row = part.sample.first + first - unit.window.first,
                         column = std::size_t{head} * dim;
       block_back(b, scratch, out_gradient + row * out_stride + column, out_stride,
-                 to + row * to_stride + column, to_stride);
+                 to + row * to_stride + column, to_stride, key_gradients);
     }
-  give(unit, part, scratch, to, to_stride, carried);
-}
-
-void training_attention::give(const unit_place& unit, const attention_part& part,
-                              attention_scratch& scratch, float* to, std::size_t to_stride,
-                              float* carried) const {
-  const std::uint32_t dim = shape_.head_dim, keys = shape_.kv_heads * dim,
-                      column = part.kv_head * dim;
-  for (std::uint32_t p = 0; p < part.last; ++p) {
-    float* key = scratch.key_gradients_ + std::size_t{p} * dim;
-    float* value = scratch.value_gradients_ + std::size_t{p} * dim;
-    if (carried != nullptr) {
-      float* kept = carried + std::size_t{part.sample.first + p} * 2 * keys + column;
-      kernels_.add_scaled(key, 1, dim, kept);
-      kernels_.add_scaled(value, 1, dim, kept + keys);
-      key = kept;
-      value = kept + keys;
-    }
-    if (p < part.first) continue;
-    float* row = to + (part.sample.first + p - unit.window.first) * to_stride;
-    std::memcpy(row + shape_.heads * dim + column, key, dim * sizeof(float));
-    std::memcpy(row + (shape_.heads + shape_.kv_heads) * dim + column, value, dim * sizeof(float));
-  }
 }
 
 }  // namespace collm::engine

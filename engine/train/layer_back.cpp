@@ -87,6 +87,30 @@ void layer_units::turn_back(const unit_place& unit, std::uint32_t row, float* gr
   }
 }
 
+/// Adds up what the slices left for keys and values, those of later windows before: of this
+/// window's rows into wide_gradient, of earlier rows into what is carried to their window.
+void layer_units::keys_back(const unit_place& unit, const member& me, rows_share rows) {
+  const auto width = static_cast<std::uint32_t>(left_.width());
+  float* before = carried(unit);
+  const auto add_slices = [&](std::uint32_t row, float* to) {
+    for (std::size_t slice = 0; slice < left_.slices(); ++slice)
+      kernels_.add(left_.of(slice, row), width, to);
+  };
+  for (std::uint32_t r = rows.first; r < rows.last; ++r) {
+    const std::uint32_t at = unit.window.first + r;
+    float* to = work_.wide_gradient(r) + shape().heads * shape().head_dim;
+    if (before == nullptr)
+      std::fill_n(to, width, 0.0f);
+    else
+      std::memcpy(to, before + std::size_t{at} * width, width * sizeof(float));
+    add_slices(at, to);
+  }
+  if (before == nullptr) return;
+  const auto [first, last] = me.part(unit.window.first, 1);
+  for (std::uint32_t row = first; row < last; ++row)
+    add_slices(row, before + std::size_t{row} * width);
+}
+
 void layer_units::queries_back(const unit_place& unit, const lora_set& with, rows_share rows) {
   const auto& s = shape();
   for (std::uint32_t r = rows.first; r < rows.last; ++r) {
@@ -102,7 +126,7 @@ void layer_units::queries_back(const unit_place& unit, const lora_set& with, row
 }
 
 void layer_units::back(const unit_place& unit, const lora_set& with, const gradient_sink& to) {
-  parts_ = attention_parts(unit, shape().kv_heads);
+  parts_ = attention_parts(unit, shape());
   // Where nothing is predicted there is no loss head unit: only later windows have gradients here.
   if (unit.layer + 1 == shape().layers && unit.window.losses == 0)
     for (std::uint32_t r = 0; r < unit.window.count; ++r)
@@ -122,8 +146,9 @@ void layer_units::back(const unit_place& unit, const lora_set& with, const gradi
     add_up(matrix::o, work_.wide_gradient(0));
     for (std::size_t i = me.index; i < parts_.size(); i += me.members)
       attention_.back(unit, parts_[i], scratch_[me.index], work_.input_gradient(0),
-                      work_.input_stride, work_.wide_gradient(0), work_.wide_stride, carried(unit));
+                      work_.input_stride, work_.wide_gradient(0), work_.wide_stride, left_);
     me.meet();
+    keys_back(unit, me, rows);
     queries_back(unit, with, rows);
     add_up(matrix::qkv, work_.wide_gradient(0));
   });

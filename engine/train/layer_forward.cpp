@@ -74,7 +74,7 @@ void layer_units::after_attention(const unit_place& unit, const lora_set& with, 
 }
 
 void layer_units::forward(const unit_place& unit, const lora_set& with) {
-  parts_ = attention_parts(unit, shape().kv_heads);
+  parts_ = attention_parts(unit, shape());
   together([&](const member& me) {
     const auto rows = share(me, unit.window.count);
     to_queries(unit, with, rows);

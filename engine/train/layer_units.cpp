@@ -37,7 +37,8 @@ layer_units::layer_units(std::shared_ptr<const packed_base> base, const training
       threads_(team_of(*base_, options)),
       work_(shape(), base_->precision(), options, product_ranks),
       saved_(shape(), base_->precision(), row_ranks),
-      attention_(shape(), saved_) {
+      attention_(shape(), saved_),
+      left_(shape()) {
   const auto& s = shape();
   const std::uint32_t reach = reach_of(s, options);
   angles_.emplace_back(s.rope_theta, s.head_dim, reach);
@@ -54,12 +55,14 @@ std::uint64_t layer_units::bytes_for(const packed_base& base, const training_opt
   const std::uint64_t angles =
       std::uint64_t{reach} * s.head_dim * sizeof(float) * (s.window != 0 ? 2 : 1);
   return saved.bytes_for(rows) + workspace::bytes_for(s, base.precision(), o, product_ranks) +
-         team_of(base, o) * attention_scratch::bytes_for(s, reach) + angles +
+         team_of(base, o) * attention_scratch::bytes_for(s, reach) +
+         key_value_gradients(s).bytes_for(rows) + angles +
          (rows > o.window_tokens ? carried_floats(s, rows) * sizeof(float) : 0);
 }
 
 std::uint64_t layer_units::bytes() const {
-  std::uint64_t bytes = saved_.bytes() + work_.bytes() + carried_.capacity() * sizeof(float);
+  std::uint64_t bytes =
+      saved_.bytes() + work_.bytes() + left_.bytes() + carried_.capacity() * sizeof(float);
   for (const auto& s : scratch_) bytes += s.bytes();
   for (const auto& a : angles_) bytes += a.bytes();
   return bytes;
@@ -68,6 +71,7 @@ std::uint64_t layer_units::bytes() const {
 void layer_units::start(const training_pass& pass) {
   const auto rows = static_cast<std::uint32_t>(pass.rows.size());
   saved_.reserve(rows);
+  left_.reserve(rows);
   carried_rows_ = pass.windows.size() > 1 ? rows : 0;
   const std::uint64_t floats = carried_floats(shape(), carried_rows_);
   if (floats > carried_.capacity()) carried_ = {};  // never the old beside the new

@@ -75,6 +75,7 @@ class layer_units {
   void down_back(const unit_place& unit, const lora_set& with, rows_share rows);
   void gate_back(const unit_place& unit, const lora_set& with, rows_share rows);
   void output_back(const unit_place& unit, const lora_set& with, rows_share rows);
+  void keys_back(const unit_place& unit, const member& me, rows_share rows);
   void queries_back(const unit_place& unit, const lora_set& with, rows_share rows);
   std::vector<row_loss> losses(const unit_place& unit, loss_rows some, bool scoring, float weight);
   void head_forward(const member& me, const unit_place& unit, std::span<const std::uint32_t> rows,
@@ -105,6 +106,7 @@ class layer_units {
   training_attention attention_;
   std::vector<attention_scratch> scratch_;  ///< one a member
   std::vector<attention_part> parts_;
+  key_value_gradients left_;
   std::vector<float> carried_;  ///< gradients of keys and values for earlier windows, [layer][row]
   std::uint32_t carried_rows_ = 0;
 };
