@@ -7,7 +7,11 @@ quarter; processes that were started anew count from their own start. Latency: 9
 the answered requests' seconds. A request that failed must have been in flight while a process was
 killed, or have come while its site was away.
 
-usage: ./dev soak [--minutes 120] [--rate 1] [--kill-every 300] [--out bench/results/soak]
+With `--core 0` all of it, clients too, has that core alone once it is up: harder, and the others
+are free for something else meanwhile.
+
+usage: ./dev soak [--minutes 120] [--rate 1] [--kill-every 300] [--core 0]
+       [--out bench/results/soak]
 """
 
 import argparse
@@ -18,6 +22,7 @@ import random
 import signal
 import statistics
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -43,6 +48,7 @@ def arguments():
     p.add_argument("--minutes", type=float, default=120)
     p.add_argument("--rate", type=float, default=1, help="requests a second at each gateway")
     p.add_argument("--kill-every", type=float, default=300, help="seconds; node, node, head, ...")
+    p.add_argument("--core", type=int, help="the only one that all of it may use")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--out", type=Path, default=ROOT / "bench/results/soak",
                    help=".json and .md are added")
@@ -57,6 +63,19 @@ def resident_mib(pid):
                     if line.startswith("VmRSS"))
     except (OSError, StopIteration):
         return None
+
+
+def keep_to(core, pids):
+    """All threads of these processes, and what they start, on one core; not this thread, which
+    starts heads: they would find a machine of one core and refuse two nodes."""
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").glob("*"):
+            if int(thread.name) == threading.get_native_id():
+                continue
+            try:
+                os.sched_setaffinity(int(thread.name), {core})
+            except ProcessLookupError:
+                pass  # it has ended
 
 
 class Watch:
@@ -81,6 +100,8 @@ class Watch:
             pids = self.c.node_pids()
         except (OSError, KeyError, ValueError):
             return  # the head is coming back
+        if self.a.core is not None:
+            keep_to(self.a.core, [os.getpid(), self.c.process.pid, *pids])
         nodes = [m for m in map(resident_mib, pids) if m is not None]
         head, at = resident_mib(self.c.process.pid), time.monotonic() - self.begun
         if head is not None and len(nodes) == 2:
@@ -138,7 +159,7 @@ def markdown(r):
     return "\n".join([
         "# Soak", "",
         f"`./dev soak --minutes {r['minutes']:g} --rate {r['rate']:g} --kill-every "
-        f"{r['kill_every']:g}`, {r['date']}, commit {r['commit']}. {r['cpu']}, {r['cores']} cores. "
+        f"{r['kill_every']:g}{r['pinned']}`, {r['date']}, commit {r['commit']}. {r['cpu']}, {r['cores']} cores. "
         "Two sites of one node each, SmolLM2, training and promoting meanwhile.", "",
         "| | |", "|---|---|",
         f"| requests | {r['requests']}: {r['answered']} answered, {r['refused']} refused, "
@@ -166,7 +187,8 @@ def main():
         rounds = [r["state"] for r in c.rounds() if r["state"] in ("serving", "rejected", "voided")]
     found = {"date": datetime.date.today().isoformat(), "commit": commit(), "cpu": cpu_name(),
              "cores": os.cpu_count(), "minutes": a.minutes, "rate": a.rate,
-             "kill_every": a.kill_every, "rounds": len(rounds),
+             "kill_every": a.kill_every,
+             "pinned": "" if a.core is None else f" --core {a.core}", "rounds": len(rounds),
              "promoted": rounds.count("serving"), **judged(requests, watch, a)}
     keep(a.out, found, markdown(found))
     sys.exit(1 if found["wrong"] else 0)

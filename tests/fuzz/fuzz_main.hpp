@@ -1,7 +1,7 @@
 // Runs a fuzz target without libFuzzer: on the files named on the command line, or else on its
 // corpus and on what its driver makes from seed 0, or from COLLM_FUZZ_SEED; with
-// COLLM_FUZZ_SECONDS=N from that and the seeds after it, until that time has passed. What ends the
-// process, or takes it too long, is told with the input.
+// COLLM_FUZZ_SECONDS=N from that and the seeds after it, until it has had the processor for that
+// long. What ends the process, or takes it too long, is told with the input.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-"""Every fuzz target for a while, at the lowest priority, and a table of what came of it.
+"""Every fuzz target for a while of processor time, at the lowest priority, and a table of what came of it.
 
 Each target is built with its parsers under ASan and UBSan; from its corpus it runs one seed after
 the other until its time is over. A row says how many inputs that were. A finding, and a target
@@ -24,12 +24,13 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 from peer.report import commit, cpu_name, keep  # noqa: E402
 
+SLOWEST = 5  # a target gets at least this part of a processor, or is ended
 LAST_ROUND_S = 300  # the driver looks at the clock between two seeds only
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    p.add_argument("--seconds", type=int, default=600, help="for each target")
+    p.add_argument("--seconds", type=int, default=600, help="of the processor, for each target")
     p.add_argument("--jobs", type=int, default=2, help="targets at a time")
     p.add_argument("--only", nargs="*", help="these targets")
     p.add_argument("--programs", type=Path, default=ROOT / "build/bin")
@@ -49,7 +50,7 @@ def run(program, seconds, log):
         process = subprocess.Popen(["nice", "-n", "19", program], stdout=to,
                                    stderr=subprocess.STDOUT, cwd=ROOT,
                                    env=os.environ | {"COLLM_FUZZ_SECONDS": str(seconds)})
-        watchdog = threading.Timer(seconds + LAST_ROUND_S, process.kill)
+        watchdog = threading.Timer(SLOWEST * seconds + LAST_ROUND_S, process.kill)
         watchdog.start()
         _, status, used = os.wait4(process.pid, 0)
         watchdog.cancel()
