@@ -7,8 +7,8 @@ quarter; processes that were started anew count from their own start. Latency: 9
 the answered requests' seconds. A request that failed must have been in flight while a process was
 killed, or have come while its site was away.
 
-With `--core 0` all of it, clients too, has that core alone once it is up: harder, and the others
-are free for something else meanwhile.
+With `--core 0` nodes and clients have that core alone once they are up: harder, and the others are
+free for something else meanwhile.
 
 usage: ./dev soak [--minutes 120] [--rate 1] [--kill-every 300] [--core 0]
        [--out bench/results/soak]
@@ -48,7 +48,7 @@ def arguments():
     p.add_argument("--minutes", type=float, default=120)
     p.add_argument("--rate", type=float, default=1, help="requests a second at each gateway")
     p.add_argument("--kill-every", type=float, default=300, help="seconds; node, node, head, ...")
-    p.add_argument("--core", type=int, help="the only one that all of it may use")
+    p.add_argument("--core", type=int, help="the only one that nodes and clients use")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--out", type=Path, default=ROOT / "bench/results/soak",
                    help=".json and .md are added")
@@ -66,8 +66,7 @@ def resident_mib(pid):
 
 
 def keep_to(core, pids):
-    """All threads of these processes, and what they start, on one core; not this thread, which
-    starts heads: they would find a machine of one core and refuse two nodes."""
+    """All threads of these processes on one core; not this thread, which starts heads."""
     for pid in pids:
         for thread in Path(f"/proc/{pid}/task").glob("*"):
             if int(thread.name) == threading.get_native_id():
@@ -101,7 +100,8 @@ class Watch:
         except (OSError, KeyError, ValueError):
             return  # the head is coming back
         if self.a.core is not None:
-            keep_to(self.a.core, [os.getpid(), self.c.process.pid, *pids])
+            # Not the head: the nodes that it starts would find a machine of one core and refuse it.
+            keep_to(self.a.core, [os.getpid(), *pids])
         nodes = [m for m in map(resident_mib, pids) if m is not None]
         head, at = resident_mib(self.c.process.pid), time.monotonic() - self.begun
         if head is not None and len(nodes) == 2:
