@@ -43,12 +43,17 @@ struct block_scales {
   }
 };
 
-/// Group g of a tile's inputs, whose blocks of four bits begin at `blocks`.
-[[gnu::always_inline]] inline __m512i four_bit_group(const std::int8_t* blocks, std::uint32_t g) {
-  const std::int8_t* block = blocks + std::size_t{g} / 8 * four_bit_block_bytes;
-  const __m512i two = _mm512_loadu_si512(block + g % 4 * group_bytes);
+/// Groups [first, first + 4) of a tile's inputs, whose blocks of four bits begin at `blocks`; first
+/// is a multiple of 4, so they lie in one half of a block.
+[[gnu::always_inline]] inline void four_bit_groups(const std::int8_t* blocks, std::uint32_t first,
+                                                   __m512i (&to)[4]) {
+  const std::int8_t* block = blocks + std::size_t{first} / 8 * four_bit_block_bytes;
   const block_scales scales(block);
-  return g % 8 < 4 ? scales.low(two) : scales.high(two);
+  const bool low = first % 8 == 0;
+  for (std::uint32_t g = 0; g < 4; ++g) {
+    const __m512i two = _mm512_loadu_si512(block + g * group_bytes);
+    to[g] = low ? scales.low(two) : scales.high(two);
+  }
 }
 
 /// Writes `count` tiles from `index` on with all weights in bytes; asks for those that follow.

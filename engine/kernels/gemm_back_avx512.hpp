@@ -26,13 +26,12 @@ struct turned_block {
 
 /// Four groups of four inputs of a tile become, for each four of its outputs, sixteen inputs by
 /// four outputs.
-template <class Group>
-COLLM_TILE void turn(const Group& group, std::uint32_t count, __m512i (&to)[4]) {
+COLLM_TILE void turn(const __m512i (&groups)[4], __m512i (&to)[4]) {
   const __m512i bytes =
       _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
   __m512i v[4];
   COLLM_UNROLL for (std::uint32_t g = 0; g < 4; ++g) v[g] =
-      g < count ? _mm512_shuffle_epi8(group(g), bytes) : _mm512_setzero_si512();
+      _mm512_shuffle_epi8(groups[g], bytes);
   // 4 x 4 transpose of the 128-bit quarters
   const __m512i a = _mm512_shuffle_i32x4(v[0], v[1], 0x44),
                 b = _mm512_shuffle_i32x4(v[0], v[1], 0xee),
@@ -55,13 +54,16 @@ void turn_block(const linear_s8& w, std::uint32_t tile, std::uint32_t tiles, std
     const std::int8_t* inputs = w.tile(tile + t) + w.hi_bytes();
     std::int8_t* at = to.weights + std::size_t{t} * 4 * Vectors * group_bytes;
     COLLM_UNROLL for (std::uint32_t v = 0; v < Vectors; ++v) {
-      __m512i turned[4];
+      __m512i groups[4], turned[4];
       const std::uint32_t done = group + 4 * v;
-      const auto weights = [&](std::uint32_t g) {
-        return w.four_bit ? four_bit_group(inputs, done + g)
-                          : _mm512_loadu_si512(inputs + std::size_t{done + g} * group_bytes);
-      };
-      turn(weights, w.groups() > done ? w.groups() - done : 0, turned);
+      if (w.four_bit && w.groups() > done)
+        four_bit_groups(inputs, done, groups);  // whole blocks, so all four are there
+      else
+        COLLM_UNROLL for (std::uint32_t g = 0; g < 4; ++g) groups[g] =
+            done + g < w.groups()
+                ? _mm512_loadu_si512(inputs + std::size_t{done + g} * group_bytes)
+                : _mm512_setzero_si512();
+      turn(groups, turned);
       COLLM_UNROLL for (std::uint32_t q = 0; q < 4; ++q) {
         _mm512_store_si512(at + (q * Vectors + v) * group_bytes, turned[q]);
         to.correction[v] = _mm512_dpbusd_epi32(to.correction[v], bias, turned[q]);

@@ -1,5 +1,5 @@
-// layer_units: one layer back over a window. Each step walks rows, then the team meets and adds up
-// the factors' gradients of that product over all rows.
+// layer_units: one layer back over a window. Each step prepares rows, then the team goes back
+// through a product, each member for some of its inputs.
 #include <algorithm>
 #include <cstring>
 
@@ -14,7 +14,7 @@ constexpr std::uint32_t head_dim_max = 1024;
 }  // namespace
 
 /// flow: gradient of the layer's output. wide_gradient: of what `down` gave; input: what it read.
-void layer_units::down_back(const unit_place& unit, const lora_set& with, rows_share rows) {
+void layer_units::down_back(const unit_place& unit, rows_share rows) {
   const auto& s = shape();
   const auto gate = s.gate == gate_kind::silu ? kernels_.swiglu : kernels_.geglu;
   for (std::uint32_t r = rows.first; r < rows.last; ++r) {
@@ -30,11 +30,10 @@ void layer_units::down_back(const unit_place& unit, const lora_set& with, rows_s
     saved_.load(saved_row::gate_up, unit.layer, at, work_.wide(r));
     gate(work_.wide(r), work_.wide(r) + s.ffn, s.ffn, work_.input(r));
   }
-  adapted_back(unit, with, matrix::down, rows, work_.wide_gradient(0));
 }
 
 /// wide: gate and up, which become their gradients.
-void layer_units::gate_back(const unit_place& unit, const lora_set& with, rows_share rows) {
+void layer_units::gate_back(const unit_place& unit, rows_share rows) {
   const auto& s = shape();
   const auto back = s.gate == gate_kind::silu ? training_.swiglu_back : training_.geglu_back;
   for (std::uint32_t r = rows.first; r < rows.last; ++r) {
@@ -42,10 +41,9 @@ void layer_units::gate_back(const unit_place& unit, const lora_set& with, rows_s
     kernels_.rms_norm(saved_.middle(unit.layer, unit.window.first + r), layer(unit).ffn_norm,
                       s.hidden, s.norm_epsilon, work_.input(r));
   }
-  adapted_back(unit, with, matrix::gate_up, rows, work_.wide(0));
 }
 
-void layer_units::output_back(const unit_place& unit, const lora_set& with, rows_share rows) {
+void layer_units::output_back(const unit_place& unit, rows_share rows) {
   const auto& s = shape();
   const auto& w = layer(unit);
   for (std::uint32_t r = rows.first; r < rows.last; ++r) {
@@ -63,7 +61,6 @@ void layer_units::output_back(const unit_place& unit, const lora_set& with, rows
     }
     saved_.load(saved_row::heads, unit.layer, at, work_.input(r));
   }
-  adapted_back(unit, with, matrix::o, rows, work_.wide_gradient(0));
 }
 
 /// The gradients of one row's queries and keys before rotation and head norm.
@@ -111,14 +108,17 @@ void layer_units::keys_back(const unit_place& unit, const member& me, rows_share
     add_slices(row, before + std::size_t{row} * width);
 }
 
-void layer_units::queries_back(const unit_place& unit, const lora_set& with, rows_share rows) {
+void layer_units::queries_back(const unit_place& unit, rows_share rows) {
   const auto& s = shape();
   for (std::uint32_t r = rows.first; r < rows.last; ++r) {
     turn_back(unit, r, work_.wide_gradient(r));
     kernels_.rms_norm(saved_.residual(unit.layer, unit.window.first + r),
                       layer(unit).attention_norm, s.hidden, s.norm_epsilon, work_.input(r));
   }
-  adapted_back(unit, with, matrix::qkv, rows, work_.wide_gradient(0));
+}
+
+void layer_units::input_back(const unit_place& unit, rows_share rows) {
+  const auto& s = shape();
   for (std::uint32_t r = rows.first; r < rows.last; ++r)
     training_.rms_norm_back(saved_.residual(unit.layer, unit.window.first + r),
                             layer(unit).attention_norm, work_.input_gradient(r), s.hidden,
@@ -133,24 +133,23 @@ void layer_units::back(const unit_place& unit, const lora_set& with, const gradi
       std::fill_n(work_.flow(r), shape().hidden, 0.0f);
   together([&](const member& me) {
     const auto rows = share(me, unit.window.count);
-    const auto add_up = [&](matrix m, const float* dy) {
-      me.meet();
-      gather(unit, with, m, me, dy, to);
-      me.meet();
+    const auto through = [&](matrix m, const float* dy) {
+      adapted_back(unit, with, m, me, rows, dy, to);
     };
-    down_back(unit, with, rows);
-    add_up(matrix::down, work_.wide_gradient(0));
-    gate_back(unit, with, rows);
-    add_up(matrix::gate_up, work_.wide(0));
-    output_back(unit, with, rows);
-    add_up(matrix::o, work_.wide_gradient(0));
+    down_back(unit, rows);
+    through(matrix::down, work_.wide_gradient(0));
+    gate_back(unit, rows);
+    through(matrix::gate_up, work_.wide(0));
+    output_back(unit, rows);
+    through(matrix::o, work_.wide_gradient(0));
     for (std::size_t i = me.index; i < parts_.size(); i += me.members)
       attention_.back(unit, parts_[i], scratch_[me.index], work_.input_gradient(0),
                       work_.input_stride, work_.wide_gradient(0), work_.wide_stride, left_);
     me.meet();
     keys_back(unit, me, rows);
-    queries_back(unit, with, rows);
-    add_up(matrix::qkv, work_.wide_gradient(0));
+    queries_back(unit, rows);
+    through(matrix::qkv, work_.wide_gradient(0));
+    input_back(unit, rows);
   });
 }
 

@@ -23,53 +23,61 @@ void layer_units::turn(const unit_place& unit, std::uint32_t row, float* qkv) {
   }
 }
 
-void layer_units::to_queries(const unit_place& unit, const lora_set& with, rows_share rows) {
-  const auto& s = shape();
+void layer_units::read(const unit_place& unit, rows_share rows) {
   for (std::uint32_t r = rows.first; r < rows.last; ++r) {
     if (unit.layer == 0) embed(unit, r);
     kernels_.rms_norm(saved_.residual(unit.layer, unit.window.first + r),
-                      layer(unit).attention_norm, s.hidden, s.norm_epsilon, work_.input(r));
+                      layer(unit).attention_norm, shape().hidden, shape().norm_epsilon,
+                      work_.input(r));
   }
-  adapted(unit, with, matrix::qkv, rows);
+}
+
+void layer_units::turn_all(const unit_place& unit, rows_share rows) {
   for (std::uint32_t r = rows.first; r < rows.last; ++r) {
     turn(unit, r, work_.wide(r));
     saved_.keep(saved_row::qkv, unit.layer, unit.window.first + r, work_.wide(r));
   }
 }
 
-void layer_units::after_attention(const unit_place& unit, const lora_set& with, rows_share rows) {
+/// to = from + what the product gave, behind a norm where the architecture has one.
+void layer_units::add_residual(const unit_place& unit, saved_row raw, const float* norm,
+                               std::uint32_t row, const float* from, float* to) {
+  const auto& s = shape();
+  float* given = work_.wide(row);
+  if (norm != nullptr) {
+    saved_.keep(raw, unit.layer, unit.window.first + row, given);
+    kernels_.rms_norm(given, norm, s.hidden, s.norm_epsilon, given);
+  }
+  std::memcpy(to, from, s.hidden * sizeof(float));
+  kernels_.add(given, s.hidden, to);
+}
+
+void layer_units::to_middle(const unit_place& unit, rows_share rows) {
   const auto& s = shape();
   const auto& w = layer(unit);
-  // residual + what the product gave, behind a norm where the architecture has one
-  const auto add = [&](saved_row raw, const float* norm, std::uint32_t r, const float* from,
-                       float* to) {
-    if (norm != nullptr) {
-      saved_.keep(raw, unit.layer, unit.window.first + r, work_.wide(r));
-      kernels_.rms_norm(work_.wide(r), norm, s.hidden, s.norm_epsilon, work_.wide(r));
-    }
-    std::memcpy(to, from, s.hidden * sizeof(float));
-    kernels_.add(work_.wide(r), s.hidden, to);
-  };
-  for (std::uint32_t r = rows.first; r < rows.last; ++r)
-    saved_.keep(saved_row::heads, unit.layer, unit.window.first + r, work_.input(r));
-  adapted(unit, with, matrix::o, rows);
   for (std::uint32_t r = rows.first; r < rows.last; ++r) {
     const std::uint32_t at = unit.window.first + r;
     float* middle = saved_.middle(unit.layer, at);
-    add(saved_row::o_out, w.post_attention_norm, r, saved_.residual(unit.layer, at), middle);
+    add_residual(unit, saved_row::o_out, w.post_attention_norm, r, saved_.residual(unit.layer, at),
+                 middle);
     kernels_.rms_norm(middle, w.ffn_norm, s.hidden, s.norm_epsilon, work_.input(r));
   }
-  adapted(unit, with, matrix::gate_up, rows);
+}
+
+void layer_units::gate(const unit_place& unit, rows_share rows) {
+  const auto& s = shape();
   const auto gate = s.gate == gate_kind::silu ? kernels_.swiglu : kernels_.geglu;
   for (std::uint32_t r = rows.first; r < rows.last; ++r) {
     saved_.keep(saved_row::gate_up, unit.layer, unit.window.first + r, work_.wide(r));
     gate(work_.wide(r), work_.wide(r) + s.ffn, s.ffn, work_.input(r));
   }
-  adapted(unit, with, matrix::down, rows);
+}
+
+void layer_units::to_next(const unit_place& unit, rows_share rows) {
   for (std::uint32_t r = rows.first; r < rows.last; ++r) {
     const std::uint32_t at = unit.window.first + r;
-    add(saved_row::down_out, w.post_ffn_norm, r, saved_.middle(unit.layer, at),
-        saved_.residual(unit.layer + 1, at));
+    add_residual(unit, saved_row::down_out, layer(unit).post_ffn_norm, r,
+                 saved_.middle(unit.layer, at), saved_.residual(unit.layer + 1, at));
   }
 }
 
@@ -77,12 +85,21 @@ void layer_units::forward(const unit_place& unit, const lora_set& with) {
   parts_ = attention_parts(unit, shape());
   together([&](const member& me) {
     const auto rows = share(me, unit.window.count);
-    to_queries(unit, with, rows);
+    read(unit, rows);
+    adapted(unit, with, matrix::qkv, me, rows);
+    turn_all(unit, rows);
     me.meet();
     for (std::size_t i = me.index; i < parts_.size(); i += me.members)
       attention_.forward(unit, parts_[i], scratch_[me.index], work_.input(0), work_.input_stride);
     me.meet();
-    after_attention(unit, with, rows);
+    for (std::uint32_t r = rows.first; r < rows.last; ++r)
+      saved_.keep(saved_row::heads, unit.layer, unit.window.first + r, work_.input(r));
+    adapted(unit, with, matrix::o, me, rows);
+    to_middle(unit, rows);
+    adapted(unit, with, matrix::gate_up, me, rows);
+    gate(unit, rows);
+    adapted(unit, with, matrix::down, me, rows);
+    to_next(unit, rows);
   });
 }
 

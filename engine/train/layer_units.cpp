@@ -89,8 +89,13 @@ void layer_units::together(const std::function<void(const member&)>& f) {
   run_team(threads_, point_, f);
 }
 
-layer_units::rows_share layer_units::share(const member& me, std::uint32_t rows) const {
+layer_units::rows_share layer_units::share(const member& me, std::uint32_t rows) {
   const auto [first, last] = me.part(rows, panel_rows);
+  return {first, last};
+}
+
+layer_units::columns_share layer_units::columns(const member& me, std::uint32_t count) {
+  const auto [first, last] = me.part(count, product_grain);
   return {first, last};
 }
 
@@ -104,42 +109,44 @@ void layer_units::embed(const unit_place& unit, std::uint32_t row) {
   for (std::uint32_t i = 0; i < n; ++i) to[i] = e.f32[std::size_t{token} * n + i] * factor;
 }
 
-/// Inputs times weights, to `wide`.
-void layer_units::multiply(const linear_weights& w, rows_share rows) {
-  if (rows.first == rows.last) return;
-  const std::uint32_t count = rows.last - rows.first;
-  if (w.f32 != nullptr)
-    return product_f32(work_.input(rows.first), work_.input_stride, count, w.s8.in, w.f32, 0,
-                       w.s8.out, work_.wide(rows.first), work_.wide_stride);
-  for (std::uint32_t r = rows.first; r < rows.last; ++r)
-    kernels_.quantise(work_.input(r), w.s8, work_.quantised, r);
-  quantised_rows part = work_.quantised;
-  part.lo = part.lo_row(rows.first);
-  part.hi = part.hi_row(rows.first);
-  part.scale += rows.first;
-  kernels_.gemm(part, count, w.s8, 0, w.s8.out, work_.wide(rows.first), work_.wide_stride);
+/// One base product with its adapters, from `input` to `wide`: x Wt + (scale x At) Bt.
+void layer_units::adapted(const unit_place& unit, const lora_set& with, matrix m, const member& me,
+                          rows_share rows) {
+  const auto& w = layer(unit).of(m);
+  quantise(w, rows);
+  shrink(unit, with, m, rows);
+  me.meet();
+  multiply(unit, with, m, columns(me, w.s8.out));
+  me.meet();
 }
 
-/// Gradients of outputs back through the weights, to `input_gradient`.
-void layer_units::multiply_back(const linear_weights& w, rows_share rows, const float* dy) {
-  if (rows.first == rows.last) return;
-  const std::uint32_t count = rows.last - rows.first;
-  if (w.f32 != nullptr)
-    return product_f32_back(dy + rows.first * work_.wide_stride, work_.wide_stride, count, w.s8.out,
-                            w.f32, w.s8.in, work_.input_gradient(rows.first), work_.input_stride);
-  for (std::uint32_t r = rows.first; r < rows.last; ++r)
+/// Back through it, from `dy` to `input_gradient`: dx = dy W + (scale dy B) A. Adds the gradients
+/// of A and B.
+void layer_units::adapted_back(const unit_place& unit, const lora_set& with, matrix m,
+                               const member& me, rows_share rows, const float* dy,
+                               const gradient_sink& to) {
+  const auto& w = layer(unit).of(m);
+  quantise_gradient(w, rows, dy);
+  shrink_back(unit, with, m, rows, dy);
+  me.meet();
+  multiply_back(unit, with, m, columns(me, w.s8.in), dy);
+  gather(unit, with, m, me, dy, to);
+  me.meet();
+}
+
+void layer_units::quantise(const linear_weights& w, rows_share rows) {
+  for (std::uint32_t r = rows.first; w.f32 == nullptr && r < rows.last; ++r)
+    kernels_.quantise(work_.input(r), w.s8, work_.quantised, r);
+}
+
+void layer_units::quantise_gradient(const linear_weights& w, rows_share rows, const float* dy) {
+  for (std::uint32_t r = rows.first; w.f32 == nullptr && r < rows.last; ++r)
     training_.quantise_gradient(dy + r * work_.wide_stride, w.s8, work_.gradients, r,
                                 tail::rounded);
-  gradient_rows part = work_.gradients;
-  part.bytes += rows.first / panel_rows * part.panel_stride;
-  part.scale += std::size_t{rows.first} * part.scale_stride;
-  training_.gemm_back(part, count, w.s8, 0, w.s8.in, work_.input_gradient(rows.first),
-                      work_.input_stride);
 }
 
-/// One base product with its adapters: wide = x Wt + (scale x At) Bt; the bracket is kept.
-void layer_units::adapted(const unit_place& unit, const lora_set& with, matrix m, rows_share rows) {
-  multiply(layer(unit).of(m), rows);
+/// scale x At, which is kept.
+void layer_units::shrink(const unit_place& unit, const lora_set& with, matrix m, rows_share rows) {
   const auto& product = with.of(unit.layer, m);
   if (product.ranks == 0 || rows.first == rows.last) return;
   const std::uint32_t count = rows.last - rows.first;
@@ -153,27 +160,15 @@ void layer_units::adapted(const unit_place& unit, const lora_set& with, matrix m
                      .rows = count,
                      .depth = product.in,
                      .columns = product.ranks});
-  for (const auto& target : product.targets) {
+  for (const auto& target : product.targets)
     for (std::uint32_t r = 0; r < count; ++r)
       training_.scale(target.scale, target.rank,
                       t + std::size_t{r} * saved_.ranks() + target.column);
-    training_.product({.a = t + target.column,
-                       .a_row = saved_.ranks(),
-                       .b = with.values().data() + target.b,
-                       .b_row = target.out,
-                       .c = work_.wide(rows.first) + target.first_output,
-                       .c_row = work_.wide_stride,
-                       .rows = count,
-                       .depth = target.rank,
-                       .columns = target.out,
-                       .add = true});
-  }
 }
 
-/// dx = dy W + (scale dy B) A; the bracket stays in t_gradient.
-void layer_units::adapted_back(const unit_place& unit, const lora_set& with, matrix m,
-                               rows_share rows, const float* dy) {
-  multiply_back(layer(unit).of(m), rows, dy);
+/// scale dy B, which stays in t_gradient.
+void layer_units::shrink_back(const unit_place& unit, const lora_set& with, matrix m,
+                              rows_share rows, const float* dy) {
   if (rows.first == rows.last) return;
   const std::uint32_t count = rows.last - rows.first;
   for (const auto& target : with.of(unit.layer, m).targets) {
@@ -189,17 +184,61 @@ void layer_units::adapted_back(const unit_place& unit, const lora_set& with, mat
                        .columns = target.rank});
     for (std::uint32_t r = 0; r < count; ++r)
       training_.scale(target.scale, target.rank, dt + r * work_.t_stride);
-    training_.product({.a = dt,
-                       .a_row = work_.t_stride,
-                       .b = with.values().data() + target.a,
-                       .b_row = target.in,
-                       .c = work_.input_gradient(rows.first),
-                       .c_row = work_.input_stride,
-                       .rows = count,
-                       .depth = target.rank,
-                       .columns = target.in,
-                       .add = true});
   }
+}
+
+/// Some outputs of all rows.
+void layer_units::multiply(const unit_place& unit, const lora_set& with, matrix m,
+                           columns_share outputs) {
+  const auto& w = layer(unit).of(m);
+  if (outputs.first == outputs.last) return;
+  if (w.f32 != nullptr)
+    product_f32(work_.input(0), work_.input_stride, unit.window.count, w.s8.in, w.f32,
+                outputs.first, outputs.last, work_.wide(0), work_.wide_stride);
+  else
+    kernels_.gemm(work_.quantised, unit.window.count, w.s8, outputs.first, outputs.last,
+                  work_.wide(0), work_.wide_stride);
+  const auto& product = with.of(unit.layer, m);
+  for (const auto& target : product.targets) {
+    const std::uint32_t begin = std::max(outputs.first, target.first_output),
+                        end = std::min(outputs.last, target.first_output + target.out);
+    if (begin >= end) continue;
+    training_.product(
+        {.a = saved_.t(unit.layer, unit.window.first) + product.column + target.column,
+         .a_row = saved_.ranks(),
+         .b = with.values().data() + target.b + (begin - target.first_output),
+         .b_row = target.out,
+         .c = work_.wide(0) + begin,
+         .c_row = work_.wide_stride,
+         .rows = unit.window.count,
+         .depth = target.rank,
+         .columns = end - begin,
+         .add = true});
+  }
+}
+
+/// Gradients of some inputs of all rows.
+void layer_units::multiply_back(const unit_place& unit, const lora_set& with, matrix m,
+                                columns_share inputs, const float* dy) {
+  const auto& w = layer(unit).of(m);
+  if (inputs.first == inputs.last) return;
+  if (w.f32 != nullptr)  // all of them: its team is of one
+    product_f32_back(dy, work_.wide_stride, unit.window.count, w.s8.out, w.f32, w.s8.in,
+                     work_.input_gradient(0), work_.input_stride);
+  else
+    training_.gemm_back(work_.gradients, unit.window.count, w.s8, inputs.first, inputs.last,
+                        work_.input_gradient(0), work_.input_stride);
+  for (const auto& target : with.of(unit.layer, m).targets)
+    training_.product({.a = work_.t_gradient(0) + target.column,
+                       .a_row = work_.t_stride,
+                       .b = with.values().data() + target.a + inputs.first,
+                       .b_row = target.in,
+                       .c = work_.input_gradient(0) + inputs.first,
+                       .c_row = work_.input_stride,
+                       .rows = unit.window.count,
+                       .depth = target.rank,
+                       .columns = inputs.last - inputs.first,
+                       .add = true});
 }
 
 /// Adds the window's gradients of A and B; each member takes columns, each sum runs over all rows.

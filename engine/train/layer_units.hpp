@@ -2,8 +2,8 @@
 // arithmetic of units. The base is frozen: back through its products go gradients of activations
 // only, int8 tiles as they lie; LoRA's factors get their gradients. Attention, norms and gates are
 // floats on either base, so an f32 base differs in its products alone. One engine thread; inside, a
-// team of OpenMP threads divides rows, heads, or the columns of a factor, never a sum, so its size
-// does not show.
+// team of OpenMP threads divides rows, or the columns of a product: weights are turned and widened
+// once for all rows, not once a member. It never divides a sum, so its size does not show.
 #pragma once
 
 #include <functional>
@@ -32,6 +32,9 @@ struct gradient_sink {
   trained_factors which = trained_factors::both;
 };
 
+/// Outputs or inputs of a product: whole blocks of it, forward and back.
+inline constexpr std::uint32_t product_grain = 48;
+
 class layer_units {
  public:
   /// `ranks`: the largest row_ranks() and product_ranks() of the adapters that it will meet.
@@ -56,27 +59,44 @@ class layer_units {
   struct rows_share {
     std::uint32_t first, last;
   };
+  struct columns_share {
+    std::uint32_t first, last;
+  };
   void together(const std::function<void(const member&)>& f);
-  rows_share share(const member& me, std::uint32_t rows) const;
+  static rows_share share(const member& me, std::uint32_t rows);
+  static columns_share columns(const member& me, std::uint32_t count);
   void embed(const unit_place& unit, std::uint32_t row);
-  // -- products of one member's rows
-  void multiply(const linear_weights& w, rows_share rows);
-  void multiply_back(const linear_weights& w, rows_share rows, const float* dy);
-  void adapted(const unit_place& unit, const lora_set& with, matrix m, rows_share rows);
-  void adapted_back(const unit_place& unit, const lora_set& with, matrix m, rows_share rows,
-                    const float* dy);
+  // -- products: each member prepares its rows, then all rows meet its part of the weights
+  void adapted(const unit_place& unit, const lora_set& with, matrix m, const member& me,
+               rows_share rows);
+  void adapted_back(const unit_place& unit, const lora_set& with, matrix m, const member& me,
+                    rows_share rows, const float* dy, const gradient_sink& to);
+  void quantise(const linear_weights& w, rows_share rows);
+  void quantise_gradient(const linear_weights& w, rows_share rows, const float* dy);
+  void shrink(const unit_place& unit, const lora_set& with, matrix m, rows_share rows);
+  void shrink_back(const unit_place& unit, const lora_set& with, matrix m, rows_share rows,
+                   const float* dy);
+  void multiply(const unit_place& unit, const lora_set& with, matrix m, columns_share outputs);
+  void multiply_back(const unit_place& unit, const lora_set& with, matrix m, columns_share inputs,
+                     const float* dy);
   void gather(const unit_place& unit, const lora_set& with, matrix m, const member& me,
               const float* dy, const gradient_sink& to);
   // -- phases of a layer
-  void to_queries(const unit_place& unit, const lora_set& with, rows_share rows);
+  void read(const unit_place& unit, rows_share rows);
   void turn(const unit_place& unit, std::uint32_t row, float* qkv);
   void turn_back(const unit_place& unit, std::uint32_t row, float* qkv_gradient);
-  void after_attention(const unit_place& unit, const lora_set& with, rows_share rows);
-  void down_back(const unit_place& unit, const lora_set& with, rows_share rows);
-  void gate_back(const unit_place& unit, const lora_set& with, rows_share rows);
-  void output_back(const unit_place& unit, const lora_set& with, rows_share rows);
+  void turn_all(const unit_place& unit, rows_share rows);
+  void to_middle(const unit_place& unit, rows_share rows);
+  void gate(const unit_place& unit, rows_share rows);
+  void to_next(const unit_place& unit, rows_share rows);
+  void add_residual(const unit_place& unit, saved_row raw, const float* norm, std::uint32_t row,
+                    const float* from, float* to);
+  void down_back(const unit_place& unit, rows_share rows);
+  void gate_back(const unit_place& unit, rows_share rows);
+  void output_back(const unit_place& unit, rows_share rows);
   void keys_back(const unit_place& unit, const member& me, rows_share rows);
-  void queries_back(const unit_place& unit, const lora_set& with, rows_share rows);
+  void queries_back(const unit_place& unit, rows_share rows);
+  void input_back(const unit_place& unit, rows_share rows);
   std::vector<row_loss> losses(const unit_place& unit, loss_rows some, bool scoring, float weight);
   void head_forward(const member& me, const unit_place& unit, std::span<const std::uint32_t> rows,
                     bool scoring, float weight, row_loss* losses);

@@ -8,8 +8,6 @@
 namespace collm::engine {
 namespace {
 
-constexpr std::uint32_t grain = 48;  // outputs or inputs: whole blocks of either product
-
 bool largest_at(const float* x, std::uint32_t n, std::uint32_t target) {
   std::uint32_t above = 0;
   for (std::uint32_t i = 0; i < n; ++i) above += x[i] > x[target] ? 1 : 0;
@@ -32,7 +30,7 @@ void layer_units::head_forward(const member& me, const unit_place& unit,
     if (w.f32 == nullptr) kernels_.quantise(work_.input(i), w.s8, work_.quantised, i);
   }
   me.meet();
-  const auto [first, last] = me.part(s.vocab, grain);
+  const auto [first, last] = columns(me, s.vocab);
   if (w.f32 != nullptr)
     product_f32(work_.input(0), work_.input_stride, count, s.hidden, w.f32, first, last,
                 work_.logits(0), work_.logits_stride);
@@ -58,7 +56,7 @@ void layer_units::head_back(const member& me, const unit_place& unit,
   for (std::uint32_t i = begin; w.f32 == nullptr && i < end; ++i)
     training_.quantise_gradient(work_.logits(i), w.s8, work_.head_gradients, i, tail::carried);
   me.meet();
-  const auto [first, last] = me.part(s.hidden, grain);
+  const auto [first, last] = columns(me, s.hidden);
   if (w.f32 != nullptr)
     product_f32_back(work_.logits(0), work_.logits_stride, count, s.vocab, w.f32, s.hidden,
                      work_.input_gradient(0), work_.input_stride);
