@@ -4,7 +4,7 @@ import signal
 import sys
 import unittest
 
-import frozen_head
+import away
 from cluster import in_slices, until
 from learning_cluster import ENDED, LearningCluster, TinyLearningCluster, accepted
 
@@ -14,6 +14,10 @@ COURSE = ("opened", "assigned", "training", "uploading", "closed", "summed", "ca
 # What a look from outside can catch; closed, summed and candidate last as long as a write
 # (learning_crash_test dies in each of them).
 KILLED_IN = ("assigned", "training", "uploading", "gate")
+
+
+def tell(text):
+    print(text, file=sys.stderr)
 
 
 def reached(state, wanted):
@@ -67,7 +71,7 @@ class HeadCrash(unittest.TestCase):
 
     def test_a_head_frozen_while_a_round_runs_is_seen_by_no_site_and_the_round_goes_on(self):
         with LearningCluster(COLLM, steps=16) as c:
-            frozen_head.check(self, c, 8, lambda text: print(text, file=sys.stderr))
+            away.check(self, c, away.frozen_head(c), 8, tell)
 
     @staticmethod
     def at(c, number, wanted, pids):

@@ -1,8 +1,10 @@
-"""A head that is frozen (SIGSTOP) while a round runs: clients at the sites' gateways see nothing,
-and the round goes on where it was.
+"""The head or the uplink is away while a round runs: clients at the sites' gateways see nothing, and
+the round goes on where it was. The head is frozen (SIGSTOP), or the line between it and a node on
+another machine is cut (a relay).
 
-    frozen_head.py COLLM [SECONDS]      the long form, with a log on standard output
+    away.py COLLM head|uplink [SECONDS]      the long form, with a log on standard output
 """
+import contextlib
 import http.client
 import os
 import signal
@@ -12,7 +14,9 @@ import time
 import unittest
 
 from cluster import in_background, lives, until
-from learning_cluster import LearningCluster, accepted
+from learning_cluster import LEARNING, LearningCluster, accepted
+from relay import Relay
+from remote_nodes import RemoteNodes
 
 EVERY_S = 0.5  # a request at each site
 
@@ -44,12 +48,12 @@ class Caller:
             s[0] == 503 and s[1]["error"]["code"] == "server_is_overloaded")]
 
 
-def stay_frozen(pid, seconds):
+def watch_away(seconds, still_away):
     """The fault's length, and nobody else may end it or stop this test meanwhile."""
     begun = last = time.monotonic()
     while last - begun < seconds:
         time.sleep(min(1.0, seconds - (last - begun)))
-        os.kill(pid, signal.SIGSTOP)
+        still_away()
         now = time.monotonic()
         if now - last > 10:
             raise AssertionError(f"this test itself was stopped for {now - last:.0f} s: run it "
@@ -57,21 +61,41 @@ def stay_frozen(pid, seconds):
         last = now
 
 
-def freeze(c, seconds, tell=lambda text: None):
-    """Freezes the head of `c`, whose round 1 trains, for so long; returns what is to be checked."""
+@contextlib.contextmanager
+def frozen_head(c):
+    def freeze():
+        os.kill(c.process.pid, signal.SIGSTOP)
+    try:
+        freeze()
+        yield freeze
+    finally:
+        os.kill(c.process.pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def cut_uplink(c, line):
+    def cut_off():
+        assert line.open_connections() == 0
+    try:
+        line.cut()
+        until("the head sees it gone", lambda: c.node("edge-b")["state"] == "lost")
+        yield cut_off
+    finally:
+        line.restore()
+
+
+def live_through(c, fault, seconds, tell):
+    """`fault` for so long, while round 1 of `c` trains; returns what is to be checked."""
     before = c.round(1)
     nodes = c.node_pids()
     tell(f"round 1 is {before['state']}, "
          + ", ".join(f"{p['client']} at step {p.get('step', 0)}" for p in before["participants"])
          + f", {float(before['remainingMs']) / 1000:.0f} s remain")
     callers = [Caller(c, port) for port in (c.a, c.b)]
-    os.kill(c.process.pid, signal.SIGSTOP)
-    try:
-        tell(f"the head is frozen for {seconds} s")
-        stay_frozen(c.process.pid, seconds)
-    finally:
-        os.kill(c.process.pid, signal.SIGCONT)
-    tell("the head goes on")
+    with fault as still_away:
+        tell(f"away for {seconds:g} s")
+        watch_away(seconds, still_away)
+    tell("it is back")
     until("both nodes are heard again", lambda: heard_again(c), 60)
     after = c.ended(1)
     failed = [caller.stop() for caller in callers]
@@ -82,7 +106,7 @@ def freeze(c, seconds, tell=lambda text: None):
     tell(f"round 1: {after['state']} ({after.get('reason', '')}), accepted "
          + ", ".join(sorted(accepted(after))))
     tell("the nodes' processes are " + ("the same" if nodes == c.node_pids() else "others"))
-    return {"before": before, "after": after, "failed": failed, "nodes": nodes,
+    return {"after": after, "failed": failed, "nodes": nodes,
             "answered": [len(caller.times) for caller in callers]}
 
 
@@ -97,9 +121,9 @@ def trains(c):
         int(p.get("step", 0)) > 0 for p in r["participants"])
 
 
-def check(test, c, seconds, tell=lambda text: None):
+def check(test, c, fault, seconds, tell=lambda text: None):
     until("both sites train", lambda: trains(c), 60)
-    seen = freeze(c, seconds, tell)
+    seen = live_through(c, fault, seconds, tell)
     test.assertEqual(seen["failed"], [[], []], "clients of the sites see nothing")
     test.assertTrue(all(n > seconds / (4 * EVERY_S) for n in seen["answered"]), seen["answered"])
     test.assertEqual(c.node_pids(), seen["nodes"], "no node was replaced")
@@ -108,15 +132,35 @@ def check(test, c, seconds, tell=lambda text: None):
     test.assertEqual(sorted(accepted(seen["after"])), ["edge-a/0", "edge-b/0"])
 
 
-def main(collm, seconds=600):
+class NodeElsewhere(RemoteNodes, LearningCluster):
+    """The real model; a round waits for who is away longer than that takes."""
+
+    def __init__(self, collm, seconds, **more):
+        terms = LEARNING.replace("deadline: 120s", f"deadline: {int(seconds) + 600}s")
+        super().__init__(collm, standing=False, terms=terms, **more)
+
+
+def check_uplink(test, collm, seconds, steps, tell=lambda text: None):
+    with NodeElsewhere(collm, seconds, steps=steps) as c, Relay(c.link) as line:
+        c.join_behind("edge-b", line)
+        c.call(c.head, "POST", "/admin/v1/jobs",
+               {"model": "assistant", "federation": {"rounds": 1}})
+        check(test, c, cut_uplink(c, line), seconds, tell)
+
+
+def main(collm, what, seconds=600):
     seconds = float(seconds)
     begun = time.monotonic()
 
     def tell(text):
         print(f"{time.monotonic() - begun:6.1f} s  {text}", flush=True)
 
-    with LearningCluster(collm, steps=40) as c:
-        check(unittest.TestCase(), c, seconds, tell)
+    test = unittest.TestCase()
+    if what == "uplink":
+        check_uplink(test, collm, seconds, 40, tell)
+    else:
+        with LearningCluster(collm, steps=40) as c:
+            check(test, c, frozen_head(c), seconds, tell)
     tell("nothing was seen by the sites' clients, and the round went on")
 
 
