@@ -1,6 +1,6 @@
-"""The head or the uplink is away while a round runs: clients at the sites' gateways see nothing, and
-the round goes on where it was. The head is frozen (SIGSTOP), or the line between it and a node on
-another machine is cut (a relay).
+"""The head or the uplink is away while a round runs: clients at the sites' gateways see nothing,
+and the round goes on where it was. The head is frozen (SIGSTOP), or the line between it and a node
+on another machine is cut (a relay).
 
     away.py COLLM head|uplink [SECONDS]      the long form, with a log on standard output
 """
