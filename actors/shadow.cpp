@@ -329,13 +329,16 @@ class driver {
 
   void end_task() {
     auto change = std::make_shared<std::vector<float>>();
-    const auto copy = [change, this](engine::trainer& t) {
+    auto ranks = std::make_shared<std::vector<std::uint32_t>>();
+    const auto copy = [change, ranks, this](engine::trainer& t) {
       *change = change_of(t.factors(), parent_values_, facts_.trained);
+      if (deps_.own_rank) *ranks = ranks_of(t.factors());
       return result<void>();
     };
     phase_ = schema::ShadowPhase::UPLOADING;
-    run_job(trainer_, copy, [this, change](const engine::unit_report&) {
+    run_job(trainer_, copy, [this, change, ranks](const engine::unit_report&) {
       update_ = std::move(*change);
+      facts_.ranks = *ranks;
       facts_.values = update_.size();
       facts_.digest = store::digest_of(std::as_bytes(std::span(update_)));
       publish_control([this] { upload(0, 0); });

@@ -18,8 +18,8 @@ schema::TrainedFactors wire(engine::trained_factors t) {
   return schema::TrainedFactors::BOTH;
 }
 
-template <class List>
-void fill(List list, const std::vector<double>& values) {
+template <class List, class Value>
+void fill(List list, const std::vector<Value>& values) {
   for (std::uint32_t i = 0; i < list.size(); ++i) list.set(i, values[i]);
 }
 
@@ -68,6 +68,7 @@ msg<schema::UpdateChunk> chunk_message(const update_facts& update, const shadow_
     h.setTokens(task.tokens);
     h.setValues(update.values);
     h.setDigest(update.digest);
+    fill(h.initRanks(static_cast<std::uint32_t>(update.ranks.size())), update.ranks);
     b.setAt(at);
     b.setData(
         kj::ArrayPtr<const kj::byte>(reinterpret_cast<const kj::byte*>(part.data()), part.size()));

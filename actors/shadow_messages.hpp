@@ -17,6 +17,7 @@ struct update_facts {
   engine::trained_factors trained = engine::trained_factors::both;
   std::uint64_t values = 0;
   std::string digest;
+  std::vector<std::uint32_t> ranks = {};  ///< of its pairs, where they are its own
 };
 
 /// How a shadow stands: see schema::ShadowState.

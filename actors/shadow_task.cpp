@@ -41,6 +41,13 @@ std::vector<float> values_of(const std::vector<engine::factor>& factors) {
   return out;
 }
 
+std::vector<std::uint32_t> ranks_of(const std::vector<engine::factor>& factors) {
+  std::vector<std::uint32_t> out;
+  for (const auto& f : factors)
+    if (!f.is_b) out.push_back(f.rows);
+  return out;
+}
+
 std::vector<float> change_of(const std::vector<engine::factor>& after,
                              std::span<const float> before, engine::trained_factors which) {
   std::vector<float> out;

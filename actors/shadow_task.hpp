@@ -31,6 +31,8 @@ std::string shadow_name(std::string replica, const std::string& adapter);
 
 /// All numbers of the factors, in their order.
 std::vector<float> values_of(const std::vector<engine::factor>& factors);
+/// Of each pair, in the order of federation::adapter_shape.
+std::vector<std::uint32_t> ranks_of(const std::vector<engine::factor>& factors);
 /// after - before of the factors that `which` trains, in the order of federation::places().
 std::vector<float> change_of(const std::vector<engine::factor>& after,
                              std::span<const float> before, engine::trained_factors which);

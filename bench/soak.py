@@ -159,7 +159,8 @@ def markdown(r):
     return "\n".join([
         "# Soak", "",
         f"`./dev soak --minutes {r['minutes']:g} --rate {r['rate']:g} --kill-every "
-        f"{r['kill_every']:g}{r['pinned']}`, {r['date']}, commit {r['commit']}. {r['cpu']}, {r['cores']} cores. "
+        f"{r['kill_every']:g}{r['pinned']}`, {r['date']}, commit {r['commit']}. {r['cpu']}, "
+        f"{r['cores']} cores. "
         "Two sites of one node each, SmolLM2, training and promoting meanwhile.", "",
         "| | |", "|---|---|",
         f"| requests | {r['requests']}: {r['answered']} answered, {r['refused']} refused, "

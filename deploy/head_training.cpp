@@ -5,6 +5,7 @@
 #include "deploy/actor_system.hpp"
 #include "deploy/adapter_row.hpp"
 #include "deploy/initial_versions.hpp"
+#include "deploy/manifest_strategy.hpp"
 #include "deploy/training_samples.hpp"
 #include "store/blob_store.hpp"
 #include "store/job_store.hpp"
@@ -17,26 +18,6 @@ namespace {
 using namespace actors;
 
 constexpr std::uint64_t blobs_bytes_max = 4ull << 30;  // updates and sums of one adapter's rounds
-
-result<federation::strategy> strategy_of(const federation_spec& f) {
-  federation::strategy s;
-  bool known = false;
-  for (const auto mode :
-       {federation::aggregate_mode::fedavg, federation::aggregate_mode::ffa,
-        federation::aggregate_mode::rolora, federation::aggregate_mode::stack_svd}) {
-    if (federation::to_string(mode) != f.strategy.aggregate) continue;
-    s.aggregate = mode;
-    known = true;
-  }
-  if (!known) return error{errc::bad_request, "no aggregate mode \"" + f.strategy.aggregate + "\""};
-  s.prox_mu = f.strategy.prox;
-  s.fedbuff = f.strategy.fedbuff;
-  s.robust = f.strategy.robust == "trimmed_mean" ? federation::robust_rule::trimmed_mean
-             : f.strategy.robust == "median"     ? federation::robust_rule::median
-                                                 : federation::robust_rule::none;
-  if (auto good = federation::check(s, false); !good) return good.failure();
-  return s;
-}
 
 learning_adapter learning_of(const spawn_plan& plan, const federation_spec& f,
                              coordinator::training_policy policy) {
@@ -99,7 +80,7 @@ result<std::unique_ptr<head_training>> head_training::start(caf::actor_system& s
                                    [&](const auto& v) { return v.name == f.adapter; });
     if (like == initial->end())
       return error{errc::not_found, "no adapter '" + f.adapter + "' to federate"};
-    auto how = strategy_of(f);
+    const auto how = strategy_of(f);
     if (!how)
       return error{how.failure().code, "federation of " + f.adapter + ": " + how.failure().message};
     auto journal = store::open_round_journal(plan.head.state_dir / "rounds.db");

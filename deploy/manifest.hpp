@@ -108,9 +108,16 @@ struct strategy_spec {
   std::string robust = "none";  ///< none, trimmed_mean, median
 };
 
+/// A site that trains fewer directions than the adapter has.
+struct site_rank {
+  std::string site;
+  std::uint32_t rank = 0;
+};
+
 struct federation_spec {
   std::string adapter;
   strategy_spec strategy;
+  std::vector<site_rank> ranks;  ///< stack_svd alone
   std::uint32_t deadline_ms = 60000, quorum = 2, steps = 6;
   std::vector<std::uint32_t> looks = {16, 32, 64};
   double margin = 0.005, worst_site = 0.02, guard = 0.02;

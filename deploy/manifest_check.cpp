@@ -4,6 +4,7 @@
 
 #include "coordinator/round_policy.hpp"
 #include "deploy/manifest_read.hpp"
+#include "deploy/manifest_strategy.hpp"
 
 namespace collm::deploy {
 namespace {
@@ -115,6 +116,29 @@ void check_reference(const manifest& m, std::vector<problem>& problems, const st
            (meant.empty() ? "there are: " + joined(known) : "did you mean \"" + meant + "\"?")});
 }
 
+void check_ranks(const manifest& m, std::size_t i, std::vector<problem>& problems,
+                 const std::vector<std::string>& sites) {
+  const federation_spec& f = m.federation[i];
+  const auto of = std::find_if(m.adapters.begin(), m.adapters.end(),
+                               [&](const adapter_spec& a) { return a.name == f.adapter; });
+  once ranked(m, problems, "site");
+  for (std::size_t r = 0; r < f.ranks.size(); ++r) {
+    const std::string at = item("federation", i) + ".ranks[" + std::to_string(r) + "]";
+    check_reference(m, problems, at + ".site", "site", f.ranks[r].site, sites);
+    ranked.use(f.ranks[r].site, at + ".site");
+    if (of == m.adapters.end() || f.ranks[r].rank <= of->rank) continue;
+    problems.push_back({m.where(at + ".rank"), at + ".rank",
+                        "rank " + std::to_string(f.ranks[r].rank) + " is above the adapter's " +
+                            std::to_string(of->rank) + "; give the adapter the largest rank"});
+  }
+}
+
+void check_strategy(const manifest& m, std::size_t i, std::vector<problem>& problems) {
+  const std::string field = item("federation", i) + ".strategy";
+  if (const auto how = strategy_of(m.federation[i]); !how)
+    problems.push_back({m.where(field), field, how.failure().message});
+}
+
 void check_references(const manifest& m, std::vector<problem>& problems) {
   std::vector<std::string> adapters, sites;
   for (const adapter_spec& a : m.adapters) adapters.push_back(a.name);
@@ -126,6 +150,8 @@ void check_references(const manifest& m, std::vector<problem>& problems) {
     const std::string field = item("federation", i) + ".adapter";
     check_reference(m, problems, field, "adapter", m.federation[i].adapter, adapters);
     federated.use(m.federation[i].adapter, field);
+    check_ranks(m, i, problems, sites);
+    check_strategy(m, i, problems);
   }
   for (std::size_t i = 0; i < m.tenants.size(); ++i) {
     check_reference(m, problems, item("tenants", i) + ".site", "site", m.tenants[i].site, sites);

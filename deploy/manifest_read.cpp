@@ -153,9 +153,16 @@ void read_gate(section gate, federation_spec& out) {
   gate.close();
 }
 
+void read_site_rank(section& item, site_rank& out) {
+  item.read("site", out.site, label(), presence::required);
+  item.read("rank", out.rank, whole_between(1, 256), presence::required);
+}
+
 void read_federation(section& item, federation_spec& out) {
   item.read("adapter", out.adapter, adapter_name(), presence::required);
   read_strategy(item, out.strategy);
+  item.each("ranks", nodes_max,
+            [&](section& of_site) { read_site_rank(of_site, out.ranks.emplace_back()); });
   section round = item.child("round");
   round.read("deadline", out.deadline_ms, milliseconds_between(1000, 24 * hour_ms));
   round.read("quorum", out.quorum, whole_between(1, 1000000));

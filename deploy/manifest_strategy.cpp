@@ -6,21 +6,24 @@
 namespace collm::deploy {
 namespace {
 
-const std::vector<std::string> modes = {"fedavg", "ffa", "rolora", "stack_svd"};
+const std::vector<std::string> modes = {"fedavg", "ffa", "rolora",
+                                        "stack_svd"};  // as aggregate_mode
 const std::vector<std::string> robust_rules = {"none", "trimmed_mean", "median"};
 
-/// A name of Flower's and what it says in ours.
+/// A name of Flower's and what it says in ours. Its robust rules compare coordinates of a whole
+/// model; of factors those mean something only while the other half is frozen, as rolora has it.
 struct flower_name {
   const char* name;
+  const char* aggregate;
   const char* robust;
   bool fedbuff;
   bool needs_prox;
 };
-constexpr flower_name flower_names[] = {{"FedAvg", "none", false, false},
-                                        {"FedProx", "none", false, true},
-                                        {"FedTrimmedAvg", "trimmed_mean", false, false},
-                                        {"FedMedian", "median", false, false},
-                                        {"FedBuff", "none", true, false}};
+constexpr flower_name flower_names[] = {{"FedAvg", "fedavg", "none", false, false},
+                                        {"FedProx", "fedavg", "none", false, true},
+                                        {"FedTrimmedAvg", "rolora", "trimmed_mean", false, false},
+                                        {"FedMedian", "rolora", "median", false, false},
+                                        {"FedBuff", "fedavg", "none", true, false}};
 
 const flower_name* find_flower(const std::string& name) {
   const auto found = std::find_if(std::begin(flower_names), std::end(flower_names),
@@ -35,7 +38,7 @@ std::vector<std::string> all_names() {
 }
 
 void apply(const flower_name& alias, strategy_spec& out) {
-  out.aggregate = "fedavg";
+  out.aggregate = alias.aggregate;
   out.robust = alias.robust;
   out.fedbuff = alias.fedbuff;
 }
@@ -75,6 +78,22 @@ void read_strategy(section& item, strategy_spec& out) {
   }
   out.fedbuff = out.fedbuff || async == "fedbuff";
   strategy.close();
+}
+
+result<federation::strategy> strategy_of(const federation_spec& f) {
+  using federation::aggregate_mode, federation::robust_rule;
+  federation::strategy s;
+  const auto mode = std::find(modes.begin(), modes.end(), f.strategy.aggregate);
+  if (mode == modes.end())
+    return error{errc::bad_request, "no aggregate mode \"" + f.strategy.aggregate + "\""};
+  s.aggregate = static_cast<aggregate_mode>(mode - modes.begin());
+  s.prox_mu = f.strategy.prox;
+  s.fedbuff = f.strategy.fedbuff;
+  s.robust = f.strategy.robust == "trimmed_mean" ? robust_rule::trimmed_mean
+             : f.strategy.robust == "median"     ? robust_rule::median
+                                                 : robust_rule::none;
+  if (auto good = federation::check(s, !f.ranks.empty()); !good) return good.failure();
+  return s;
 }
 
 }  // namespace collm::deploy

@@ -124,6 +124,8 @@ engine::training_options training_options_of(const spawn_plan& plan, const node_
     o.total_steps = plan.training.cosine_steps;
   }
   o.prox_mu = static_cast<float>(federation.strategy.prox);
+  for (const auto& r : federation.ranks)
+    if (r.site == node.site) o.rank = r.rank;
   o.batch_tokens = plan.training.batch_tokens;
   o.sample_tokens =
       std::min({plan.training.batch_tokens, sample_tokens_max, plan.model.shape.context});
@@ -182,6 +184,7 @@ result<std::unique_ptr<node_training>> node_training::start(caf::actor_system& s
           .guard = guard_samples(*model.encoder->tokens),
           .checkpoints = checkpoints,
           .batch_tokens = options.batch_tokens,
+          .own_rank = options.rank != 0,
           .alone = f.alone,
           .counts = with.board->make("adapter_shadow", name + "/" + f.adapter)};
       made->shadows_.push_back(system.spawn<caf::detached>(shadow_behavior, std::move(deps)));

@@ -37,6 +37,8 @@ struct training_options {
   trained_factors factors = trained_factors::both;
   float prox_mu = 0.0f;  ///< FedProx: loss + mu/2 |W - W_parent|^2 over the trained factors; 0: off
 
+  std::uint32_t rank = 0;  ///< trains the parent's first directions alone; 0: all of them
+
   std::uint32_t batch_tokens = 1024;  ///< most tokens of one batch
   std::uint32_t sample_tokens = 512;  ///< most tokens of one sample: sets the activation bytes
   /// Most rows of a layer's unit, a multiple of 16: 256 are 3 % faster a row, and twice as long for

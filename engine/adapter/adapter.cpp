@@ -93,6 +93,24 @@ std::pair<std::uint32_t, std::uint32_t> target_shape(const model_shape& shape, t
   return {shape.hidden, shape.ffn};
 }
 
+adapter_ptr first_directions(const adapter_ptr& whole, std::uint32_t rank) {
+  if (rank == 0 || whole->rank_max <= rank) return whole;
+  auto made = std::make_shared<adapter>();
+  made->layers = whole->layers;
+  for (auto& layer : made->layers)
+    for (lora_pair& p : layer) {
+      if (p.rank <= rank) continue;
+      p.a.resize(std::size_t{rank} * p.in);
+      for (std::size_t o = 0; o < p.out; ++o)
+        std::copy_n(p.b.begin() + static_cast<std::ptrdiff_t>(o * p.rank), rank,
+                    p.b.begin() + static_cast<std::ptrdiff_t>(o * rank));
+      p.b.resize(std::size_t{p.out} * rank);
+      p.rank = rank;
+    }
+  seal(*made);
+  return made;
+}
+
 void seal(adapter& a) {
   for (auto& layer : a.layers)
     for (lora_pair& p : layer) p.prepare();

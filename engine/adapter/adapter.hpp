@@ -40,6 +40,10 @@ class adapter {
   std::uint64_t bytes = 0;
 };
 
+/// The same version with the first `rank` directions of each pair, scales as they are: what a
+/// client of a smaller rank starts from. 0, or a rank that all pairs are within: itself.
+adapter_ptr first_directions(const adapter_ptr& whole, std::uint32_t rank);
+
 /// [out, in] of target `t` in a model of this shape.
 std::pair<std::uint32_t, std::uint32_t> target_shape(const model_shape& shape, target t);
 

@@ -9,13 +9,20 @@ namespace collm::engine {
 
 shadow_trainer::shadow_trainer(std::shared_ptr<const packed_base> base, adapter_ptr parent,
                                const training_options& options)
+    : shadow_trainer(base, first_directions(parent, options.rank), options,
+                     lora_set(base->shape(), *parent)) {}
+
+shadow_trainer::shadow_trainer(std::shared_ptr<const packed_base> base, adapter_ptr parent,
+                               const training_options& options, const lora_set& largest)
     : base_(std::move(base)),
+      declared_(plan(*base_, largest, options)),
+      row_ranks_(largest.row_ranks()),
+      product_ranks_(largest.product_ranks()),
       options_(options),
       parent_(std::move(parent)),
       set_(base_->shape(), *parent_),
       optimizer_(options_, set_.values().size()),
-      units_(base_, options_, set_.row_ranks(), set_.product_ranks()) {
-  declared_ = plan(*base_, set_, options_);
+      units_(base_, options_, row_ranks_, product_ranks_) {
   if (options_.prox_mu != 0) parent_values_.assign(set_.values().begin(), set_.values().end());
 }
 
@@ -62,7 +69,7 @@ result<void> shadow_trainer::begin_evaluation(std::vector<training_sample> sampl
   std::unique_ptr<lora_set> scored;
   if (version != nullptr) {
     scored = std::make_unique<lora_set>(base_->shape(), *version);
-    if (scored->row_ranks() > set_.row_ranks() || scored->product_ranks() > set_.product_ranks())
+    if (scored->row_ranks() > row_ranks_ || scored->product_ranks() > product_ranks_)
       return error{errc::bad_request,
                    "the version to evaluate has larger ranks than this trainer's parent"};
   }
@@ -203,6 +210,7 @@ std::vector<factor> shadow_trainer::factors() const {
 
 result<void> shadow_trainer::rebase(adapter_ptr parent, trained_factors which) {
   if (auto free = idle("a new parent"); !free) return free;
+  parent = first_directions(parent, options_.rank);
   if (!set_.same_shape(*parent))
     return error{errc::bad_request,
                  "the new parent has other targets, ranks or scales than this shadow"};

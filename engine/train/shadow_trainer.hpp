@@ -35,6 +35,9 @@ class shadow_trainer final : public trainer {
   const lora_set& set() const { return set_; }
 
  private:
+  /// `largest`: of the versions that it will evaluate.
+  shadow_trainer(std::shared_ptr<const packed_base> base, adapter_ptr parent,
+                 const training_options& options, const lora_set& largest);
   struct planned_unit {
     unit_kind kind;
     std::uint32_t window, layer;
@@ -65,6 +68,7 @@ class shadow_trainer final : public trainer {
   // constant after construction
   std::shared_ptr<const packed_base> base_;
   training_memory declared_;
+  std::uint32_t row_ranks_, product_ranks_;  ///< that its units have room for
 
   // engine thread only
   training_options options_;

@@ -78,8 +78,8 @@ std::uint32_t number_of(const char* variable) {
   std::exit(2);
 }
 
-/// Seconds of the processor, so that a busy machine makes it no shorter. A finding ends the process:
-/// the last line names its seed.
+/// Seconds of the processor, so that a busy machine makes it no shorter. A finding ends the
+/// process: the last line names its seed.
 void drive_for(std::uint32_t seconds, std::uint32_t seed) {
   const auto used = [] { return std::clock() / CLOCKS_PER_SEC; };
   for (const auto end = used() + seconds; used() < end; ++seed) {

@@ -1,4 +1,5 @@
-"""Every fuzz target for a while of processor time, at the lowest priority, and a table of what came of it.
+"""Every fuzz target for a while of the processor's time, at the lowest priority, and a table of
+what came of it.
 
 Each target is built with its parsers under ASan and UBSan; from its corpus it runs one seed after
 the other until its time is over. A row says how many inputs that were. A finding, and a target

@@ -11,7 +11,7 @@ import unittest
 
 from cluster import in_slices, until
 from long_prompt import beside_a_long_prompt
-from learning_cluster import (CANARY, LearningCluster, TinyLearningCluster, accepted,
+from learning_cluster import (CANARY, LEARNING, LearningCluster, TinyLearningCluster, accepted,
                               prompts)
 
 TAP = sys.argv.pop()
@@ -88,6 +88,20 @@ class Learning(unittest.TestCase):
             until("both nodes serve the new version",
                   lambda: all(c.ask(port, "hello", 1)[1].get("model") == "assistant@1"
                               for port in (c.a, c.b)), 20)
+
+    def test_sites_of_unequal_ranks_learn_together(self):
+        terms = LEARNING.replace("strategy: {{aggregate: {aggregate}}}", "strategy: stack_svd\n"
+                                 "      ranks: [{{site: workshop, rank: 2}}]")
+        with TinyLearningCluster(COLLM, standing=False, terms=terms) as c:
+            c.call(c.head, "POST", "/admin/v1/jobs",
+                   {"model": "assistant", "federation": {"rounds": 2}})
+            for number in (1, 2):
+                r = c.ended(number)
+                self.assertIn(r["state"], ("serving", "rejected"), r.get("reason"))
+                self.assertEqual(set(accepted(r)), {"edge-a/0", "edge-b/0"}, r)
+            state = os.path.join(c.dir.name, "state")
+            self.assertTrue(any(file_holds(os.path.join(state, name), [b"2,2,2,2"])
+                                for name in os.listdir(state) if name.startswith("rounds.db")))
 
     def test_p7_a_long_prompt_and_training_do_not_freeze_a_running_stream(self):
         with LearningCluster(COLLM, steps=2000) as c:

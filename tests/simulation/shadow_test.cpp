@@ -63,6 +63,17 @@ TEST_F(shadow, sends_only_the_factors_that_the_round_trains) {
   EXPECT_THAT(rig.update(), ElementsAre(6, 6));
 }
 
+TEST_F(shadow, of_a_rank_of_its_own_says_which_with_its_update) {
+  shadow_rig rig(folder_);
+  rig.own_rank = true;
+  rig.restart();
+  rig.ask_to_train(1, 2);
+  rig.system.pass(2s);
+  ASSERT_EQ(rig.head.accepted.size(), 1u);
+  ASSERT_EQ(rig.head.accepted[0].read()->getRanks().size(), 1u) << "one pair";
+  EXPECT_EQ(rig.head.accepted[0].read()->getRanks()[0], 1u);
+}
+
 /// Other samples in the next round: the cursor goes on, and every epoch has its own order.
 TEST_F(shadow, goes_on_in_its_data_from_round_to_round) {
   shadow_rig rig(folder_);

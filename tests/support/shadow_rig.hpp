@@ -183,6 +183,7 @@ class shadow_rig {
                      .guard = {{{1, 2, 3}, 1}, {{1, 2, 3, 4}, 1}},
                      .checkpoints = std::make_shared<store::checkpoint_store>(folder_ / "saved"),
                      .batch_tokens = 36,
+                     .own_rank = own_rank,
                      .counts = board->make("adapter_shadow", "")};
     shadow = system.keep(system.get().spawn(shadow_behavior, std::move(deps)));
   }
@@ -226,7 +227,7 @@ class shadow_rig {
   std::shared_ptr<store::site_data> data;
   modelled_aggregator head;
   std::shared_ptr<counting_trainer> trainer;  ///< the newest one
-  bool fails = false;
+  bool fails = false, own_rank = false;
   std::function<bool(const store::site_row&)> too_long;  ///< for the model
   std::function<void()> before_job;                      ///< called as each job reaches the engine
   std::uint32_t jobs = 0;

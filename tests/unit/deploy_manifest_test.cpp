@@ -240,6 +240,28 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"policy_unbuilt", with("  coordinator: {policy: two_timescale}\n"),
                 "c.yaml:8:25: spec.coordinator.policy: policy \"two_timescale\" is not built yet; "
                 "supported: coserve_fill, static_split, inference_only\n"},
+        mistake{
+            "strategy_that_contradicts_itself",
+            with("  adapters: [{name: a}]\n"
+                 "  federation: [{adapter: a, strategy: {aggregate: fedavg, robust: median}}]\n"),
+            "c.yaml:9:39: spec.federation[0].strategy: a robust rule compares coordinates, "
+            "which mean something only while the other factor is frozen: ffa or rolora would "
+            "be right, not fedavg\n"},
+        mistake{"ranks_without_stacking",
+                with("  adapters: [{name: a}]\n"
+                     "  federation: [{adapter: a, ranks: [{site: edge-a, rank: 4}]}]\n"),
+                "c.yaml:9:16: spec.federation[0].strategy: clients of unequal ranks need "
+                "stack_svd, not fedavg\n"},
+        mistake{"rank_above_the_adapters",
+                with("  adapters: [{name: a, rank: 8}]\n  federation: [{adapter: a, strategy: "
+                     "stack_svd, ranks: [{site: edge-a, rank: 16}]}]\n"),
+                "c.yaml:9:79: spec.federation[0].ranks[0].rank: rank 16 is above the adapter's 8; "
+                "give the adapter the largest rank\n"},
+        mistake{"rank_of_no_site",
+                with("  adapters: [{name: a, rank: 8}]\n  federation: [{adapter: a, strategy: "
+                     "stack_svd, ranks: [{site: edge-x, rank: 4}]}]\n"),
+                "c.yaml:9:65: spec.federation[0].ranks[0].site: no site \"edge-x\" in this "
+                "manifest; did you mean \"edge-a\"?\n"},
         mistake{"split_of_one",
                 with("  adapters: [{name: a}]\n  federation: [{adapter: a}]\n"
                      "  coordinator: {policy: static_split, trainShare: 0.5}\n"),
@@ -475,15 +497,14 @@ struct strategy_case {
 };
 
 TEST(strategy, is_spelled_in_our_words_or_flowers) {
-  const strategy_case cases[] = {
-      {"FedAvg", "fedavg", "none", false, 0},
-      {"FedMedian", "fedavg", "median", false, 0},
-      {"FedTrimmedAvg", "fedavg", "trimmed_mean", false, 0},
-      {"FedBuff", "fedavg", "none", true, 0},
-      {"rolora", "rolora", "none", false, 0},
-      {"{aggregate: FedProx, prox: 0.5}", "fedavg", "none", false, 0.5},
-      {"{aggregate: ffa, robust: median, async: fedbuff}", "ffa", "median", true, 0},
-      {"{aggregate: stack_svd}", "stack_svd", "none", false, 0}};
+  const strategy_case cases[] = {{"FedAvg", "fedavg", "none", false, 0},
+                                 {"FedMedian", "rolora", "median", false, 0},
+                                 {"FedTrimmedAvg", "rolora", "trimmed_mean", false, 0},
+                                 {"FedBuff", "fedavg", "none", true, 0},
+                                 {"rolora", "rolora", "none", false, 0},
+                                 {"{aggregate: FedProx, prox: 0.5}", "fedavg", "none", false, 0.5},
+                                 {"{aggregate: ffa, robust: median}", "ffa", "median", false, 0},
+                                 {"{aggregate: stack_svd}", "stack_svd", "none", false, 0}};
   for (const strategy_case& c : cases) {
     const manifest_check check = parse_manifest(with(
         std::string(

@@ -303,6 +303,38 @@ TEST(trainer, evaluation_agrees_with_the_serving_decoder_and_changes_nothing) {
   }
 }
 
+/// A's first rows and B's first columns of `whole`.
+void expect_first_directions(const std::vector<factor>& some, const std::vector<factor>& whole) {
+  ASSERT_EQ(some.size(), whole.size());
+  for (std::size_t i = 0; i < some.size(); ++i)
+    for (std::uint32_t r = 0; r < some[i].rows; ++r)
+      for (std::uint32_t c = 0; c < some[i].columns; ++c)
+        ASSERT_EQ(some[i].values[r * some[i].columns + c],
+                  whole[i].values[r * whole[i].columns + c])
+            << some[i].name;
+}
+
+TEST(trainer, of_a_smaller_rank_trains_the_first_directions_and_scores_whole_versions) {
+  auto o = small_options();
+  o.rank = 2;
+  const auto b = tiny::open_tiny(precision::int8);
+  const auto whole = tiny::random_adapter(b->shape(), 5, 3, 0.1f),
+             next = tiny::random_adapter(b->shape(), 6, 3, 0.1f);
+  const auto t = *make_trainer(b, whole, o), full = *make_trainer(b, whole, small_options());
+  for (const auto& f : t->factors()) EXPECT_EQ(f.is_b ? f.columns : f.rows, 2u);
+  expect_first_directions(t->factors(), full->factors());
+  const auto before = numbers(*t);
+  (void)run_batch(*t, some_batch(1));
+  EXPECT_GT(changes(*t, before).second, 1e-4f);
+  const auto ours = run_evaluation(*t, some_batch(2), next),
+             theirs = run_evaluation(*full, some_batch(2), next);
+  for (std::size_t i = 0; i < ours.size(); ++i)
+    EXPECT_EQ(ours[i].cross_entropy, theirs[i].cross_entropy);
+  EXPECT_LE(t->used().total(), t->declared().total());
+  ASSERT_TRUE(t->rebase(next, trained_factors::both));
+  expect_first_directions(t->factors(), adapter_factors(*next));
+}
+
 TEST(trainer, evaluation_tells_what_greedy_decoding_would_write) {
   const auto t = make(small_options(), precision::f32);
   auto some = samples(4, {12, 12});
