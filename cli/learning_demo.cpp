@@ -1,5 +1,6 @@
 #include "cli/learning_demo.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <future>
 #include <map>
@@ -18,8 +19,16 @@ constexpr std::uint64_t report_seed = 11;
 constexpr double questions_per_s = 6;  // both sites together: some are answered beside each other
 constexpr auto look_again = std::chrono::seconds(1);
 
-/// Percent of answers equal to the reference, by site.
-using right_share = std::map<std::string, double>;
+struct answers {
+  std::map<std::string, double> right;  ///< percent of answers equal to the reference, by site
+  std::set<std::string> by;             ///< versions: more than one, if one was promoted meanwhile
+};
+
+std::string versions_of(const answers& a) {
+  std::string all;
+  for (const auto& version : a.by) all += (all.empty() ? "" : ", ") + version;
+  return all;
+}
 
 bench::play_options gateways_of(const json& status) {
   bench::play_options options;
@@ -42,21 +51,31 @@ result<bench::workload> questions(std::uint32_t a_site, const std::string& model
       *texts, making);
 }
 
-result<right_share> ask(std::uint32_t a_site, const json& status, const std::string& model) {
+result<answers> ask(std::uint32_t a_site, const json& status, const std::string& model) {
   const auto what = questions(a_site, model);
   if (!what) return what.failure();
   const auto done = bench::play(*what, gateways_of(status));
   if (!done) return done.failure();
+  answers out;
   std::map<std::string, std::pair<double, double>> counts;
   for (const auto& r : done->requests) {
     auto& [right, asked] = counts[what->requests[r.index].site];
     ++asked;
     if (r.right) ++right;
+    if (r.how == bench::outcome::answered) out.by.insert(r.answered_by);
     if (r.how == bench::outcome::failed) return error{errc::unavailable, model + ": " + r.error};
   }
-  right_share out;
-  for (const auto& [site, c] : counts) out[site] = 100 * c.first / c.second;
+  for (const auto& [site, c] : counts) out.right[site] = 100 * c.first / c.second;
   return out;
+}
+
+/// Whether a version that rounds made serves: then the state is of an earlier run.
+bool has_learned(const json& status, const std::string& adapter) {
+  const json& versions = part(status, "versions");
+  return std::any_of(versions.begin(), versions.end(), [&](const json& v) {
+    return text(v, "adapter") == adapter && text(v, "state") == "serving" &&
+           number(v, "number") > 0;
+  });
 }
 
 bool ended(const std::string& state) {
@@ -74,32 +93,46 @@ std::string line_of(const json& round) {
   return line;
 }
 
-/// Tells of rounds as they end.
+/// Tells of rounds as they end, but not of those that had ended when it began: the state may be of
+/// an earlier run.
 class round_watch {
  public:
-  round_watch(console& io, const cluster_client& head) : io_(io), head_(head) {}
+  static result<round_watch> begin(console& io, const cluster_client& head) {
+    round_watch watch(io, head);
+    if (auto earlier = watch.newly_ended(); !earlier) return earlier.failure();
+    return watch;
+  }
 
   void look() {
-    const auto answer = head_.get("/admin/v1/rounds");
-    if (!answer) return;  // asked again; the report says how many were seen
-    const json& rounds = part(*answer, "rounds");
-    if (!rounds.is_array()) return;
-    for (const json& r : rounds) {
-      const auto state = text(r, "state");
-      if (!ended(state)) continue;
-      if (!seen_.insert(text(r, "adapter") + " " + r["number"].dump()).second) continue;
-      promoted_ += state == "serving" ? 1 : 0;
+    const auto news = newly_ended();
+    if (!news) return;  // asked again; the report says how many were seen
+    for (const json& r : *news) {
+      ++rounds_;
+      promoted_ += text(r, "state") == "serving" ? 1 : 0;
       if (!io_.wants_json()) io_.remarks() << io_.painted(line_of(r), style::dim) << std::endl;
     }
   }
-  std::size_t rounds() const { return seen_.size(); }
+  std::size_t rounds() const { return rounds_; }
   std::size_t promoted() const { return promoted_; }
 
  private:
+  round_watch(console& io, const cluster_client& head) : io_(io), head_(head) {}
+
+  result<std::vector<json>> newly_ended() {
+    const auto answer = head_.get("/admin/v1/rounds");
+    if (!answer) return answer.failure();
+    std::vector<json> out;
+    for (const json& r : part(*answer, "rounds")) {
+      const auto name = text(r, "adapter") + " " + part(r, "number").dump();
+      if (ended(text(r, "state")) && seen_.insert(name).second) out.push_back(r);
+    }
+    return out;
+  }
+
   console& io_;
   const cluster_client& head_;
   std::set<std::string> seen_;
-  std::size_t promoted_ = 0;
+  std::size_t rounds_ = 0, promoted_ = 0;
 };
 
 std::string percent(double share) {
@@ -108,8 +141,9 @@ std::string percent(double share) {
   return buffer;
 }
 
-std::string table(const json& exact_match) {
-  std::string out = "\nExact match on held-out requests\n";
+std::string table(const json& exact_match, const answers& before, const answers& after) {
+  std::string out = "\nExact match on held-out requests, before by " + versions_of(before) +
+                    ", after by " + versions_of(after) + "\n";
   for (const auto& [site, row] : exact_match.items()) {
     out += "  " + site + ": before " + percent(number(row, "before")) + ", after " +
            percent(number(row, "after"));
@@ -126,39 +160,45 @@ result<played> play_learning(console& io, const cluster_client& head, const json
   const auto remark = [&](const std::string& text) {
     if (!io.wants_json()) io.remarks() << io.painted(text, style::dim) << std::endl;
   };
-  remark("asking " + std::to_string(how.first_questions) + " questions a site, before …");
-  const auto before = ask(how.first_questions, status, how.adapter + "@0");
+  auto rounds = round_watch::begin(io, head);
+  if (!rounds) return rounds.failure();
+  const auto first = has_learned(status, how.adapter) ? how.questions : how.first_questions;
+  remark("asking " + std::to_string(first) + " questions a site, before …");
+  // What serves now, by its bare name: over the state of an earlier run that is no version 0.
+  const auto before = ask(first, status, how.adapter);
   if (!before) return before.failure();
   const auto load = demo_workload(how.serving_seconds, how.serving_rate);
   if (!load) return load.failure();
   remark("serving " + std::to_string(load->requests.size()) + " requests while " + how.adapter +
          " learns …");
   auto serving = std::async(std::launch::async, [&] { return play(*load, status); });
-  round_watch rounds(io, head);
-  while (serving.wait_for(look_again) != std::future_status::ready) rounds.look();
+  while (serving.wait_for(look_again) != std::future_status::ready) rounds->look();
   auto out = serving.get();
   if (!out) return out;
   remark("asking again, after …");
   const auto after = ask(how.questions, status, how.adapter);
   if (!after) return after.failure();
-  std::optional<right_share> alone;
+  std::optional<answers> alone;
   if (how.alone) {
+    // It serves from a site's first whole task on; without it all else stands.
     const auto asked = ask(how.questions, status, how.adapter + "-alone");
-    if (!asked) return asked.failure();
-    alone = *asked;
+    if (asked) alone = *asked;
+    if (!asked) out->report["alone_failed"] = asked.failure().message;
+    if (!asked) remark("the control could not be asked: " + asked.failure().message);
   }
-  rounds.look();
+  rounds->look();
   json exact_match = json::object();
-  for (const auto& [site, share] : *after) {
-    exact_match[site] = {{"before", before->at(site)}, {"after", share}};
-    if (alone) exact_match[site]["alone"] = alone->at(site);
+  for (const auto& [site, share] : after->right) {
+    exact_match[site] = {{"before", before->right.at(site)}, {"after", share}};
+    if (alone) exact_match[site]["alone"] = alone->right.at(site);
   }
   out->report["exact_match"] = exact_match;
+  out->report["answered_by"] = {{"before", versions_of(*before)}, {"after", versions_of(*after)}};
   out->report["questions"] = how.questions;
-  out->report["rounds"] = rounds.rounds();
-  out->report["promoted"] = rounds.promoted();
-  out->text += table(exact_match) + "  " + std::to_string(rounds.rounds()) + " rounds, " +
-               std::to_string(rounds.promoted()) + " versions promoted\n";
+  out->report["rounds"] = rounds->rounds();
+  out->report["promoted"] = rounds->promoted();
+  out->text += table(exact_match, *before, *after) + "  " + std::to_string(rounds->rounds()) +
+               " rounds, " + std::to_string(rounds->promoted()) + " versions promoted\n";
   return out;
 }
 

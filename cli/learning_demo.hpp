@@ -17,12 +17,14 @@ struct learning_demo {
   bool alone = false;                 ///< "<adapter>-alone" is trained beside it
   double serving_seconds = 0;         ///< of light load while it learns
   double serving_rate = 0;            ///< requests a second, both sites together
-  std::uint32_t first_questions = 0;  ///< a site, before: untaught answers are long
-  std::uint32_t questions = 0;        ///< a site, after; both of the report split
+  std::uint32_t first_questions = 0;  ///< a site, of a version 0: untaught answers are long
+  std::uint32_t questions = 0;        ///< a site, of every other; both of the report split
 };
 
-/// report.exact_match: {site: {before, after, alone}} in percent; report.rounds, report.promoted;
-/// the other keys are the serving report of the time in which it learned.
+/// report.exact_match: {site: {before, after, alone}} in percent; report.alone_failed: why there is
+/// no `alone`; report.answered_by: {before, after}, the versions that served then; report.rounds,
+/// report.promoted: of this run, whatever the state of an earlier one holds; the other keys are the
+/// serving report of the time in which it learned.
 result<played> play_learning(console& io, const cluster_client& head, const json& status,
                              const learning_demo& how);
 

@@ -68,6 +68,13 @@ class federation_double : public federation_port {
  public:
   std::vector<std::string> asked;
   std::vector<msg<schema::Job>> list;
+  /// Fills what rounds() tells; by itself one round, in its gate.
+  std::function<void(schema::RoundList::Builder)> tell_rounds = [](schema::RoundList::Builder b) {
+    auto round = b.initRounds(1)[0];
+    round.setAdapter("assistant");
+    round.setNumber(3);
+    round.setState(schema::RoundState::GATE);
+  };
 
   static msg<schema::Job> job(const std::string& id, schema::JobState state,
                               const std::string& adapter = "assistant",
@@ -109,12 +116,7 @@ class federation_double : public federation_port {
   }
   void rounds(std::string adapter, reply<msg<schema::RoundList>> to) override {
     asked.push_back("rounds " + adapter);
-    to(msg<schema::RoundList>::build([](schema::RoundList::Builder b) {
-      auto round = b.initRounds(1)[0];
-      round.setAdapter("assistant");
-      round.setNumber(3);
-      round.setState(schema::RoundState::GATE);
-    }));
+    to(msg<schema::RoundList>::build(tell_rounds));
   }
   void explain(version_id version, reply<msg<schema::Explanation>> to) override {
     asked.push_back("explain " + to_string(version));
