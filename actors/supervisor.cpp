@@ -54,6 +54,7 @@ class warden {
     auto& m = at->second;
     // Of nodes elsewhere the link knows which is the newest, and forgets it when one is revoked.
     if (!m.plan.remote && h->getIncarnation() < m.incarnation) return;
+    if (h->getIncarnation() != m.incarnation) m.snapshot = {};  // it was of another process
     m.incarnation = h->getIncarnation();
     m.pid = static_cast<std::int32_t>(h->getPid());
     m.router = router;
@@ -88,6 +89,8 @@ class warden {
     for (const auto& judge : deps_.traffic) self_->send(judge, snapshot);
     if (snapshot.read()->getDraining() && is_there(m)) m.state = schema::NodeState::DRAINING;
     if (m.last_beat_ms - m.joined_ms > deps_.stable_ms) m.wait_ms = deps_.back_off_ms;
+    // The first report of a node that joined may be all that it waits for.
+    if (m.router && m.state == schema::NodeState::STARTING) compare(m);
     tell_serving();
   }
 
@@ -163,7 +166,7 @@ class warden {
   void tell_serving() {
     std::uint32_t all = 0, own = 0;
     for (const auto& [name, m] : s_.nodes) {
-      if (!serves(m)) continue;
+      if (m.state != schema::NodeState::SERVING) continue;
       ++all;
       if (!m.plan.remote) ++own;
     }
@@ -280,7 +283,7 @@ class warden {
     if (m.incarnation != incarnation || !m.router) return;
     m.comparing = false;
     const bool late = now_ms(self_) - m.joined_ms > deps_.catch_up_ms;
-    const bool ready = note_missing(m, here) || late;
+    const bool ready = (note_missing(m, here) || late) && shows_replica(m);
     if (m.state != schema::NodeState::STARTING || stopping_ || !ready) return;
     m.state = schema::NodeState::SERVING;
     tell_serving();
@@ -336,10 +339,9 @@ class warden {
               [](const caf::error&) {});  // beatAgeMs grows, which is what the status shows
   }
 
-  /// Joined, and its first report shows a replica.
-  static bool serves(const member& m) {
-    return m.state == schema::NodeState::SERVING && !m.snapshot.empty() &&
-           m.snapshot.read()->getReplicas().size() > 0;
+  /// Its report shows an engine that has begun.
+  static bool shows_replica(const member& m) {
+    return !m.snapshot.empty() && m.snapshot.read()->getReplicas().size() > 0;
   }
 
   void lose(member& m, const std::string& reason) {

@@ -44,7 +44,8 @@ struct supervisor_deps {
   double back_off_ms = 500;       ///< first wait before a restart; doubles
   double back_off_max_ms = 10000;
   double stable_ms = 30000;  ///< serving for so long resets the back-off
-  /// A node that joined gets requests once it serves what the registry says, or after so long.
+  /// A node that joined gets requests once its report shows a replica and it serves what the
+  /// registry says, or the latter after so long.
   double catch_up_ms = 10000;
   double compare_ms = 1000;  ///< how often a serving node is compared with the registry
   std::function<std::int64_t()> unix_time = {};  ///< s; empty: the machine's

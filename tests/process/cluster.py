@@ -156,8 +156,7 @@ class Cluster:
             self.log.seek(0)
             raise AssertionError("collm up ended: " + self.log.read())
         try:
-            return all(n["state"] == "serving" and n.get("snapshot", {}).get("replicas")
-                       for n in self.status()["nodes"])
+            return all(n["state"] == "serving" for n in self.status()["nodes"])
         except OSError:
             return False
 
@@ -276,6 +275,14 @@ class OneSite:
 
     def text_of(self, manifest):
         return super().text_of(manifest).replace("site: workshop", "site: kitchen")
+
+
+class Patient:
+    """Mixed into a Cluster: it promises a minute, so that a busy machine, whose engines are slow,
+    refuses nothing."""
+
+    def text_of(self, manifest):
+        return super().text_of(manifest).replace("ttft: 2s, tpot: 120ms", "ttft: 60s, tpot: 10s")
 
 
 def in_background(function, *args, **more):

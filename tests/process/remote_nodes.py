@@ -30,8 +30,8 @@ class RemoteNodes:
             self.log.seek(0)
             raise AssertionError("collm up ended: " + self.log.read())
         try:
-            return all(n["state"] == "serving" and n.get("snapshot", {}).get("replicas")
-                       for n in self.status()["nodes"] if n["name"] not in self.remote)
+            return all(n["state"] == "serving" for n in self.status()["nodes"]
+                       if n["name"] not in self.remote)
         except OSError:
             return False
 
@@ -79,8 +79,7 @@ class RemoteNodes:
         def look():
             process = self.started[node]
             assert process.poll() is None, self.node_log(node)
-            n = self.node(node)
-            return n["state"] == "serving" and n.get("snapshot", {}).get("replicas")
+            return self.node(node)["state"] == "serving"
         return until(f"{node} serves", look, seconds)
 
     def end_node(self, node, how=signal.SIGTERM):

@@ -61,8 +61,13 @@ class supervision : public testing::Test {
     system_.settle();
   }
 
+  /// As a link does it: the first beat follows at once.
   void join() { join(rig_.node); }
   void join(const node_actor& control) {
+    join_without_a_report(control);
+    beat();
+  }
+  void join_without_a_report(const node_actor& control) {
     auto hello = msg<schema::Hello>::build([&](schema::Hello::Builder b) {
       b.setName("edge-a");
       b.setSite("kitchen");
@@ -132,9 +137,30 @@ TEST_F(supervision, starts_its_nodes_and_serves_once_they_joined) {
   EXPECT_EQ(state(), schema::NodeState::STARTING);
   join();
   EXPECT_EQ(state(), schema::NodeState::SERVING);
-  beat();
-  system_.pass(300ms);
   EXPECT_EQ(serving_, 1u);
+}
+
+// Who sees it serving may restart the next node, and the head must not be without one then.
+TEST_F(supervision, a_node_is_shown_as_serving_when_it_is_counted_and_not_before) {
+  join_without_a_report(rig_.node);
+  for (int i = 0; i < 12; ++i) {
+    EXPECT_EQ(serving_ > 0, state() == schema::NodeState::SERVING) << i;
+    system_.pass(100ms);
+  }
+  EXPECT_EQ(state(), schema::NodeState::STARTING) << "nobody has seen an engine of it";
+  beat();
+  EXPECT_EQ(state(), schema::NodeState::SERVING) << "and no slot later";
+  EXPECT_EQ(serving_, 1u);
+  for (int restart = 0; restart < 2; ++restart) {
+    exit_of(pid_, 9);
+    system_.pass(2s);
+    join_without_a_report(rig_.node);
+    EXPECT_EQ(state(), schema::NodeState::STARTING) << "the report is of the process before";
+    EXPECT_EQ(serving_, 0u);
+    beat();
+    EXPECT_EQ(state(), schema::NodeState::SERVING);
+    EXPECT_EQ(serving_, 1u);
+  }
 }
 
 TEST_F(supervision, a_node_gets_requests_once_it_serves_what_the_registry_says) {
@@ -395,9 +421,10 @@ TEST_F(supervision_elsewhere,
   join();
   leave("its certificate was revoked");
   incarnation_ = 7;
-  join();
-  EXPECT_EQ(state(), schema::NodeState::SERVING);
+  join_without_a_report(rig_.node);
+  EXPECT_EQ(state(), schema::NodeState::STARTING) << "the report is the other's";
   beat();
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
   leave("the connection was lost");
   EXPECT_EQ(state(), schema::NodeState::LOST);
 }
