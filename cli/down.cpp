@@ -11,6 +11,7 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
+/// The head answers until its nodes are gone: 45 s at most (docs/ARCHITECTURE.md).
 constexpr std::chrono::seconds stop_max{60};
 constexpr std::chrono::milliseconds look_again{200};
 

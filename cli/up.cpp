@@ -15,6 +15,7 @@
 #include "deploy/cluster.hpp"
 #include "deploy/doctor.hpp"
 #include "deploy/logging.hpp"
+#include "deploy/stop_times.hpp"
 #include "messages/json_text.hpp"
 
 namespace collm::cli {
@@ -23,7 +24,6 @@ namespace {
 /// Packing a base for the first time takes most of it.
 constexpr std::chrono::seconds ready_max{60};
 constexpr std::chrono::seconds settle_max{10};
-constexpr std::chrono::seconds stop_max{30};
 constexpr std::chrono::milliseconds look_again{100};
 
 /// A demo of serving alone: the report comes within 90 s of the start, at a rate that two slow
@@ -208,7 +208,7 @@ int up(console& io, const up_options& o, const std::filesystem::path& executable
       deploy::cluster::start(*checked.plan, {executable, on.cache_dir / "bases", o.log_level});
   if (!running) return io.fail(running.failure());
   const int outcome = serve(io, o, *checked.plan, **running);
-  (*running)->stop(stop_max);
+  (*running)->stop(deploy::running_at_most);
   return outcome;
 }
 

@@ -20,6 +20,7 @@
 #include "deploy/private_folder.hpp"
 #include "deploy/remote_node.hpp"
 #include "deploy/serving.hpp"
+#include "deploy/stop_times.hpp"
 #include "gateway/schema_json.hpp"
 #include "store/version_store.hpp"
 
@@ -113,7 +114,8 @@ struct cluster::impl {
   result<msg<schema::ClusterStatus>> status() const;
   aggregator_actor one_aggregator() const;
   supervisor_deps supervision();
-  void stop(std::chrono::milliseconds at_most);
+  void stop(std::chrono::milliseconds running);
+  bool quiet() const;
 };
 
 result<void> cluster::impl::start() {
@@ -345,15 +347,21 @@ result<msg<schema::ClusterStatus>> cluster::impl::status() const {
   return out;
 }
 
-void cluster::impl::stop(std::chrono::milliseconds at_most) {
-  watchdog guard(at_most);
+/// No node of this machine has anything left to do, nor has the head's gateway.
+bool cluster::impl::quiet() const {
+  return (!children || children->running() == 0) && in_flight->load() == 0 &&
+         std::all_of(threads.begin(), threads.end(), [](const auto& t) { return t->drained(); });
+}
+
+void cluster::impl::stop(std::chrono::milliseconds running) {
+  const auto drained_at_most = running + ended_at_most + settled_at_most;
+  watchdog guard(drained_at_most + closed_at_most);
   draining->store(true);
   if (supervisor) caf::anon_send(supervisor, drain_atom::value);
   if (ingress) caf::anon_send(ingress, drain_atom::value);
-  if (children) {  // SIGTERM drains a node: it finishes what it runs and exits
-    children->signal_all(SIGTERM);
-    wait_until(at_most / 2, [&] { return children->running() == 0; });
-  }
+  if (children) children->signal_all(SIGTERM);  // drains a node: it finishes what it runs and exits
+  for (auto& t : threads) t->drain(running);
+  wait_until(drained_at_most, [&] { return quiet(); });
   if (http) http->stop();
   http.reset();
   native.reset();
@@ -380,7 +388,7 @@ void cluster::impl::stop(std::chrono::milliseconds at_most) {
 
 cluster::cluster(std::unique_ptr<impl> state) : impl_(std::move(state)) {}
 cluster::~cluster() {
-  if (impl_->system) stop(std::chrono::seconds(20));
+  if (impl_->system) stop(std::chrono::seconds(0));
 }
 
 result<std::unique_ptr<cluster>> cluster::start(const spawn_plan& plan, start_options options) {
@@ -420,6 +428,6 @@ result<std::string> cluster::status_json() const {
 }
 
 bool cluster::stop_requested() const { return impl_->stop_asked->load(); }
-void cluster::stop(std::chrono::milliseconds at_most) { impl_->stop(at_most); }
+void cluster::stop(std::chrono::milliseconds running) { impl_->stop(running); }
 
 }  // namespace collm::deploy

@@ -35,9 +35,9 @@ class cluster {
   result<std::string> status_json() const;
   /// True once an admin asked for shutdown (collm down).
   bool stop_requested() const;
-  /// Drains, stops nodes, then itself; a watchdog ends the process if that takes longer than
-  /// `at_most`.
-  void stop(std::chrono::milliseconds at_most);
+  /// Drains, stops nodes, then itself. What runs goes on for at most `running`; a watchdog ends the
+  /// process 30 s later (deploy/stop_times.hpp).
+  void stop(std::chrono::milliseconds running);
 
  private:
   struct impl;

@@ -13,16 +13,12 @@
 #include "deploy/private_folder.hpp"
 #include "deploy/remote_node.hpp"
 #include "deploy/serving.hpp"
+#include "deploy/stop_times.hpp"
 
 namespace collm::deploy {
 
 namespace {
 
-using namespace std::chrono_literals;
-constexpr std::chrono::milliseconds drain_at_most{drain_deadline_ms};
-constexpr auto ended_at_most = 10s;  // what the deadline ended
-constexpr auto settle_at_most = 5s;
-constexpr auto stop_at_most = 15s;
 constexpr int exit_wedged = 71;
 
 msg<schema::Hello> hello_of(const node_plan& node, std::uint64_t incarnation,
@@ -139,10 +135,10 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
 
   wait_for_end(signals, [&] { return stop_asked->load() || (*serving)->drained(); });
   stop_asked->store(true);
-  (*serving)->drain(drain_at_most);
-  wait_until(drain_at_most + ended_at_most, [&] { return (*serving)->drained(); });
-  (*head)->settle(settle_at_most);
-  watchdog guard(stop_at_most);
+  (*serving)->drain(running_at_most);
+  wait_until(running_at_most + ended_at_most, [&] { return (*serving)->drained(); });
+  (*head)->settle(settled_at_most);
+  watchdog guard(closed_at_most);
   (*serving)->stop();
   head->reset();
   return {};
