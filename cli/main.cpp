@@ -1,4 +1,5 @@
 // `collm`: the one binary.
+#include <malloc.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -8,6 +9,9 @@
 #include "cli/verbs.hpp"
 
 int main(int argc, char** argv) {
+  // Factors and their sums, megabytes each, come and go on many threads: as mappings of their own
+  // they go back to the system, in the threads' arenas they would stay.
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
   const bool colours =
       ::isatty(STDOUT_FILENO) && ::isatty(STDERR_FILENO) && std::getenv("NO_COLOR") == nullptr;
   collm::cli::console io(std::cout, std::cerr, colours);
