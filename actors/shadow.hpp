@@ -33,7 +33,7 @@ struct shadow_deps {
   std::vector<engine::training_sample> guard;
   std::shared_ptr<store::checkpoint_store> checkpoints;
   std::uint32_t batch_tokens = 1024;
-  bool own_rank = false;  ///< its trainers have another rank than the adapter: updates say which
+  bool own_rank = false;  ///< its site has a rank of its own: updates say which
   double share = 1;       ///< of time, while there is something to do; the policy's
   /// Trains a second shadow beside this one on the same batches that never meets another site's,
   /// and serves it as "<adapter>-alone": the control of the demo.

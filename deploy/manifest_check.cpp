@@ -126,7 +126,8 @@ void check_ranks(const manifest& m, std::size_t i, std::vector<problem>& problem
     const std::string at = item("federation", i) + ".ranks[" + std::to_string(r) + "]";
     check_reference(m, problems, at + ".site", "site", f.ranks[r].site, sites);
     ranked.use(f.ranks[r].site, at + ".site");
-    if (of == m.adapters.end() || f.ranks[r].rank <= of->rank) continue;
+    // A folder's rank is known when it is read; a larger one here means all that it has.
+    if (of == m.adapters.end() || !of->path.empty() || f.ranks[r].rank <= of->rank) continue;
     problems.push_back({m.where(at + ".rank"), at + ".rank",
                         "rank " + std::to_string(f.ranks[r].rank) + " is above the adapter's " +
                             std::to_string(of->rank) + "; give the adapter the largest rank"});
@@ -134,9 +135,16 @@ void check_ranks(const manifest& m, std::size_t i, std::vector<problem>& problem
 }
 
 void check_strategy(const manifest& m, std::size_t i, std::vector<problem>& problems) {
-  const std::string field = item("federation", i) + ".strategy";
-  if (const auto how = strategy_of(m.federation[i]); !how)
-    problems.push_back({m.where(field), field, how.failure().message});
+  std::string field = item("federation", i) + ".strategy";
+  const bool misspelt = std::any_of(problems.begin(), problems.end(),
+                                    [&](const problem& p) { return p.field.starts_with(field); });
+  if (misspelt) return;
+  auto f = m.federation[i];
+  auto how = strategy_of(f);
+  if (how) return;
+  f.ranks.clear();
+  if (strategy_of(f)) field = item("federation", i) + ".ranks";
+  problems.push_back({m.where(field), field, how.failure().message});
 }
 
 void check_references(const manifest& m, std::vector<problem>& problems) {

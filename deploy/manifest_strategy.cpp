@@ -6,8 +6,9 @@
 namespace collm::deploy {
 namespace {
 
-const std::vector<std::string> modes = {"fedavg", "ffa", "rolora",
-                                        "stack_svd"};  // as aggregate_mode
+constexpr federation::aggregate_mode modes[] = {
+    federation::aggregate_mode::fedavg, federation::aggregate_mode::ffa,
+    federation::aggregate_mode::rolora, federation::aggregate_mode::stack_svd};
 const std::vector<std::string> robust_rules = {"none", "trimmed_mean", "median"};
 
 /// A name of Flower's and what it says in ours. Its robust rules compare coordinates of a whole
@@ -32,7 +33,8 @@ const flower_name* find_flower(const std::string& name) {
 }
 
 std::vector<std::string> all_names() {
-  std::vector<std::string> names = modes;
+  std::vector<std::string> names;
+  for (const auto mode : modes) names.emplace_back(to_string(mode));
   for (const flower_name& f : flower_names) names.push_back(f.name);
   return names;
 }
@@ -81,12 +83,14 @@ void read_strategy(section& item, strategy_spec& out) {
 }
 
 result<federation::strategy> strategy_of(const federation_spec& f) {
-  using federation::aggregate_mode, federation::robust_rule;
+  using federation::robust_rule;
   federation::strategy s;
-  const auto mode = std::find(modes.begin(), modes.end(), f.strategy.aggregate);
-  if (mode == modes.end())
+  const auto mode = std::find_if(std::begin(modes), std::end(modes), [&](const auto m) {
+    return to_string(m) == f.strategy.aggregate;
+  });
+  if (mode == std::end(modes))
     return error{errc::bad_request, "no aggregate mode \"" + f.strategy.aggregate + "\""};
-  s.aggregate = static_cast<aggregate_mode>(mode - modes.begin());
+  s.aggregate = *mode;
   s.prox_mu = f.strategy.prox;
   s.fedbuff = f.strategy.fedbuff;
   s.robust = f.strategy.robust == "trimmed_mean" ? robust_rule::trimmed_mean

@@ -97,7 +97,8 @@ result<coordinator::unit_sizes> sizes_of(const spawn_plan& plan, const node_plan
                                          const engine::training_options& options) {
   const auto spec = std::find_if(plan.adapters.begin(), plan.adapters.end(),
                                  [&](const auto& a) { return a.name == adapter; });
-  const auto rank = spec == plan.adapters.end() ? 0 : spec->rank;
+  const auto whole = spec == plan.adapters.end() ? 0 : spec->rank;
+  const auto rank = options.rank != 0 ? std::min(options.rank, whole) : whole;
   const auto what = model.base_digest + " " + engine::kernel_path() + " rank " +
                     std::to_string(rank) + " threads " + std::to_string(options.threads) +
                     " maxUnit " + std::to_string(plan.training.max_unit_ms);

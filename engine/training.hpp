@@ -130,8 +130,8 @@ class trainer {
   virtual std::vector<factor> factors() const = 0;
   /// The shadow as an immutable version with the same numbers.
   virtual adapter_ptr snapshot() const = 0;
-  /// Starts anew from another parent of the same shape, as a new round does: factors become the
-  /// parent's; moments and step counters stay. `conflict` within a batch.
+  /// Starts anew from another version of the parent's shape, as a new round does: factors become
+  /// its first options.rank directions; moments and step counters stay. `conflict` within a batch.
   virtual result<void> rebase(adapter_ptr parent, trained_factors which) = 0;
   /// Factors, moments and counters (there is no random state), bound to base, shape, options and
   /// parent. Only at batch borders: `conflict` otherwise.

@@ -30,7 +30,8 @@ std::vector<float> changed(std::span<const float> parent, const adapter_shape& s
                            trained_factors trained,
                            const std::function<double(std::size_t)>& change);
 
-/// The factors of one pair as a client left them: parent (its first directions) and change.
+/// The factors of one pair as a client left them: the parent's, and its change of as many first
+/// directions as it trains. What it never saw stays, or every round would forget some of it.
 struct client_pair {
   std::vector<double> a, b;  ///< [rank, in], [out, rank]
   std::uint32_t rank = 0;

@@ -19,9 +19,8 @@ struct stacked {
 result<stacked> stack(std::span<const float> parent, const adapter_shape& shape,
                       const std::vector<summand>& updates, const std::vector<double>& weights,
                       std::size_t pair) {
-  std::size_t ranks = 0;
-  for (const auto& u : updates) ranks += u.shape.pairs[pair].rank;
   const auto& p = shape.pairs[pair];
+  const std::size_t ranks = updates.size() * p.rank;
   stacked s{matrix(p.out, ranks), matrix(p.in, ranks)};
   std::size_t at = 0;
   for (std::size_t u = 0; u < updates.size(); ++u) {
@@ -64,25 +63,25 @@ result<client_pair> client_factors(std::span<const float> parent, const adapter_
   const auto& own = u.shape.pairs[pair];
   const auto at = places(shape, trained)[pair];
   const auto own_at = places(u.shape, trained)[pair];
-  client_pair c{.a = std::vector<double>(own.a_count()),
-                .b = std::vector<double>(own.b_count()),
-                .rank = own.rank,
+  client_pair c{.a = std::vector<double>(full.a_count()),
+                .b = std::vector<double>(full.b_count()),
+                .rank = full.rank,
                 .scale = own.scale};
   const auto part = static_cast<float>(std::sqrt(double{full.scale} / own.scale));
   for (std::size_t i = 0; i < c.a.size(); ++i) c.a[i] = part * parent[at.a + i];
-  for (std::size_t row = 0; row < own.out; ++row)
-    for (std::size_t r = 0; r < own.rank; ++r)
-      c.b[row * own.rank + r] = part * parent[at.b + row * full.rank + r];
-  const auto add = [&](std::vector<double>& to, std::size_t from) -> result<void> {
-    std::vector<float> change(to.size());
-    if (auto read = u.values->read(from, change); !read) return read;
-    for (std::size_t i = 0; i < to.size(); ++i) to[i] += change[i];
-    return {};
-  };
-  if (trained != trained_factors::b_only)
-    if (auto done = add(c.a, own_at.update_a); !done) return done.failure();
-  if (trained != trained_factors::a_only)
-    if (auto done = add(c.b, own_at.update_b); !done) return done.failure();
+  for (std::size_t i = 0; i < c.b.size(); ++i) c.b[i] = part * parent[at.b + i];
+  if (trained != trained_factors::b_only) {
+    std::vector<float> change(own.a_count());
+    if (auto read = u.values->read(own_at.update_a, change); !read) return read.failure();
+    for (std::size_t i = 0; i < change.size(); ++i) c.a[i] += change[i];
+  }
+  if (trained != trained_factors::a_only) {
+    std::vector<float> change(own.b_count());
+    if (auto read = u.values->read(own_at.update_b, change); !read) return read.failure();
+    for (std::size_t row = 0; row < own.out; ++row)
+      for (std::size_t r = 0; r < own.rank; ++r)
+        c.b[row * full.rank + r] += change[row * own.rank + r];
+  }
   return c;
 }
 

@@ -51,7 +51,7 @@ result<void> check_header(const update_header& h, const update_terms& terms,
   if (staleness > staleness_max)
     return refused("staleness", std::to_string(staleness) + " versions",
                    "at most " + std::to_string(staleness_max));
-  if (h.parent == terms.parent && h.ranks.empty() && h.parent_digest != terms.parent_digest)
+  if (h.parent == terms.parent && h.parent_digest != terms.parent_digest)
     return refused("parent's digest", h.parent_digest.substr(0, 12),
                    terms.parent_digest.substr(0, 12));
   if (h.trained != terms.trained)

@@ -23,7 +23,7 @@ struct update_header {
   std::string adapter = {};
   std::string base_digest = {};    ///< of the frozen base, sha256 hex
   std::uint32_t parent = 0;        ///< version that training began from
-  std::string parent_digest = {};  ///< of the factors that the client began from (first directions)
+  std::string parent_digest = {};  ///< of its factors
   trained_factors trained = trained_factors::both;
   std::int64_t tokens = 0;                ///< trained on; the weight. Negative: refused
   std::uint64_t values = 0;               ///< floats of the update

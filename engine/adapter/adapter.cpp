@@ -61,6 +61,18 @@ std::vector<half> to_served(std::vector<float> values, float unit) {
   return out;
 }
 
+lora_pair first_directions(const lora_pair& p, std::uint32_t most) {
+  const std::uint32_t rank = std::min(p.rank, most);
+  lora_pair cut{.rank = rank, .in = p.in, .out = p.out, .scale = p.scale, .a = {}, .b = {}};
+  cut.a.assign(p.a.begin(), p.a.begin() + std::ptrdiff_t{rank} * p.in);
+  cut.b.reserve(std::size_t{p.out} * rank);
+  for (std::size_t o = 0; o < p.out && rank > 0; ++o) {
+    const auto row = p.b.begin() + static_cast<std::ptrdiff_t>(o * p.rank);
+    cut.b.insert(cut.b.end(), row, row + rank);
+  }
+  return cut;
+}
+
 }  // namespace
 
 void lora_pair::prepare() {
@@ -96,17 +108,10 @@ std::pair<std::uint32_t, std::uint32_t> target_shape(const model_shape& shape, t
 adapter_ptr first_directions(const adapter_ptr& whole, std::uint32_t rank) {
   if (rank == 0 || whole->rank_max <= rank) return whole;
   auto made = std::make_shared<adapter>();
-  made->layers = whole->layers;
-  for (auto& layer : made->layers)
-    for (lora_pair& p : layer) {
-      if (p.rank <= rank) continue;
-      p.a.resize(std::size_t{rank} * p.in);
-      for (std::size_t o = 0; o < p.out; ++o)
-        std::copy_n(p.b.begin() + static_cast<std::ptrdiff_t>(o * p.rank), rank,
-                    p.b.begin() + static_cast<std::ptrdiff_t>(o * rank));
-      p.b.resize(std::size_t{p.out} * rank);
-      p.rank = rank;
-    }
+  made->layers.resize(whole->layers.size());
+  for (std::size_t l = 0; l < whole->layers.size(); ++l)
+    for (std::size_t t = 0; t < targets_count; ++t)
+      made->layers[l][t] = first_directions(whole->layers[l][t], rank);
   seal(*made);
   return made;
 }

@@ -117,6 +117,7 @@ void training_attention::weigh(const unit_place& unit, const attention_part& par
 void training_attention::forward(const unit_place& unit, const attention_part& part,
                                  attention_scratch& scratch, float* out,
                                  std::size_t out_stride) const {
+  if (part.first == part.last) return;
   load(unit, part, scratch, false);
   const std::uint32_t dim = shape_.head_dim, group = shape_.heads / shape_.kv_heads;
   for (std::uint32_t head = part.kv_head * group; head < (part.kv_head + 1) * group; ++head)

@@ -33,7 +33,9 @@ class key_value_gradients {
         width_(std::size_t{2} * shape.kv_heads * shape.head_dim) {}
   void reserve(std::uint32_t rows) {
     rows_ = rows;
-    memory_.resize(std::max(memory_.size(), slices_ * rows_ * width_));
+    const std::size_t floats = slices_ * rows_ * width_;
+    if (floats > memory_.capacity()) memory_ = {};  // never the old beside the new
+    if (floats > memory_.size()) memory_.resize(floats);
   }
   std::uint64_t bytes_for(std::uint32_t rows) const {
     return slices_ * rows * width_ * sizeof(float);

@@ -15,7 +15,6 @@ shadow_trainer::shadow_trainer(std::shared_ptr<const packed_base> base, adapter_
 shadow_trainer::shadow_trainer(std::shared_ptr<const packed_base> base, adapter_ptr parent,
                                const training_options& options, const lora_set& largest)
     : base_(std::move(base)),
-      declared_(plan(*base_, largest, options)),
       row_ranks_(largest.row_ranks()),
       product_ranks_(largest.product_ranks()),
       options_(options),
@@ -23,17 +22,19 @@ shadow_trainer::shadow_trainer(std::shared_ptr<const packed_base> base, adapter_
       set_(base_->shape(), *parent_),
       optimizer_(options_, set_.values().size()),
       units_(base_, options_, row_ranks_, product_ranks_) {
+  declared_ = plan(*base_, set_, largest, options_);
   if (options_.prox_mu != 0) parent_values_.assign(set_.values().begin(), set_.values().end());
 }
 
 /// The shadow, a version under evaluation beside it, and what prox pulls to.
-training_memory shadow_trainer::plan(const packed_base& base, const lora_set& set,
-                                     const training_options& options) {
-  const std::uint64_t numbers = set.values().size_bytes();
+training_memory shadow_trainer::plan(const packed_base& base, const lora_set& own,
+                                     const lora_set& largest, const training_options& options) {
+  const std::uint64_t numbers = own.values().size_bytes();
   training_memory m;
-  m.factors = 2 * set.bytes() + (options.prox_mu != 0 ? numbers : 0);
+  m.factors = own.bytes() + largest.bytes() + (options.prox_mu != 0 ? numbers : 0);
   m.optimizer = 3 * numbers;
-  m.activations = layer_units::bytes_for(base, options, set.row_ranks(), set.product_ranks());
+  m.activations =
+      layer_units::bytes_for(base, options, largest.row_ranks(), largest.product_ranks());
   return m;
 }
 

@@ -11,7 +11,8 @@ class shadow_trainer final : public trainer {
  public:
   shadow_trainer(std::shared_ptr<const packed_base> base, adapter_ptr parent,
                  const training_options& options);
-  static training_memory plan(const packed_base& base, const lora_set& set,
+  /// `own`: what is trained; `largest`: of the versions that are evaluated.
+  static training_memory plan(const packed_base& base, const lora_set& own, const lora_set& largest,
                               const training_options& options);
 
   result<void> begin_batch(std::vector<training_sample> samples) override;

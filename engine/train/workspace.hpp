@@ -1,5 +1,5 @@
 // Memory of one unit: rows on their way through a layer, forward or back. Sized once. One engine
-// thread; members of its team work on different rows.
+// thread; members of its team work on different rows, or columns.
 #pragma once
 
 #include <vector>

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 from peer.report import commit, cpu_name, keep  # noqa: E402
 
-SLOWEST = 5  # a target gets at least this part of a processor, or is ended
+WALL_OVER_PROCESSOR = 5  # slower than so, a target is ended
 LAST_ROUND_S = 300  # the driver looks at the clock between two seeds only
 
 
@@ -51,7 +51,7 @@ def run(program, seconds, log):
         process = subprocess.Popen(["nice", "-n", "19", program], stdout=to,
                                    stderr=subprocess.STDOUT, cwd=ROOT,
                                    env=os.environ | {"COLLM_FUZZ_SECONDS": str(seconds)})
-        watchdog = threading.Timer(SLOWEST * seconds + LAST_ROUND_S, process.kill)
+        watchdog = threading.Timer(WALL_OVER_PROCESSOR * seconds + LAST_ROUND_S, process.kill)
         watchdog.start()
         _, status, used = os.wait4(process.pid, 0)
         watchdog.cancel()

@@ -140,8 +140,8 @@ class NodeElsewhere(RemoteNodes, LearningCluster):
         super().__init__(collm, standing=False, terms=terms, **more)
 
 
-def check_uplink(test, collm, seconds, steps, tell=lambda text: None):
-    with NodeElsewhere(collm, seconds, steps=steps) as c, Relay(c.link) as line:
+def check_uplink(test, collm, seconds, tell):
+    with NodeElsewhere(collm, seconds, steps=40) as c, Relay(c.link) as line:
         c.join_behind("edge-b", line)
         c.call(c.head, "POST", "/admin/v1/jobs",
                {"model": "assistant", "federation": {"rounds": 1}})
@@ -157,7 +157,7 @@ def main(collm, what, seconds=600):
 
     test = unittest.TestCase()
     if what == "uplink":
-        check_uplink(test, collm, seconds, 40, tell)
+        check_uplink(test, collm, seconds, tell)
     else:
         with LearningCluster(collm, steps=40) as c:
             check(test, c, frozen_head(c), seconds, tell)

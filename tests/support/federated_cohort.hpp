@@ -88,6 +88,15 @@ inline std::vector<float> after_update(const cohort& c, std::size_t client) {
   return *start;
 }
 
+/// What a client of a smaller rank never saw: the parent's other directions, which it leaves.
+inline std::vector<double> unseen_product(const cohort& c, std::size_t client, std::size_t p) {
+  auto whole = dense_product(c.shape, c.parent, p);
+  const auto& own = c.updates[client].shape;
+  const auto seen = dense_product(own, *first_directions(c.shape, c.parent, own), p);
+  for (std::size_t i = 0; i < whole.size(); ++i) whole[i] -= seen[i];
+  return whole;
+}
+
 /// ||sum w B A - made|| / ||sum w B A|| over all pairs, from dense matrices.
 inline double dense_error(const cohort& c, const aggregate& a) {
   double truth = 0, distance = 0;
@@ -95,8 +104,10 @@ inline double dense_error(const cohort& c, const aggregate& a) {
     const auto made = dense_product(c.shape, a.factors, p);
     std::vector<double> sum(made.size());
     for (std::size_t u = 0; u < c.updates.size(); ++u) {
-      const auto product = dense_product(c.updates[u].shape, after_update(c, u), p);
-      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += a.weights[u] * product[i];
+      const auto product = dense_product(c.updates[u].shape, after_update(c, u), p),
+                 unseen = unseen_product(c, u, p);
+      for (std::size_t i = 0; i < sum.size(); ++i)
+        sum[i] += a.weights[u] * (product[i] + unseen[i]);
     }
     for (std::size_t i = 0; i < sum.size(); ++i) {
       truth += sum[i] * sum[i];

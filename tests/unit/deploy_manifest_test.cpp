@@ -250,8 +250,15 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"ranks_without_stacking",
                 with("  adapters: [{name: a}]\n"
                      "  federation: [{adapter: a, ranks: [{site: edge-a, rank: 4}]}]\n"),
-                "c.yaml:9:16: spec.federation[0].strategy: clients of unequal ranks need "
-                "stack_svd, not fedavg\n"},
+                "c.yaml:9:36: spec.federation[0].ranks: clients of unequal ranks need stack_svd, "
+                "not fedavg\n"},
+        mistake{
+            "strategy_misspelt",
+            with("  adapters: [{name: a}]\n"
+                 "  federation: [{adapter: a, strategy: {aggregate: rolra, robust: median}}]\n"),
+            "c.yaml:9:51: spec.federation[0].strategy.aggregate: \"rolra\" is not a strategy; "
+            "one of fedavg, ffa, rolora, stack_svd, FedAvg, FedProx, FedTrimmedAvg, "
+            "FedMedian, FedBuff\n"},
         mistake{"rank_above_the_adapters",
                 with("  adapters: [{name: a, rank: 8}]\n  federation: [{adapter: a, strategy: "
                      "stack_svd, ranks: [{site: edge-a, rank: 16}]}]\n"),

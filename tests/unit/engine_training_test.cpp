@@ -425,8 +425,11 @@ TEST(trainer, holds_no_more_than_it_declared) {
   const auto planned = plan_training(*b, *tiny::random_adapter(b->shape(), 5, 3, 0.1f), o);
   const auto t = make(o);
   EXPECT_EQ(planned.total(), t->declared().total());
-  for (std::uint64_t i = 0; i < 3; ++i) {
-    (void)run_batch(*t, samples(i, {96, 20}));
+  for (const auto& lengths : {std::vector{52u}, std::vector{64u}, std::vector{96u, 20u}}) {
+    (void)run_batch(*t, samples(1, lengths));  // what holds the larger one holds no more
+    EXPECT_LE(t->used().activations, planned.activations);
+  }
+  for (std::uint64_t i = 0; i < 2; ++i) {
     ASSERT_TRUE(t->begin_evaluation(samples(i, {96, 96, 30, 5}), t->snapshot()));
     while (t->next()) {
       ASSERT_TRUE(t->run());

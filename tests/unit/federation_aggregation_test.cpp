@@ -98,6 +98,18 @@ TEST(aggregation, p18_stack_svd_joins_unequal_ranks_and_hands_out_first_directio
   EXPECT_FALSE(first_directions(small, *first, c.shape));
 }
 
+TEST(aggregation, a_client_of_a_smaller_rank_forgets_nothing_that_it_never_saw) {
+  cohort c;
+  c.shape = {{{2, 2, 2, 1.0f}}};
+  const adapter_shape small{{{1, 2, 2, 1.0f}}};
+  c.parent = {1, 0, 0, 1, 2, 0, 0, 3};  // product diag(2, 3)
+  c.add(std::vector<float>(4, 0.0f), 100, 0, small, "small");
+  c.add(std::vector<float>(8, 0.0f), 100, 0, c.shape, "whole");
+  const auto made = c.run({.aggregate = aggregate_mode::stack_svd});
+  ASSERT_TRUE(made);
+  expect_product(c.shape, made->factors, {2, 0, 0, 3});
+}
+
 TEST(aggregation, stack_svd_leaves_no_direction_dead) {
   cohort c;
   c.shape = {{{2, 3, 3, 1.0f}}};
