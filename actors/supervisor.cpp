@@ -60,7 +60,7 @@ class warden {
     m.router = router;
     m.control = control;
     m.joined_ms = m.last_beat_ms = now_ms(self_);
-    m.state = stopping_ ? schema::NodeState::DRAINING : schema::NodeState::STARTING;
+    m.state = stopping_ || drains(m) ? schema::NodeState::DRAINING : schema::NodeState::STARTING;
     m.comparing = false;
     event(schema::EventLevel::INFO, m, "node_joined", "pid " + std::to_string(m.pid));
     compare(m);
@@ -87,7 +87,11 @@ class warden {
     m.snapshot = snapshot;
     m.last_beat_ms = now_ms(self_);
     for (const auto& judge : deps_.traffic) self_->send(judge, snapshot);
-    if (snapshot.read()->getDraining() && is_there(m)) m.state = schema::NodeState::DRAINING;
+    if (drains(m) && is_there(m)) {  // by itself: its process was told to end, or its cluster is
+      m.state = schema::NodeState::DRAINING;
+      self_->send(deps_.ingress, node_route{name, m.plan.site, {}});
+      if (!stopping_) event(schema::EventLevel::INFO, m, "node_draining", "by itself");
+    }
     if (m.last_beat_ms - m.joined_ms > deps_.stable_ms) m.wait_ms = deps_.back_off_ms;
     // The first report of a node that joined may be all that it waits for.
     if (m.router && m.state == schema::NodeState::STARTING) compare(m);
@@ -342,6 +346,11 @@ class warden {
   /// Its report shows an engine that has begun.
   static bool shows_replica(const member& m) {
     return !m.snapshot.empty() && m.snapshot.read()->getReplicas().size() > 0;
+  }
+
+  /// Its last report says that it admits nothing more.
+  static bool drains(const member& m) {
+    return !m.snapshot.empty() && m.snapshot.read()->getDraining();
   }
 
   void lose(member& m, const std::string& reason) {

@@ -34,9 +34,8 @@ class supervision : public testing::Test {
     auto registry = system_.keep(system_.get().spawn(
         registry_behavior,
         registry_deps{versions_, "base", telemetry_, "head", board_->make("registry", "")}));
-    auto ingress =
-        system_.keep(system_.get().spawn(site_router_behavior, std::vector<std::string>{"kitchen"},
-                                         board_->make("site_router", "")));
+    auto ingress = system_.keep(
+        system_.get().spawn([this](site_router_actor::pointer) { return noting_routes(); }));
     supervisor_ = system_.keep(system_.get().spawn(
         supervisor_behavior,
         supervisor_deps{.cluster = "demo",
@@ -61,6 +60,18 @@ class supervision : public testing::Test {
     system_.settle();
   }
 
+  /// An ingress that only notes whether there is a way to the node.
+  site_router_actor::behavior_type noting_routes() {
+    return {[](const msg<schema::Request>&, const sink_actor&) {},
+            [](cancel_atom, request_id, const sink_actor&) {},
+            [](const msg<schema::VersionRecord>&) {},
+            [](const replica_report_ptr&) {},
+            [](list_atom) { return msg<schema::VersionList>::build([](auto) {}); },
+            [](drain_atom) {},
+            [](status_atom) { return msg<schema::ActorStatus>::build([](auto) {}); },
+            [this](const node_route& n) { routed_ = static_cast<bool>(n.router); }};
+  }
+
   /// As a link does it: the first beat follows at once.
   void join() { join(rig_.node); }
   void join(const node_actor& control) {
@@ -77,11 +88,14 @@ class supervision : public testing::Test {
     caf::anon_send(supervisor_, join_atom::value, hello, router_actor(rig_.router), control);
     system_.settle();
   }
-  void beat() {
+  void beat(std::uint32_t replicas = 1, bool draining = false) {
     caf::anon_send(supervisor_, beat_atom::value, std::string("edge-a"), incarnation_,
-                   msg<schema::Snapshot>::build([](schema::Snapshot::Builder b) {
+                   msg<schema::Snapshot>::build([&](schema::Snapshot::Builder b) {
                      b.setNode("edge-a");
-                     b.initReplicas(1)[0].setName("edge-a/0");
+                     b.setDraining(draining);
+                     auto r = b.initReplicas(replicas);
+                     for (std::uint32_t i = 0; i < replicas; ++i)
+                       r[i].setName("edge-a/" + std::to_string(i));
                    }));
     system_.settle();
   }
@@ -129,7 +143,7 @@ class supervision : public testing::Test {
   std::uint64_t incarnation_ = 0;
   std::vector<std::int32_t> killed_;
   std::uint32_t serving_ = 0;
-  bool launch_fails_ = false;
+  bool launch_fails_ = false, routed_ = false;
 };
 
 TEST_F(supervision, starts_its_nodes_and_serves_once_they_joined) {
@@ -148,6 +162,11 @@ TEST_F(supervision, a_node_is_shown_as_serving_when_it_is_counted_and_not_before
     system_.pass(100ms);
   }
   EXPECT_EQ(state(), schema::NodeState::STARTING) << "nobody has seen an engine of it";
+  beat(0);
+  system_.pass(2s);
+  EXPECT_EQ(state(), schema::NodeState::STARTING) << "its engine has not begun";
+  EXPECT_EQ(serving_, 0u);
+  EXPECT_FALSE(routed_);
   beat();
   EXPECT_EQ(state(), schema::NodeState::SERVING) << "and no slot later";
   EXPECT_EQ(serving_, 1u);
@@ -404,6 +423,29 @@ TEST_F(supervision_elsewhere, a_node_that_leaves_in_its_drain_has_stopped) {
   leave("the connection was lost");
   EXPECT_EQ(state(), schema::NodeState::STOPPED);
   EXPECT_EQ(reason(), "left after its drain");
+}
+
+// Its service manager ended it: nobody asked the head.
+TEST_F(supervision_elsewhere, a_node_that_drains_by_itself_is_sent_nothing_even_after_a_blip) {
+  join();
+  EXPECT_TRUE(routed_);
+  beat(1, true);
+  EXPECT_EQ(state(), schema::NodeState::DRAINING);
+  EXPECT_FALSE(routed_);
+  EXPECT_EQ(serving_, 0u);
+  leave("the connection was lost");
+  join_without_a_report(rig_.node);  // the same process: what it has said of itself stands
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_EQ(state(), schema::NodeState::DRAINING) << i;
+    EXPECT_FALSE(routed_) << i;
+    system_.pass(100ms);
+  }
+  leave("the connection was lost");
+  EXPECT_EQ(state(), schema::NodeState::STOPPED);
+  ++incarnation_;
+  join();
+  EXPECT_EQ(state(), schema::NodeState::SERVING) << "another process drains not";
+  EXPECT_TRUE(routed_);
 }
 
 TEST_F(supervision_elsewhere, loads_no_adapter_from_a_folder_of_this_machine) {
