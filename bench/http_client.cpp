@@ -24,6 +24,7 @@ namespace ssl = boost::asio::ssl;
 using boost::system::error_code;
 
 constexpr std::uint64_t body_bytes_max = 64ull << 20;
+constexpr std::chrono::milliseconds look_again{100};
 constexpr std::uint32_t header_bytes_max = 64u << 10;
 
 using plain_stream = beast::tcp_stream;
@@ -145,6 +146,8 @@ class connection {
 
   void wait() {
     context_.restart();
+    while (call_.over && !context_.stopped() && !call_.over()) context_.run_for(look_again);
+    if (!context_.stopped() && call_.over) lowest().cancel();
     context_.run();
   }
 

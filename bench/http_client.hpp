@@ -31,6 +31,8 @@ struct http_call {
   std::vector<std::pair<std::string, std::string>> headers;
   std::chrono::milliseconds connect_timeout{2000};
   std::chrono::milliseconds silence_timeout{60000};  ///< longest wait for the next bytes
+  /// The call ends as unavailable within 100 ms of this holding; empty: it never does.
+  std::function<bool()> over = {};
 };
 
 struct http_reply {

@@ -18,6 +18,7 @@ namespace {
 using nlohmann::json;
 using clock = std::chrono::steady_clock;
 constexpr auto retry_pause = std::chrono::milliseconds(250);
+constexpr auto look_again = std::chrono::milliseconds(100);
 
 double ms_between(clock::time_point from, clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
@@ -166,7 +167,7 @@ class orchestra {
       const auto index = next_.fetch_add(1);
       if (index >= what_.requests.size()) return;
       const auto planned = begun_ + std::chrono::milliseconds(what_.requests[index].t_ms);
-      std::this_thread::sleep_until(planned);
+      if (!waited_until(planned)) return;
       const auto now_open = open_.fetch_add(1) + 1;
       auto peak = peak_.load();
       while (now_open > peak && !peak_.compare_exchange_weak(peak, now_open)) {
@@ -178,9 +179,21 @@ class orchestra {
     }
   }
 
+  bool is_over() const { return options_.over && options_.over(); }
+
+  /// False: the play is over before then.
+  bool waited_until(clock::time_point planned) const {
+    while (options_.over && planned - clock::now() > look_again && !is_over())
+      std::this_thread::sleep_for(look_again);
+    if (is_over()) return false;
+    std::this_thread::sleep_until(planned);
+    return true;
+  }
+
   void ask(const request& r, clock::time_point planned, played_request& record) {
     http_call call;
     call.method = "POST";
+    call.over = options_.over;
     call.target = options_.backend_path.empty()
                       ? (options_.chat ? "/v1/chat/completions" : "/v1/completions")
                       : options_.backend_path;
@@ -191,7 +204,7 @@ class orchestra {
     const auto at = clients_.find(r.site);
     const auto& client = at == clients_.end() ? clients_.at("") : at->second;
     auto reply = client.stream(call, [&](std::string_view data) { return hears.hear(data); });
-    while (!reply && !hears.heard() && clock::now() - planned < options_.retry_for) {
+    while (!reply && !hears.heard() && !is_over() && clock::now() - planned < options_.retry_for) {
       ++record.retries;
       std::this_thread::sleep_for(retry_pause);
       reply = client.stream(call, [&](std::string_view data) { return hears.hear(data); });
@@ -234,7 +247,9 @@ result<play_result> play(const workload& what, const play_options& options) {
                    "the workload asks site '" + r.site + "', which has no serving gateway"};
     }
   }
-  return orchestra(what, options, std::move(clients)).play();
+  auto done = orchestra(what, options, std::move(clients)).play();
+  if (options.over && options.over()) return error{errc::cancelled, "stopped before its end"};
+  return done;
 }
 
 }  // namespace collm::bench

@@ -50,6 +50,9 @@ struct play_options {
   std::uint64_t seed = 0;
   std::string backend_path;  ///< another server's path; empty: ours
   bool extensions = true;    ///< false: only OpenAI's fields, for other servers
+  /// Looked at about every 100 ms, by several threads: once it holds nothing more is sent and what
+  /// runs is given up. Empty: the whole workload is played.
+  std::function<bool()> over = {};
 };
 
 struct play_result {
@@ -60,7 +63,7 @@ struct play_result {
 };
 
 /// Every request has a record, in the workload's order. Refuses a workload whose site has no
-/// gateway.
+/// gateway. cancelled: `over` held before the end.
 result<play_result> play(const workload& what, const play_options& options);
 
 }  // namespace collm::bench

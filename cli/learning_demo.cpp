@@ -30,8 +30,9 @@ std::string versions_of(const answers& a) {
   return all;
 }
 
-bench::play_options gateways_of(const json& status) {
+bench::play_options options_of(const json& status, const learning_demo& how) {
   bench::play_options options;
+  options.over = how.over;
   for (const auto& g : site_gateways(status))
     if (g.state == "serving") options.gateways.emplace(g.site, g.url);
   return options;
@@ -51,10 +52,11 @@ result<bench::workload> questions(std::uint32_t a_site, const std::string& model
       *texts, making);
 }
 
-result<answers> ask(std::uint32_t a_site, const json& status, const std::string& model) {
+result<answers> ask(std::uint32_t a_site, const json& status, const std::string& model,
+                    const learning_demo& how) {
   const auto what = questions(a_site, model);
   if (!what) return what.failure();
-  const auto done = bench::play(*what, gateways_of(status));
+  const auto done = bench::play(*what, options_of(status, how));
   if (!done) return done.failure();
   answers out;
   std::map<std::string, std::pair<double, double>> counts;
@@ -165,23 +167,24 @@ result<played> play_learning(console& io, const cluster_client& head, const json
   const auto first = has_learned(status, how.adapter) ? how.questions : how.first_questions;
   remark("asking " + std::to_string(first) + " questions a site, before …");
   // What serves now, by its bare name: over the state of an earlier run that is no version 0.
-  const auto before = ask(first, status, how.adapter);
+  const auto before = ask(first, status, how.adapter, how);
   if (!before) return before.failure();
   const auto load = demo_workload(how.serving_seconds, how.serving_rate);
   if (!load) return load.failure();
   remark("serving " + std::to_string(load->requests.size()) + " requests while " + how.adapter +
          " learns …");
-  auto serving = std::async(std::launch::async, [&] { return play(*load, status); });
+  auto serving = std::async(std::launch::async, [&] { return play(*load, status, {}, how.over); });
   while (serving.wait_for(look_again) != std::future_status::ready) rounds->look();
   auto out = serving.get();
   if (!out) return out;
   remark("asking again, after …");
-  const auto after = ask(how.questions, status, how.adapter);
+  const auto after = ask(how.questions, status, how.adapter, how);
   if (!after) return after.failure();
   std::optional<answers> alone;
   if (how.alone) {
     // It serves from a site's first whole task on; without it all else stands.
-    const auto asked = ask(how.questions, status, how.adapter + "-alone");
+    const auto asked = ask(how.questions, status, how.adapter + "-alone", how);
+    if (!asked && asked.failure().code == errc::cancelled) return asked.failure();
     if (asked) alone = *asked;
     if (!asked) out->report["alone_failed"] = asked.failure().message;
     if (!asked) remark("the control could not be asked: " + asked.failure().message);

@@ -19,6 +19,7 @@ struct learning_demo {
   double serving_rate = 0;            ///< requests a second, both sites together
   std::uint32_t first_questions = 0;  ///< a site, of a version 0: untaught answers are long
   std::uint32_t questions = 0;        ///< a site, of every other; both of the report split
+  std::function<bool()> over = {};    ///< once it holds the demo ends as cancelled; any thread
 };
 
 /// report.exact_match: {site: {before, after, alone}} in percent; report.alone_failed: why there is

@@ -5,10 +5,12 @@
 
 namespace collm::cli {
 
-result<played> play(const bench::workload& what, const json& status, const cluster_flags& as) {
+result<played> play(const bench::workload& what, const json& status, const cluster_flags& as,
+                    const std::function<bool()>& over) {
   bench::play_options options;
   options.key = as.key;
   options.ca = as.ca;
+  options.over = over;
   for (const auto& g : site_gateways(status)) {
     if (g.state != "serving") continue;
     if (auto may = may_hear_the_key(as, g); !may) return may.failure();

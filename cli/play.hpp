@@ -2,6 +2,7 @@
 // --demo and inject.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,9 @@ struct played {
 
 /// Open loop: each request at its own time to its site's gateway, whatever the others do, with
 /// the key and authority of `as`. SLOs: those of the cluster's status.
-result<played> play(const bench::workload& what, const json& status, const cluster_flags& as = {});
+/// cancelled: `over` held before the end (bench::play_options).
+result<played> play(const bench::workload& what, const json& status, const cluster_flags& as = {},
+                    const std::function<bool()>& over = {});
 
 /// The demo of `seconds` at `rate` requests a second over both sites.
 result<bench::workload> demo_workload(double seconds, double rate);

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <functional>
 #include <ostream>
 #include <thread>
 
@@ -40,15 +41,23 @@ struct up_options {
 
 std::atomic<bool> interrupted{false};
 
-void on_interrupt(int) { interrupted = true; }
+using condition = std::function<bool()>;
 
-/// Ctrl-C and SIGTERM end the wait; a second one ends the process, should the drain hang.
-void listen_to_signals() {
+void on_signals(void (*handler)(int)) {
   struct sigaction action {};
-  action.sa_handler = on_interrupt;
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  action.sa_handler = handler;
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+}
+
+/// Ctrl-C and SIGTERM begin the stop; a second one, of either, ends the process, should it hang.
+void on_interrupt(int) {
+  interrupted = true;
+  on_signals(SIG_DFL);
+}
+
+void remark(console& io, const std::string& text) {
+  if (!io.wants_json()) io.remarks() << io.painted(text, style::dim) << std::endl;
 }
 
 json announcement(const deploy::spawn_plan& plan, const json& status) {
@@ -110,20 +119,22 @@ bool is_settled(const json& status, const deploy::spawn_plan& plan) {
 }
 
 /// The first status in which everything is settled; the last one when that takes too long.
-result<json> settled_status(const deploy::cluster& running, const deploy::spawn_plan& plan) {
+result<json> settled_status(const deploy::cluster& running, const deploy::spawn_plan& plan,
+                            const condition& over) {
   const auto end = std::chrono::steady_clock::now() + settle_max;
   for (;;) {
     const auto text = running.status_json();
     if (!text) return text.failure();
     auto status = parse_json<json>(*text);
-    const bool over = interrupted || std::chrono::steady_clock::now() > end;
-    if (over || is_settled(status, plan)) return status;
+    const bool late = std::chrono::steady_clock::now() > end;
+    if (late || over() || is_settled(status, plan)) return status;
     std::this_thread::sleep_for(look_again);
   }
 }
 
-result<json> announce(console& io, const deploy::cluster& running, const deploy::spawn_plan& plan) {
-  auto status = settled_status(running, plan);
+result<json> announce(console& io, const deploy::cluster& running, const deploy::spawn_plan& plan,
+                      const condition& over) {
+  auto status = settled_status(running, plan, over);
   if (!status) return status;
   const json up = announcement(plan, *status);
   if (io.wants_json())
@@ -134,29 +145,24 @@ result<json> announce(console& io, const deploy::cluster& running, const deploy:
 }
 
 result<void> show_learning(console& io, const json& status, const deploy::spawn_plan& plan,
-                           const up_options& o) {
+                           const up_options& o, const condition& over) {
   const auto head = cluster_client::connect({url_of(plan.head.http, plan.head.tls), "", ""});
   if (!head) return head.failure();
   const auto& f = plan.federation.front();
   const auto done = play_learning(io, *head, status,
                                   {f.adapter, f.alone, learning_seconds, learning_rate,
-                                   learning_first_questions, learning_questions});
+                                   learning_first_questions, learning_questions, over});
   if (!done) return done.failure();
   return show_report(io, *done, o.report);
 }
 
 result<void> play_demo(console& io, const json& status, const deploy::spawn_plan& plan,
-                       const up_options& o) {
-  if (plan.learns()) return show_learning(io, status, plan, o);
+                       const up_options& o, const condition& over) {
+  if (plan.learns()) return show_learning(io, status, plan, o, over);
   const auto what = demo_workload(demo_seconds, demo_rate);
   if (!what) return what.failure();
-  if (!io.wants_json()) {
-    io.remarks() << io.painted("playing " + std::to_string(what->requests.size()) +
-                                   " requests of the demo …",
-                               style::dim)
-                 << std::endl;
-  }
-  const auto done = play(*what, status);
+  remark(io, "playing " + std::to_string(what->requests.size()) + " requests of the demo …");
+  const auto done = play(*what, status, {}, over);
   if (!done) return done.failure();
   return show_report(io, *done, o.report);
 }
@@ -172,23 +178,27 @@ result<void> check_demo(const deploy::spawn_plan& plan) {
       "it with collm inject demo --key KEY --ca FILE"};
 }
 
-void wait_for_end(console& io, const deploy::cluster& running) {
-  if (!io.wants_json())
-    io.remarks() << io.painted("Ctrl-C or collm down ends it", style::dim) << std::endl;
-  while (!interrupted && !running.stop_requested()) std::this_thread::sleep_for(look_again);
+/// A demo that was told to stop has no report, and that is no failure.
+int demonstrate(console& io, const up_options& o, const deploy::spawn_plan& plan,
+                const json& status, const condition& over) {
+  const auto played = play_demo(io, status, plan, o, over);
+  if (played) return success;
+  if (played.failure().code != errc::cancelled) return io.fail(played.failure());
+  remark(io, "the demo was stopped before its end; there is no report");
+  return success;
 }
 
 int serve(console& io, const up_options& o, const deploy::spawn_plan& plan,
-          deploy::cluster& running) {
-  if (const auto ready = running.wait_ready(ready_max); !ready) return io.fail(ready.failure());
-  const auto status = announce(io, running, plan);
+          deploy::cluster& running, const condition& over) {
+  const auto ready = running.wait_ready(ready_max, over);
+  if (!ready && ready.failure().code == errc::cancelled) return success;
+  if (!ready) return io.fail(ready.failure());
+  const auto status = announce(io, running, plan, over);
   if (!status) return io.fail(status.failure());
-  int outcome = success;
-  if (o.demo) {
-    if (const auto played = play_demo(io, *status, plan, o); !played)
-      outcome = io.fail(played.failure());
-  }
-  if (!o.once) wait_for_end(io, running);
+  const int outcome = o.demo && !over() ? demonstrate(io, o, plan, *status, over) : success;
+  if (o.once || over()) return outcome;
+  remark(io, "Ctrl-C or collm down ends it");
+  while (!over()) std::this_thread::sleep_for(look_again);
   return outcome;
 }
 
@@ -203,11 +213,16 @@ int up(console& io, const up_options& o, const std::filesystem::path& executable
     if (const auto may = check_demo(*checked.plan); !may) return io.fail(may.failure());
   }
   deploy::start_logging(o.log_level);
-  listen_to_signals();
+  on_signals(on_interrupt);
   auto running =
       deploy::cluster::start(*checked.plan, {executable, on.cache_dir / "bases", o.log_level});
   if (!running) return io.fail(running.failure());
-  const int outcome = serve(io, o, *checked.plan, **running);
+  const condition over = [&head = **running] { return interrupted || head.stop_requested(); };
+  const int outcome = serve(io, o, *checked.plan, **running, over);
+  if (over()) {
+    remark(io, "finishing what runs, 30 s at most; Ctrl-C again ends it now");
+    on_signals(SIG_DFL);  // collm down came without one
+  }
   (*running)->stop(deploy::running_at_most);
   return outcome;
 }

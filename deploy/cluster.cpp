@@ -400,9 +400,13 @@ result<std::unique_ptr<cluster>> cluster::start(const spawn_plan& plan, start_op
   return made;
 }
 
-result<void> cluster::wait_ready(std::chrono::milliseconds at_most) {
+result<void> cluster::wait_ready(std::chrono::milliseconds at_most,
+                                 const std::function<bool()>& over) {
   const auto wanted = impl_->plan.nodes_here();  // remote ones come when they come
-  if (wait_until(at_most, [&] { return impl_->own_serving->load() == wanted; })) return {};
+  const auto ready = [&] { return impl_->own_serving->load() == wanted; };
+  wait_until(at_most, [&] { return ready() || over(); });
+  if (ready()) return {};
+  if (over()) return error{errc::cancelled, "stopped before every node served"};
   std::string missing;
   const auto state = impl_->status();
   if (!state) missing = state.failure().message;

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,8 +30,8 @@ class cluster {
   /// that is at fault.
   static result<std::unique_ptr<cluster>> start(const spawn_plan& plan, start_options options);
   ~cluster();
-  /// Until every planned node serves; error: which did not, and why.
-  result<void> wait_ready(std::chrono::milliseconds at_most);
+  /// Until every planned node serves; error: which did not, and why; cancelled: `over` held before.
+  result<void> wait_ready(std::chrono::milliseconds at_most, const std::function<bool()>& over);
   /// ClusterStatus as GET /admin/v1/status has it, asked without a key.
   result<std::string> status_json() const;
   /// True once an admin asked for shutdown (collm down).

@@ -27,7 +27,7 @@ if(TARGET collm)
   cluster_suites(rolling_restart_test.py RollingRestart)
   cluster_suites(canary_test.py Canary StaticSplit)
   cluster_suites(drain_test.py Drain)
-  cluster_suites(stop_test.py Stop)
+  cluster_suites(stop_test.py Stop SlowStop)
   foreach(suite Crash Wedge)
     add_test(NAME cluster_${suite}
       COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/poison_test.py ${suite} $<TARGET_FILE:collm>
@@ -37,11 +37,11 @@ if(TARGET collm)
   cluster_suites(join_test.py Join)
   cluster_suites(thief_test.py Thief)
   cluster_suites(rejoin_test.py Rejoin Straggler)
-  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain cluster_Stop cluster_Crash cluster_Wedge
+  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain cluster_Crash cluster_Wedge
     cluster_Memory cluster_Clock cluster_Disk
     PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Ports cluster_Backup cluster_Canary
-    cluster_StaticSplit cluster_RollingRestart
+    cluster_StaticSplit cluster_RollingRestart cluster_Stop cluster_SlowStop
     PROPERTIES TIMEOUT 400 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   # The verbs' cluster has a tiny model and promises nothing about time.
   set_tests_properties(cluster_Learning cluster_HeadCrash cluster_Canary PROPERTIES RUN_SERIAL TRUE)

@@ -16,6 +16,9 @@ import time
 
 TINY_MODEL = pathlib.Path(__file__).parents[1] / "golden/data/untied/model.gguf"
 
+# s: an ordered stop is over within a minute (docs/ARCHITECTURE.md); a test waits a little longer.
+STOP_MAX = 65
+
 MANIFEST = """\
 apiVersion: collm.dev/v1alpha1
 kind: Cluster
@@ -83,7 +86,7 @@ def in_slices(what, pids, condition, seconds=60):
 
 
 class Cluster:
-    def __init__(self, collm, placement="process", environment=None):
+    def __init__(self, collm, placement="process", environment=None, flags=()):
         self.environment = {**os.environ, **(environment or {})}
         self.dir = tempfile.TemporaryDirectory(prefix="collm-test-")
         self.head, self.native, self.link, self.a, self.b = free_ports(5)
@@ -94,14 +97,14 @@ class Cluster:
                 state=state, head=self.head, native=self.native, link=self.link, a=self.a, b=self.b,
                 placement=placement)))
         self.log = open(os.path.join(self.dir.name, "up.log"), "w+")
-        self.collm = collm
+        self.collm, self.flags = collm, flags
         self.start()
 
     def start(self):
         """A head with its nodes, over what the state directory holds."""
         self.process = subprocess.Popen(
-            [self.collm, "up", "-f", self.manifest], stdout=self.log, stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL, env=self.environment)
+            [self.collm, "up", "-f", self.manifest, *self.flags], stdout=self.log,
+            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.environment)
 
     def node_pids(self):
         return [int(n["snapshot"]["pid"]) for n in self.status()["nodes"]]
@@ -110,7 +113,7 @@ class Cluster:
         """kill -9; returns when its nodes, whose pids these are, have ended too, as they must."""
         self.process.kill()
         self.process.wait()
-        until("nodes end with their head", lambda: not any(map(lives, nodes)), 45)
+        until("nodes end with their head", lambda: not any(map(lives, nodes)), STOP_MAX)
 
     def verb(self, *arguments, timeout=120):
         """A verb of the command line at this cluster's head."""
@@ -133,7 +136,7 @@ class Cluster:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(45)
+                self.process.wait(STOP_MAX)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

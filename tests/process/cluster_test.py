@@ -14,7 +14,7 @@ import threading
 import time
 import unittest
 
-from cluster import Cluster, in_background, until
+from cluster import STOP_MAX, Cluster, in_background, until
 from listeners import listeners
 from long_prompt import beside_a_long_prompt
 
@@ -381,7 +381,7 @@ class Faults(unittest.TestCase):
             self.assertEqual(c.ask(c.b, "Hello", 4)[0], 200)
             done = run_verb("down", "--url", url)
             self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertEqual(c.process.wait(45), 0)
+            self.assertEqual(c.process.wait(STOP_MAX), 0)
             self.assertNotIn("was lost", c.logged(), "a stop that was asked for is no loss")
 
     def test_a_taken_port_is_refused_by_its_number(self):

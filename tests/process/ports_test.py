@@ -13,7 +13,7 @@ import subprocess
 import sys
 import unittest
 
-from cluster import Cluster, Tiny, until
+from cluster import STOP_MAX, Cluster, Tiny, until
 
 COLLM = sys.argv.pop()
 
@@ -181,7 +181,7 @@ class Ports(unittest.TestCase):
         self.assertIn("node_joined", told[f"{c.head}/admin/v1/events"])
         self.assertIn("drain", told[f"{c.head}/admin/v1/audit"])
         c.process.terminate()
-        self.assertEqual(c.process.wait(60), 0)
+        self.assertEqual(c.process.wait(STOP_MAX), 0)
         told.update(c.written())
         self.assertGreater(len(told["log"]), 500, "debug logging says something")
         kept = {name for name, text in told.items() if SECRETS.search(text)}

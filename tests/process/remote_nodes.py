@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 
-from cluster import Cluster, Tiny, free_ports, until
+from cluster import STOP_MAX, Cluster, Tiny, free_ports, until
 from learning_cluster import TinyLearningCluster
 
 
@@ -86,7 +86,7 @@ class RemoteNodes:
         process = self.started.pop(node)
         if process.poll() is None:
             process.send_signal(how)
-            process.wait(45)
+            process.wait(STOP_MAX)
         return process.returncode
 
     def local_pids(self):

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <future>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -365,6 +366,27 @@ TEST(player, sends_each_site_to_its_gateway) {
   ASSERT_TRUE(play(w, o));
   EXPECT_EQ(kitchen.load(), 1);
   EXPECT_EQ(rest.load(), 2);
+}
+
+// What it waits for is later, or longer, than the test's own patience: only the stop ends it.
+TEST(player, that_is_stopped_sends_nothing_more_and_waits_for_no_answer) {
+  std::atomic<int> asked{0};
+  std::promise<void> ended;
+  const auto end = ended.get_future().share();
+  tiny_server server([&](int peer, const json&) {
+    if (++asked == 2) begin_stream(peer);  // the first has no byte, the second no end
+    end.wait();
+  });
+  auto w = asking(3);
+  w.requests[2].t_ms = 3'600'000;
+  play_options o;
+  o.gateways[""] = server.url();
+  o.over = [&] { return asked >= 2; };
+  const auto done = play(w, o);
+  ended.set_value();
+  ASSERT_FALSE(done) << "half a play is no result";
+  EXPECT_EQ(done.failure().code, errc::cancelled);
+  EXPECT_EQ(asked.load(), 2);
 }
 
 TEST(player, refuses_a_site_without_gateway) {

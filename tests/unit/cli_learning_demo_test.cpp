@@ -2,6 +2,7 @@
 // rounds of that time stand in the head's list.
 #include "cli/learning_demo.hpp"
 
+#include <functional>
 #include <sstream>
 
 #include "tests/support/http_fixture.hpp"
@@ -71,12 +72,14 @@ class second_run : public gateway::fake::http_test {
                                .serving_seconds = 1,
                                .serving_rate = 4,
                                .first_questions = 1,
-                               .questions = questions});
+                               .questions = questions,
+                               .over = over});
     (*made)->stop();
     return done;
   }
 
   static constexpr std::uint32_t questions = 2;
+  std::function<bool()> over;
   head answers;
   gateway::fake::federation_double training;
   std::ostringstream out, remarks;
@@ -101,6 +104,15 @@ TEST_F(second_run, counts_and_tells_its_own_rounds_alone) {
   EXPECT_EQ(done->report["promoted"], 1u);
   EXPECT_THAT(remarks.str(), HasSubstr("round 9: serving as assistant@9"));
   EXPECT_THAT(remarks.str(), Not(HasSubstr("round 8")));
+}
+
+TEST_F(second_run, ends_without_a_report_when_it_is_stopped_while_it_learns) {
+  over = [this] { return answers.promoted.load(); };
+  const auto done = play();
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.failure().code, errc::cancelled);
+  EXPECT_THAT(remarks.str(), HasSubstr("learns"));
+  EXPECT_THAT(remarks.str(), Not(HasSubstr("asking again")));
 }
 
 TEST_F(second_run, reports_without_a_control_that_has_not_finished_a_task) {
