@@ -14,6 +14,7 @@ import datetime
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -60,11 +61,14 @@ def run(program, seconds, log):
     ended = re.search(r"(\d+) executions without a finding\s*\Z", text)
     seeds = re.findall(r"COLLM_FUZZ_SEED=(\d+)", text)
     good = process.returncode == 0 and ended
+    processor = round(used.ru_utime + used.ru_stime)
+    found = f"seed {seeds[-1] if seeds else 'none'}, exit code {process.returncode}"
+    if process.returncode == -signal.SIGKILL and processor < seconds:
+        found = "ended by its watchdog: the machine had too little time for it"
     return {"seconds": round(time.monotonic() - begun),
-            "processor_s": round(used.ru_utime + used.ru_stime),
+            "processor_s": processor,
             "inputs": int(ended[1]) if good else None,
-            "finding": None if good else
-            f"seed {seeds[-1] if seeds else 'none'}, exit code {process.returncode}"}
+            "finding": None if good else found}
 
 
 def row(name, a, built):
