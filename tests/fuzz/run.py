@@ -100,13 +100,16 @@ def main():
     kept = a.out.with_name(a.out.name + ".json")
     rows = {r["target"]: r for r in json.loads(kept.read_text())} if kept.exists() else {}
     built = commit()
+    rows, found = {name: r for name, r in rows.items() if name in targets()}, False
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
-        fresh = list(pool.map(lambda name: row(name, a, built), chosen))
-    rows = {name: r for name, r in rows.items() if name in targets()} | \
-        {r["target"]: r for r in fresh}
-    rows = [rows[name] for name in sorted(rows)]
-    keep(a.out, rows, table(rows))
-    return 1 if any(r["finding"] for r in fresh) else 0
+        for done in concurrent.futures.as_completed(
+                [pool.submit(row, name, a, built) for name in chosen]):
+            fresh = done.result()
+            found = found or bool(fresh["finding"])
+            rows[fresh["target"]] = fresh
+            told = [rows[name] for name in sorted(rows)]
+            keep(a.out, told, table(told))  # each at once: a run may be stopped
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
