@@ -48,14 +48,11 @@ std::vector<attention_part> attention_parts(const unit_place& unit, const model_
     const std::uint32_t begin = std::max(from, s.first), stop = std::min(to, s.first + s.count);
     if (begin >= stop) continue;
     const std::uint32_t first = begin - s.first, end = stop - s.first;
+    const bool whole = attention_slices(shape) == 1;
+    const std::uint32_t middle = whole ? end : same_work(first, end);
     for (std::uint32_t h = 0; h < shape.kv_heads; ++h) {
-      if (attention_slices(shape) == 1) {
-        parts.push_back({s, h, 0, first, end, end});
-        continue;
-      }
-      const std::uint32_t middle = same_work(first, end);
       parts.push_back({s, h, 0, first, middle, end});
-      parts.push_back({s, h, 1, middle, end, end});
+      if (!whole) parts.push_back({s, h, 1, middle, end, end});
     }
   }
   return parts;

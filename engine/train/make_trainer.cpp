@@ -69,8 +69,8 @@ result<std::unique_ptr<trainer>> make_trainer(base_ptr b, adapter_ptr parent,
 training_memory plan_training(const base& b, const adapter& parent,
                               const training_options& options) {
   const auto own = first_directions(adapter_ptr(adapter_ptr(), &parent), options.rank);
-  return shadow_trainer::plan(packed(b), lora_set(b.shape(), *own), lora_set(b.shape(), parent),
-                              options);
+  return shadow_trainer::plan(packed(b), lora_set(b.shape(), *own),
+                              shadow_trainer::room_for(lora_set(b.shape(), parent)), options);
 }
 
 }  // namespace collm::engine

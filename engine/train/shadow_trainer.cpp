@@ -9,32 +9,25 @@ namespace collm::engine {
 
 shadow_trainer::shadow_trainer(std::shared_ptr<const packed_base> base, adapter_ptr parent,
                                const training_options& options)
-    : shadow_trainer(base, first_directions(parent, options.rank), options,
-                     lora_set(base->shape(), *parent)) {}
-
-shadow_trainer::shadow_trainer(std::shared_ptr<const packed_base> base, adapter_ptr parent,
-                               const training_options& options, const lora_set& largest)
     : base_(std::move(base)),
-      row_ranks_(largest.row_ranks()),
-      product_ranks_(largest.product_ranks()),
       options_(options),
-      parent_(std::move(parent)),
+      parent_(first_directions(parent, options.rank)),
       set_(base_->shape(), *parent_),
+      room_(parent_ == parent ? room_for(set_) : room_for(lora_set(base_->shape(), *parent))),
       optimizer_(options_, set_.values().size()),
-      units_(base_, options_, row_ranks_, product_ranks_) {
-  declared_ = plan(*base_, set_, largest, options_);
+      units_(base_, options_, room_.row_ranks, room_.product_ranks) {
+  declared_ = plan(*base_, set_, room_, options_);
   if (options_.prox_mu != 0) parent_values_.assign(set_.values().begin(), set_.values().end());
 }
 
 /// The shadow, a version under evaluation beside it, and what prox pulls to.
 training_memory shadow_trainer::plan(const packed_base& base, const lora_set& own,
-                                     const lora_set& largest, const training_options& options) {
+                                     const version_room& largest, const training_options& options) {
   const std::uint64_t numbers = own.values().size_bytes();
   training_memory m;
-  m.factors = own.bytes() + largest.bytes() + (options.prox_mu != 0 ? numbers : 0);
+  m.factors = own.bytes() + largest.bytes + (options.prox_mu != 0 ? numbers : 0);
   m.optimizer = 3 * numbers;
-  m.activations =
-      layer_units::bytes_for(base, options, largest.row_ranks(), largest.product_ranks());
+  m.activations = layer_units::bytes_for(base, options, largest.row_ranks, largest.product_ranks);
   return m;
 }
 
@@ -70,7 +63,7 @@ result<void> shadow_trainer::begin_evaluation(std::vector<training_sample> sampl
   std::unique_ptr<lora_set> scored;
   if (version != nullptr) {
     scored = std::make_unique<lora_set>(base_->shape(), *version);
-    if (scored->row_ranks() > row_ranks_ || scored->product_ranks() > product_ranks_)
+    if (scored->row_ranks() > room_.row_ranks || scored->product_ranks() > room_.product_ranks)
       return error{errc::bad_request,
                    "the version to evaluate has larger ranks than this trainer's parent"};
   }

@@ -11,9 +11,16 @@ class shadow_trainer final : public trainer {
  public:
   shadow_trainer(std::shared_ptr<const packed_base> base, adapter_ptr parent,
                  const training_options& options);
-  /// `own`: what is trained; `largest`: of the versions that are evaluated.
-  static training_memory plan(const packed_base& base, const lora_set& own, const lora_set& largest,
-                              const training_options& options);
+  /// What the largest version that is evaluated takes: the parent before it is cut.
+  struct version_room {
+    std::uint32_t row_ranks, product_ranks;
+    std::uint64_t bytes;
+  };
+  static version_room room_for(const lora_set& largest) {
+    return {largest.row_ranks(), largest.product_ranks(), largest.bytes()};
+  }
+  static training_memory plan(const packed_base& base, const lora_set& own,
+                              const version_room& largest, const training_options& options);
 
   result<void> begin_batch(std::vector<training_sample> samples) override;
   result<void> begin_evaluation(std::vector<training_sample> samples, adapter_ptr version) override;
@@ -36,9 +43,6 @@ class shadow_trainer final : public trainer {
   const lora_set& set() const { return set_; }
 
  private:
-  /// `largest`: of the versions that it will evaluate.
-  shadow_trainer(std::shared_ptr<const packed_base> base, adapter_ptr parent,
-                 const training_options& options, const lora_set& largest);
   struct planned_unit {
     unit_kind kind;
     std::uint32_t window, layer;
@@ -69,12 +73,12 @@ class shadow_trainer final : public trainer {
   // constant after construction
   std::shared_ptr<const packed_base> base_;
   training_memory declared_;
-  std::uint32_t row_ranks_, product_ranks_;  ///< that its units have room for
 
   // engine thread only
   training_options options_;
   adapter_ptr parent_;
   lora_set set_;
+  version_room room_;                 ///< never changes
   std::vector<float> parent_values_;  ///< for prox alone
   adam_optimizer optimizer_;
   layer_units units_;
