@@ -8,8 +8,6 @@
 namespace collm::bench {
 namespace {
 
-using federation::aggregate_mode;
-
 engine::trained_factors as_engines(federation::trained_factors t) {
   if (t == federation::trained_factors::a_only) return engine::trained_factors::a_only;
   if (t == federation::trained_factors::b_only) return engine::trained_factors::b_only;
@@ -27,13 +25,10 @@ std::vector<float> row(const engine::adapter& a) {
 
 federation::strategy strategy_of(const std::string& name) {
   federation::strategy s;
-  for (const auto mode : {aggregate_mode::fedavg, aggregate_mode::ffa, aggregate_mode::rolora,
-                          aggregate_mode::stack_svd})
-    if (federation::to_string(mode) == name) {
-      s.aggregate = mode;
-      return s;
-    }
-  stop("'" + name + "' is no way to aggregate: take fedavg, ffa, rolora or stack_svd");
+  const auto mode = federation::aggregate_mode_of(name);
+  if (!mode) stop("'" + name + "' is no way to aggregate: take fedavg, ffa, rolora or stack_svd");
+  s.aggregate = *mode;
+  return s;
 }
 
 merging::merging(engine::adapter_ptr first, const federation::strategy& how, float alpha)

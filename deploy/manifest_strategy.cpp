@@ -6,9 +6,6 @@
 namespace collm::deploy {
 namespace {
 
-constexpr federation::aggregate_mode modes[] = {
-    federation::aggregate_mode::fedavg, federation::aggregate_mode::ffa,
-    federation::aggregate_mode::rolora, federation::aggregate_mode::stack_svd};
 const std::vector<std::string> robust_rules = {"none", "trimmed_mean", "median"};
 
 /// A name of Flower's and what it says in ours. Its robust rules compare coordinates of a whole
@@ -34,7 +31,7 @@ const flower_name* find_flower(const std::string& name) {
 
 std::vector<std::string> all_names() {
   std::vector<std::string> names;
-  for (const auto mode : modes) names.emplace_back(to_string(mode));
+  for (const auto mode : federation::aggregate_modes) names.emplace_back(to_string(mode));
   for (const flower_name& f : flower_names) names.push_back(f.name);
   return names;
 }
@@ -85,11 +82,8 @@ void read_strategy(section& item, strategy_spec& out) {
 result<federation::strategy> strategy_of(const federation_spec& f) {
   using federation::robust_rule;
   federation::strategy s;
-  const auto mode = std::find_if(std::begin(modes), std::end(modes), [&](const auto m) {
-    return to_string(m) == f.strategy.aggregate;
-  });
-  if (mode == std::end(modes))
-    return error{errc::bad_request, "no aggregate mode \"" + f.strategy.aggregate + "\""};
+  const auto mode = federation::aggregate_mode_of(f.strategy.aggregate);
+  if (!mode) return error{errc::bad_request, "no aggregate mode \"" + f.strategy.aggregate + "\""};
   s.aggregate = *mode;
   s.prox_mu = f.strategy.prox;
   s.fedbuff = f.strategy.fedbuff;

@@ -11,6 +11,12 @@ std::string_view to_string(aggregate_mode m) {
   return names[static_cast<std::size_t>(m)];
 }
 
+std::optional<aggregate_mode> aggregate_mode_of(std::string_view name) {
+  for (const auto mode : aggregate_modes)
+    if (to_string(mode) == name) return mode;
+  return std::nullopt;
+}
+
 result<void> check(const strategy& s, bool unequal_ranks) {
   const bool stacked = s.aggregate == aggregate_mode::stack_svd;
   const bool robust = s.robust != robust_rule::none;

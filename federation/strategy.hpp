@@ -2,7 +2,9 @@
 // one. Pure values; the work is in aggregation.hpp, the course of a round in round.hpp.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "federation/shape.hpp"
@@ -16,7 +18,11 @@ enum class aggregate_mode : std::uint8_t {
   rolora,    ///< B alone and A alone in turns; exact in each (RoLoRA, arXiv 2502.01755)
   stack_svd  ///< the sum of products, cut to the rank by SVD; any ranks (after FLoRA, 2409.05976)
 };
+inline constexpr std::array aggregate_modes = {aggregate_mode::fedavg, aggregate_mode::ffa,
+                                               aggregate_mode::rolora, aggregate_mode::stack_svd};
 std::string_view to_string(aggregate_mode m);
+/// The mode of that name, if there is one.
+std::optional<aggregate_mode> aggregate_mode_of(std::string_view name);
 
 enum class robust_rule : std::uint8_t { none, trimmed_mean, median };
 
