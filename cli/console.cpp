@@ -30,6 +30,10 @@ std::string console::painted(std::string_view text, style how) const {
   return escape_of(how) + line + "\x1b[0m";
 }
 
+void console::remark(std::string_view text) const {
+  if (!json_) err_ << painted(text, style::dim) << std::endl;
+}
+
 void console::print(const json& document) const {
   out_ << document.dump(-1, ' ', false, json::error_handler_t::replace) << std::endl;
 }

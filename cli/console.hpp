@@ -31,6 +31,8 @@ class console {
   std::ostream& out() const { return out_; }
   /// Progress and remarks: never part of what a script reads.
   std::ostream& remarks() const { return err_; }
+  /// A dim line for people; nothing where JSON is wanted.
+  void remark(std::string_view text) const;
   /// `text`: one line; what would be a control character of a terminal in it is '?'.
   std::string painted(std::string_view text, style how) const;
 

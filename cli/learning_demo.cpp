@@ -111,7 +111,7 @@ class round_watch {
     for (const json& r : *news) {
       ++rounds_;
       promoted_ += text(r, "state") == "serving" ? 1 : 0;
-      if (!io_.wants_json()) io_.remarks() << io_.painted(line_of(r), style::dim) << std::endl;
+      io_.remark(line_of(r));
     }
   }
   std::size_t rounds() const { return rounds_; }
@@ -159,35 +159,36 @@ std::string table(const json& exact_match, const answers& before, const answers&
 
 result<played> play_learning(console& io, const cluster_client& head, const json& status,
                              const learning_demo& how) {
-  const auto remark = [&](const std::string& text) {
-    if (!io.wants_json()) io.remarks() << io.painted(text, style::dim) << std::endl;
-  };
   auto rounds = round_watch::begin(io, head);
   if (!rounds) return rounds.failure();
   const auto first = has_learned(status, how.adapter) ? how.questions : how.first_questions;
-  remark("asking " + std::to_string(first) + " questions a site, before …");
+  io.remark("asking " + std::to_string(first) + " questions a site, before …");
   // What serves now, by its bare name: over the state of an earlier run that is no version 0.
   const auto before = ask(first, status, how.adapter, how);
   if (!before) return before.failure();
   const auto load = demo_workload(how.serving_seconds, how.serving_rate);
   if (!load) return load.failure();
-  remark("serving " + std::to_string(load->requests.size()) + " requests while " + how.adapter +
-         " learns …");
+  io.remark("serving " + std::to_string(load->requests.size()) + " requests while " + how.adapter +
+            " learns …");
   auto serving = std::async(std::launch::async, [&] { return play(*load, status, {}, how.over); });
   while (serving.wait_for(look_again) != std::future_status::ready) rounds->look();
   auto out = serving.get();
   if (!out) return out;
-  remark("asking again, after …");
+  io.remark("asking again, after …");
   const auto after = ask(how.questions, status, how.adapter, how);
   if (!after) return after.failure();
   std::optional<answers> alone;
   if (how.alone) {
     // It serves from a site's first whole task on; without it all else stands.
     const auto asked = ask(how.questions, status, how.adapter + "-alone", how);
-    if (!asked && asked.failure().code == errc::cancelled) return asked.failure();
-    if (asked) alone = *asked;
-    if (!asked) out->report["alone_failed"] = asked.failure().message;
-    if (!asked) remark("the control could not be asked: " + asked.failure().message);
+    if (asked) {
+      alone = *asked;
+    } else if (asked.failure().code == errc::cancelled) {
+      return asked.failure();
+    } else {
+      out->report["alone_failed"] = asked.failure().message;
+      io.remark("the control could not be asked: " + asked.failure().message);
+    }
   }
   rounds->look();
   json exact_match = json::object();

@@ -56,10 +56,6 @@ void on_interrupt(int) {
   on_signals(SIG_DFL);
 }
 
-void remark(console& io, const std::string& text) {
-  if (!io.wants_json()) io.remarks() << io.painted(text, style::dim) << std::endl;
-}
-
 json announcement(const deploy::spawn_plan& plan, const json& status) {
   const std::string head = url_of(plan.head.http, plan.head.tls);
   json sites = json::array();
@@ -161,7 +157,7 @@ result<void> play_demo(console& io, const json& status, const deploy::spawn_plan
   if (plan.learns()) return show_learning(io, status, plan, o, over);
   const auto what = demo_workload(demo_seconds, demo_rate);
   if (!what) return what.failure();
-  remark(io, "playing " + std::to_string(what->requests.size()) + " requests of the demo …");
+  io.remark("playing " + std::to_string(what->requests.size()) + " requests of the demo …");
   const auto done = play(*what, status, {}, over);
   if (!done) return done.failure();
   return show_report(io, *done, o.report);
@@ -184,7 +180,7 @@ int demonstrate(console& io, const up_options& o, const deploy::spawn_plan& plan
   const auto played = play_demo(io, status, plan, o, over);
   if (played) return success;
   if (played.failure().code != errc::cancelled) return io.fail(played.failure());
-  remark(io, "the demo was stopped before its end; there is no report");
+  io.remark("the demo was stopped before its end; there is no report");
   return success;
 }
 
@@ -197,7 +193,7 @@ int serve(console& io, const up_options& o, const deploy::spawn_plan& plan,
   if (!status) return io.fail(status.failure());
   const int outcome = o.demo && !over() ? demonstrate(io, o, plan, *status, over) : success;
   if (o.once || over()) return outcome;
-  remark(io, "Ctrl-C or collm down ends it");
+  io.remark("Ctrl-C or collm down ends it");
   while (!over()) std::this_thread::sleep_for(look_again);
   return outcome;
 }
@@ -220,7 +216,7 @@ int up(console& io, const up_options& o, const std::filesystem::path& executable
   const condition over = [&head = **running] { return interrupted || head.stop_requested(); };
   const int outcome = serve(io, o, *checked.plan, **running, over);
   if (over()) {
-    remark(io, "finishing what runs, 30 s at most; Ctrl-C again ends it now");
+    io.remark("finishing what runs, 30 s at most; Ctrl-C again ends it now");
     on_signals(SIG_DFL);  // collm down came without one
   }
   (*running)->stop(deploy::running_at_most);
