@@ -102,6 +102,16 @@ class bridge {
     self_->send(deps_.router, cancel_atom::value, s_.request.read()->getId(), sink_actor(self_));
   }
 
+  /// Its process stops: who has nothing yet is refused, who has begun gets the reason and no more.
+  void end(const std::string& why) {
+    if (s_.over) return;
+    const auto id = s_.request.read()->getId();
+    if (!s_.accepted) return reject(reject_message(id, {errc::draining, why, 5000}));
+    s_.unsent.clear();
+    s_.unsent_tokens = 0;
+    finish(finish_message(id, schema::FinishReason::ERROR, why));
+  }
+
  private:
   void tell_began() {
     const auto& o = s_.outcome;
@@ -212,6 +222,7 @@ bridge_actor::behavior_type bridge_behavior(self_ptr self, bridge_deps deps,
       m([d](const msg<schema::Reject>& r) { d->reject(r); }),
       m([d](credit_atom, std::uint32_t n) { d->credit(n); }),
       m([d](cancel_atom) { d->cancel(); }),
+      m([d](drain_atom, const std::string& why) { d->end(why); }),
       m([d](route_atom) { d->submit(); }),
   };
 }

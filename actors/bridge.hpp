@@ -34,6 +34,7 @@ struct bridge_deps {
 using bridge_actor =
     sink_actor::extend<reacts_to<credit_atom, std::uint32_t>,  // chunks written out
                        reacts_to<cancel_atom>,                 // the client went away
+                       reacts_to<drain_atom, std::string>,     // ends now, for this reason
                        reacts_to<route_atom>>;                 // to itself: (re)submit
 
 struct bridge_state {

@@ -128,6 +128,13 @@ void actor_port::submit(msg<schema::Request> request, std::shared_ptr<gateway::s
                        system_.spawn(actors::bridge_behavior, std::move(deps), std::move(request)));
 }
 
+std::size_t actor_port::end_all(const std::string& why) {
+  const std::lock_guard lock(live_->mutex);
+  for (const auto& [id, bridge] : live_->by_id)
+    caf::anon_send(bridge, actors::drain_atom::value, why);
+  return live_->by_id.size();
+}
+
 actors::bridge_actor actor_port::find(request_id id) const {
   const std::lock_guard lock(live_->mutex);
   const auto at = live_->by_id.find(id);

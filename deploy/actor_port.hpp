@@ -74,6 +74,8 @@ class actor_port final : public gateway::port {
   gateway::federation_port* federation() override { return federation_.get(); }
   gateway::nodes_port* nodes() override { return deps_.nodes; }
 
+  /// Ends what is still open, for this reason, and says how many there were.
+  std::size_t end_all(const std::string& why);
   /// Drops every actor handle; afterwards requests are refused. Before the actor system ends.
   void close();
 

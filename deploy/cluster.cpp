@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "actors/registry.hpp"
+#include "actors/replies.hpp"
 #include "actors/site_router.hpp"
 #include "actors/supervisor.hpp"
 #include "actors/telemetry.hpp"
@@ -115,6 +116,7 @@ struct cluster::impl {
   aggregator_actor one_aggregator() const;
   supervisor_deps supervision();
   void stop(std::chrono::milliseconds running);
+  void end_open_requests();
   bool quiet() const;
 };
 
@@ -353,15 +355,30 @@ bool cluster::impl::quiet() const {
          std::all_of(threads.begin(), threads.end(), [](const auto& t) { return t->drained(); });
 }
 
+/// What came in here, wherever it runs: nodes in this process and elsewhere do not end with the
+/// head's deadline, and a node of its own may be too slow to.
+void cluster::impl::end_open_requests() {
+  const auto* why = "the head was stopped: this request was still running at the deadline";
+  const auto open = port ? port->end_all(why) : 0;
+  if (open == 0) return;
+  caf::anon_send(telemetry,
+                 event_message(schema::EventLevel::WARNING, "head", "drain_deadline",
+                               std::to_string(open) + " requests were still running: ended"));
+}
+
 void cluster::impl::stop(std::chrono::milliseconds running) {
-  const auto drained_at_most = running + ended_at_most + settled_at_most;
-  watchdog guard(drained_at_most + closed_at_most);
+  const auto ended = ended_at_most + settled_at_most;
+  watchdog guard(running + ended + closed_at_most);
   draining->store(true);
   if (supervisor) caf::anon_send(supervisor, drain_atom::value);
   if (ingress) caf::anon_send(ingress, drain_atom::value);
   if (children) children->signal_all(SIGTERM);  // drains a node: it finishes what it runs and exits
   for (auto& t : threads) t->drain(running);
-  wait_until(drained_at_most, [&] { return quiet(); });
+  const auto done = [&] { return quiet(); };
+  if (!wait_until(running, done)) {
+    end_open_requests();
+    wait_until(ended, done);
+  }
   if (http) http->stop();
   http.reset();
   native.reset();

@@ -1,8 +1,10 @@
 """A cluster that is stopped: what runs has the time that the documents promise, then all ends."""
 import contextlib
 import os
+import pathlib
 import signal
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -11,6 +13,9 @@ from cluster import STOP_MAX, Cluster, Patient, in_background, lives, until
 
 COLLM = sys.argv.pop()
 TOKENS = 120  # long enough to be stopped in, and over in 30 s on a machine ten times slower
+LONG = 2500  # tokens, in eight choices each of six requests: no engine says so many in 30 s
+AT_DEADLINE = ": this request was still running at the deadline"
+CACHE = pathlib.Path(os.environ.get("COLLM_CACHE", "~/.cache/collm")).expanduser()
 HALF = 16  # s: more than half of the 30 s that what runs may go on
 BEGUN = "finishing what runs, 30 s at most"
 
@@ -19,11 +24,11 @@ class PatientCluster(Patient, Cluster):
     pass
 
 
-def asks(test, c, port, **more):
+def asks(test, c, port, tokens=TOKENS, on_error=None, **more):
     """An answer, once it has begun."""
     begun = threading.Event()
-    running = in_background(c.stream, port, "Tell me a story about bread.", TOKENS,
-                            lambda _: begun.set(), **more)
+    running = in_background(c.stream, port, "Tell me a story about bread.", tokens,
+                            lambda _: begun.set(), on_error, **more)
     test.assertTrue(begun.wait(STOP_MAX))
     return running
 
@@ -94,6 +99,19 @@ class Stop(unittest.TestCase):
 
 
 class SlowStop(unittest.TestCase):
+    def test_what_still_runs_at_the_deadline_ends_with_that_reason_wherever_it_came_in(self):
+        with PatientCluster(COLLM, placement="thread") as c:
+            reasons = []
+            asked = [asks(self, c, port, LONG, reasons.append, n=8, **more)
+                     for port, more in [(c.head, {"site": "kitchen"})] * 5 + [(c.a, {})]]
+            c.process.send_signal(signal.SIGTERM)
+            for thread, box in asked:
+                thread.join(STOP_MAX)
+                self.assertEqual(box[0][0], None, "no machine is so fast")
+            self.assertEqual(c.process.wait(STOP_MAX), 0)
+            self.assertEqual(sorted(reasons), ["edge-a was drained" + AT_DEADLINE]
+                             + 5 * ["the head was stopped" + AT_DEADLINE])
+
     def test_a_node_that_is_slow_to_finish_is_not_ended_before_its_time(self):
         with PatientCluster(COLLM) as c:
             pid = int(c.node("edge-a")["snapshot"]["pid"])

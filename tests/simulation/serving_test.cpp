@@ -212,6 +212,30 @@ TEST(serving, a_client_that_goes_away_frees_its_blocks) {
   EXPECT_EQ(rig.in_flight, 0u);
 }
 
+TEST(serving, what_is_open_when_its_gateway_stops_is_refused_or_ends_with_the_reason) {
+  serving_rig rig({.running_max = 1, .unsent_tokens_max = 5000});
+  const auto unread = rig.send("assistant", {2}, 5, 0);
+  rig.system.pass(200ms);  // computed; its reader takes nothing
+  const auto running = rig.send("assistant", {1}, 4000);
+  rig.system.pass(20ms);
+  const auto waiting = rig.send("assistant", {3}, 5);
+  rig.system.pass(20ms);
+  EXPECT_EQ(rig.in_flight, 3u);
+  for (const auto& [id, bridge] : rig.bridges)
+    caf::anon_send(bridge, actors::drain_atom::value, std::string("the head was stopped"));
+  rig.system.pass(100ms);
+  for (const auto id : {running, unread}) {
+    EXPECT_EQ(rig.answers[id].finished, 1u);
+    EXPECT_EQ(rig.answers[id].reason, schema::FinishReason::ERROR);
+    EXPECT_EQ(rig.answers[id].message, "the head was stopped");
+  }
+  EXPECT_EQ(rig.answers[waiting].code, "draining");
+  EXPECT_EQ(rig.answers[waiting].message, "the head was stopped");
+  EXPECT_GT(rig.answers[waiting].retry_after_ms, 0u);
+  EXPECT_EQ(rig.in_flight, 0u);
+  EXPECT_EQ(rig.executor->cache().blocks_free, rig.executor->cache().blocks_total);
+}
+
 TEST(serving, a_client_that_goes_away_after_the_last_token_leaves_nothing_behind) {
   serving_rig rig;
   const auto id = rig.send("assistant", {1}, 50, 4);
