@@ -381,10 +381,14 @@ void cluster::impl::stop(std::chrono::milliseconds running) {
   }
   if (http) http->stop();
   http.reset();
+  if (native) native->settle(read_at_most);
   native.reset();
   link.reset();
   if (port) port->close();
-  for (auto& t : threads) t->stop();
+  {  // at once: each may wait for its clients
+    std::vector<std::jthread> stops;
+    for (auto& t : threads) stops.emplace_back([&t] { t->stop(); });
+  }
   threads.clear();
   if (children) children->close();
   exits->close();

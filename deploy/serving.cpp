@@ -15,6 +15,7 @@
 #include "deploy/audit_log.hpp"
 #include "deploy/initial_versions.hpp"
 #include "deploy/node_training.hpp"
+#include "deploy/stop_times.hpp"
 #include "engine/adapter/adapter.hpp"
 #include "engine/model/model_source.hpp"
 #include "engine/sha256.hpp"
@@ -422,6 +423,7 @@ void serving_node::stop() {
   auto& s = *impl_;
   if (s.http) s.http->stop();
   s.http.reset();
+  if (s.native) s.native->settle(read_at_most);
   s.native.reset();
   if (s.port) s.port->close();
   s.training.reset();

@@ -12,6 +12,9 @@ namespace collm::deploy {
 inline constexpr std::chrono::milliseconds running_at_most{drain_deadline_ms};
 inline constexpr std::chrono::milliseconds ended_at_most{10'000};   ///< ... and is told so
 inline constexpr std::chrono::milliseconds settled_at_most{5'000};  ///< the head has every answer
+/// ... and clients of a Cap'n Proto port have read theirs, as those of HTTP
+/// (http_timeouts::linger).
+inline constexpr std::chrono::milliseconds read_at_most{2'000};
 /// Gateways, actors, loop, CAF: beyond it the process ends where it is.
 inline constexpr std::chrono::milliseconds closed_at_most{15'000};
 

@@ -69,6 +69,7 @@ struct http_server::impl {
         io(std::move(i)),
         acceptor(std::move(a)),
         retry(*io),
+        patience(*io),
         port(acceptor.local_endpoint().port()),
         context{.options = o,
                 .runtime = runtime,
@@ -111,6 +112,7 @@ struct http_server::impl {
         std::make_shared<http_session>(context, std::move(bytes), [this, full](http_session* s) {
           if (!full) context.counters.connections_open--;
           sessions.erase(s);
+          if (sessions.empty()) patience.cancel();
         });
     sessions.emplace(session.get(), session);
     if (!full) context.counters.connections_open++;
@@ -149,20 +151,29 @@ struct http_server::impl {
     return count >= most;
   }
 
+  /// What is answered, and not yet written or read to its end, has the time that a last response
+  /// has; then nobody keeps the process.
   void close_all() {
     error_code ignored;  // closing: nothing is left to tell
     acceptor.close(ignored);
     retry.cancel();
     feed.stop();
     context.gate->close();
+    patience.expires_after(context.options.timeouts.linger);
+    patience.async_wait([this](error_code) { each_session(&http_session::close); });
+    each_session(&http_session::finish);
+    if (sessions.empty()) patience.cancel();
+  }
+
+  void each_session(void (http_session::*what)()) {
     const auto all = sessions;
-    for (const auto& [key, session] : all) session->close();
+    for (const auto& [key, session] : all) ((*session).*what)();
   }
 
   const std::unique_ptr<asio::ssl::context> tls;  ///< null: plain HTTP
   const std::unique_ptr<asio::io_context> io;
   tcp::acceptor acceptor;
-  asio::steady_timer retry;
+  asio::steady_timer retry, patience;
   const std::uint16_t port;
   http_context context;
   event_feed feed;

@@ -22,8 +22,8 @@ class http_server {
   ~http_server();
 
   std::uint16_t port() const;  ///< the one it listens on
-  /// Closes all connections, cancels what they had running, ends the thread. Drain the runtime
-  /// first.
+  /// Closes all connections, cancels what they had running, ends the thread. Who was answered has
+  /// timeouts.linger to read it to its end. Drain the runtime first.
   void stop();
 
   // any thread

@@ -479,6 +479,12 @@ void http_session::drop() {
   close();
 }
 
+void http_session::finish() {
+  if (state_ == state::lingering) return;
+  if (state_ != state::busy || !complete_) return close();
+  keep_alive_ = false;
+}
+
 void http_session::close() {
   if (state_ == state::closed) return;
   state_ = state::closed;

@@ -36,6 +36,8 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
   /// Answers with `failure` whatever comes, then closes: the server is full.
   void turn_away(const api_error& failure);
   void close();
+  /// The server stops: an answer that is complete still goes out, all else is closed.
+  void finish();
   /// How readily it makes room for who comes, the least first: it waits for a request; then one has
   /// begun of which nobody knows yet who sends it, or it is refused. nullopt: a request is under
   /// way.

@@ -103,6 +103,8 @@ class connection {
   kj::Promise<void> on_unread() { return unread(false); }
   std::uint64_t received() const { return metered_.received(); }
   kj::TimePoint heard() const { return metered_.heard(); }
+  /// Messages of ours that do not lie in the system yet.
+  std::size_t unwritten() { return network_.getCurrentQueueCount(); }
   /// Nothing is read of the peer, because it does not read what it is told.
   bool held_back();
 

@@ -216,6 +216,9 @@ class native_server {
   ~native_server();
   std::uint16_t port() const;
   std::uint32_t connections() const;  ///< open now. Any thread.
+  /// Waits until every client has its answers, for a process that stops; false: not within
+  /// `at_most`. Not on the loop's thread.
+  bool settle(std::chrono::milliseconds at_most);
 
  private:
   struct impl;

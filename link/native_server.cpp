@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <future>
+#include <map>
 #include <set>
 
 #include "link/connection.hpp"
@@ -171,10 +173,32 @@ struct native_server::impl final : private kj::TaskSet::ErrorHandler {
                              capnp::Capability::Client(kj::heap<gateway_server>(context, running)),
                              bounds, allowed, context->on.timer());
     auto& there = *peer;
+    served[&there] = running;
     return there.on_disconnect()
         .exclusiveJoin(idle(there, std::move(running), there.heard()))
         .exclusiveJoin(there.on_unread())
-        .attach(kj::mv(peer), kj::defer([this] { --*open; }));
+        .attach(kj::defer([this, &there] { served.erase(&there); }), kj::mv(peer),
+                kj::defer([this] { --*open; }));
+  }
+
+  /// Done when nothing was asked for or to be said at two looks, one after the other.
+  kj::Promise<void> settled(int quiet = 0) {
+    const bool idle = std::ranges::all_of(
+        served, [](const auto& s) { return s.second->empty() && s.first->unwritten() == 0; });
+    const int now_quiet = idle ? quiet + 1 : 0;
+    if (now_quiet == 2) return kj::READY_NOW;
+    return context->on.timer().afterDelay(10 * kj::MILLISECONDS).then([this, now_quiet] {
+      return settled(now_quiet);
+    });
+  }
+
+  /// Tells `done` whether it has settled before `at_most` was over.
+  void settle(std::chrono::milliseconds at_most, const std::shared_ptr<std::promise<bool>>& done) {
+    tasks.add(settled()
+                  .then([] { return true; })
+                  .exclusiveJoin(
+                      context->on.timer().afterDelay(to_kj(at_most)).then([] { return false; }))
+                  .then([done](bool in_time) { done->set_value(in_time); }));
   }
 
   /// Done when nothing has come for too long, counted from `since`, and nothing is being made.
@@ -206,6 +230,7 @@ struct native_server::impl final : private kj::TaskSet::ErrorHandler {
   const std::shared_ptr<native_context> context;
   kj::Own<kj::ConnectionReceiver> receiver;
   const std::shared_ptr<std::atomic<std::uint32_t>> open;
+  std::map<connection*, std::shared_ptr<const generations>> served;
   kj::TaskSet tasks;
 };
 
@@ -236,6 +261,13 @@ result<std::unique_ptr<native_server>> native_server::start(loop& on, native_opt
 
 native_server::~native_server() {
   loop_.call([this] { delete impl_; });
+}
+
+bool native_server::settle(std::chrono::milliseconds at_most) {
+  auto done = std::make_shared<std::promise<bool>>();
+  auto in_time = done->get_future();
+  loop_.call([&] { impl_->settle(at_most, done); });
+  return in_time.get();
 }
 
 std::uint16_t native_server::port() const { return port_; }

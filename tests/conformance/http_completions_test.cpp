@@ -46,10 +46,8 @@ TEST_F(http_completions, plain_chat_answers_once_the_request_is_finished) {
 
 TEST_F(http_completions, stream_is_sse_frames_with_one_id_and_ends_with_done) {
   auto client = peer();
-  const auto s = submit(
-      client,
-      R"({"messages":[{"role":"user","content":"hi"}],"stream":true,)"
-      R"("stream_options":{"include_usage":true}})");
+  const auto s = submit(client, R"({"messages":[{"role":"user","content":"hi"}],"stream":true,)"
+                                R"("stream_options":{"include_usage":true}})");
   s.to->accepted(accepted(s.id, "assistant", 3));
   s.to->chunk(chunk(s.id, "a"));
   s.to->chunk(chunk(s.id, "b", {}, FinishReason::LENGTH));
@@ -226,6 +224,39 @@ TEST_F(http_completions, stopping_the_server_cancels_what_runs) {
   EXPECT_TRUE(runtime.wait_cancelled(s.id));
   s.to->chunk(chunk(s.id, "after the end"));
   s.to->finish(finish(s.id, FinishReason::CANCELLED));
+}
+
+TEST_F(http_completions, an_answer_that_is_finished_when_the_server_stops_goes_out_to_its_end) {
+  options.timeouts.linger = std::chrono::seconds(60);
+  auto client = peer(4096), idle = peer();
+  EXPECT_EQ(idle.ask("GET", "/health").status, 200u);
+  const auto s = submit(client, stream_body);
+  s.to->accepted(accepted(s.id));
+  // More than any socket buffer holds, so that its end is not written when the server stops.
+  const std::string big(1u << 20, 'x');
+  for (int i = 0; i < 24; ++i) s.to->chunk(chunk(s.id, big));
+  s.to->finish(finish(s.id, FinishReason::STOP));
+  std::thread stopping([&] { server().stop(); });
+  EXPECT_TRUE(idle.closed_by_server()) << "who waits for nothing is not waited for";
+  EXPECT_FALSE(peer().connected()) << "nobody new is let in";
+  const auto answer = client.read_reply();
+  EXPECT_TRUE(client.ended_well());
+  EXPECT_THAT(answer.body, testing::EndsWith("data: [DONE]\n\n"));
+  EXPECT_GT(answer.body.size(), 24 * big.size());
+  client.hang_up();
+  stopping.join();
+  EXPECT_FALSE(runtime.cancelled(s.id));
+}
+
+TEST_F(http_completions, who_does_not_read_a_finished_answer_delays_a_stop_for_a_bounded_time) {
+  options.timeouts.linger = std::chrono::milliseconds(50);
+  auto client = peer(4096);
+  const auto s = submit(client, stream_body);
+  s.to->accepted(accepted(s.id));
+  for (int i = 0; i < 24; ++i) s.to->chunk(chunk(s.id, std::string(1u << 20, 'x')));
+  s.to->finish(finish(s.id, FinishReason::STOP));
+  server().stop();
+  EXPECT_EQ(server().connections_open(), 0u);
 }
 
 // Credit is given only as bytes leave, so what a reader leaves unread holds back the runtime, and

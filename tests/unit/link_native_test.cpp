@@ -196,6 +196,29 @@ TEST_F(link_native, gives_credit_only_for_what_the_client_has_taken) {
   EXPECT_TRUE(runs_until([&] { return port_->credit_of(got->id) == 3 && sink.puts == 19; }));
 }
 
+TEST_F(link_native, that_stops_lets_a_client_have_the_answer_that_is_made) {
+  client_sink::seen sink;
+  sink.hold = true;
+  auto answer = generate(peer_, sink, plain);
+  ASSERT_TRUE(runs_until([&] { return port_->submitted_count() == 1; }));
+  auto got = port_->take();
+  got->to->accepted(fake::accepted(got->id));
+  for (int i = 0; i < 40; ++i) got->to->chunk(fake::chunk(got->id, "x", {{1, 0, {}}}));
+  got->to->finish(fake::finish(got->id, schema::FinishReason::STOP, 1, 40));
+  ASSERT_TRUE(runs_until([&] { return sink.puts == 16; }));
+  EXPECT_FALSE(server_->settle(std::chrono::milliseconds(1))) << "it has read sixteen parts";
+  std::thread stops([&] {
+    EXPECT_TRUE(server_->settle(std::chrono::minutes(1)));
+    server_.reset();
+  });
+  sink.hold = false;
+  for (auto& part : sink.held) part->fulfill();
+  EXPECT_EQ(peer_.wait(kj::mv(answer)).read()->getCompletionTokens(), 40u);
+  EXPECT_EQ(sink.puts, 40u);
+  EXPECT_TRUE(peer_.closed());
+  stops.join();
+}
+
 TEST_F(link_native, cancels_when_the_client_drops_the_call_or_dies) {
   client_sink::seen sink, other_sink;
   auto answer = generate(peer_, sink, plain);
