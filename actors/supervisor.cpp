@@ -322,6 +322,11 @@ class warden {
     m.joined_ms = m.last_beat_ms = -1;
     m.snapshot = {};
     auto pid = deps_.launch(m.plan.name, m.incarnation);
+    if (!pid && pid.failure().code == errc::draining) {  // the cluster stops: told to us next
+      m.state = schema::NodeState::STOPPED;
+      m.reason = pid.failure().message;
+      return;
+    }
     if (!pid) {
       m.state = schema::NodeState::RESTARTING;
       m.reason = pid.failure().message;

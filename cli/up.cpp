@@ -210,8 +210,12 @@ int up(console& io, const up_options& o, const std::filesystem::path& executable
   }
   deploy::start_logging(o.log_level);
   on_signals(on_interrupt);
-  auto running =
-      deploy::cluster::start(*checked.plan, {executable, on.cache_dir / "bases", o.log_level});
+  auto running = deploy::cluster::start(*checked.plan, {executable, on.cache_dir / "bases",
+                                                        o.log_level, [] { return +interrupted; }});
+  if (!running && running.failure().code == errc::cancelled && interrupted) {
+    io.remark("stopped before it was up: " + running.failure().message);
+    return success;
+  }
   if (!running) return io.fail(running.failure());
   const condition over = [&head = **running] { return interrupted || head.stop_requested(); };
   const int outcome = serve(io, o, *checked.plan, **running, over);

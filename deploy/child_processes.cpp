@@ -49,7 +49,7 @@ void child_processes::close() {
     closed_ = true;
     left.swap(waiters_);
   }
-  signal_all(SIGKILL);
+  signal_last(SIGKILL);
   for (auto& [start, waiter] : left) waiter.join();
 }
 
@@ -134,8 +134,9 @@ void child_processes::signal(pid_t pid, int number) {
   if (running_.contains(pid)) ::kill(pid, number);
 }
 
-void child_processes::signal_all(int number) {
+void child_processes::signal_last(int number) {
   const std::lock_guard lock(mutex_);
+  closed_ = true;
   for (const auto& [pid, name] : running_) ::kill(pid, number);
 }
 

@@ -32,8 +32,8 @@ class child_processes {
   result<pid_t> start(const std::string& name, const std::vector<std::string>& arguments);
   /// Signals `pid` if it is a child that still runs.
   void signal(pid_t pid, int number);
-  /// Signals all that still run.
-  void signal_all(int number);
+  /// Signals all that still run; nothing starts any more, so that nobody misses it.
+  void signal_last(int number);
   std::size_t running() const;
   /// Threads that wait for a child or are not joined yet: as many as children, not as starts.
   std::size_t waiting_threads() const;

@@ -124,7 +124,7 @@ result<void> cluster::impl::start() {
   if (auto made = keep_private(plan.head.state_dir); !made) return made.failure();
   bool engines_here = plan.learns();  // the aggregators need the base's shape and digests
   for (const auto& n : plan.nodes) engines_here |= n.where != placement::process;
-  auto opened = open_model(plan, options.cache_dir, engines_here);
+  auto opened = open_model(plan, options.cache_dir, engines_here, options.over);
   if (!opened) return opened.failure();
   model = std::move(*opened);
   if (auto kept = keep_manifest(plan); !kept) return kept.failure();
@@ -372,7 +372,7 @@ void cluster::impl::stop(std::chrono::milliseconds running) {
   draining->store(true);
   if (supervisor) caf::anon_send(supervisor, drain_atom::value);
   if (ingress) caf::anon_send(ingress, drain_atom::value);
-  if (children) children->signal_all(SIGTERM);  // drains a node: it finishes what it runs and exits
+  if (children) children->signal_last(SIGTERM);  // a node finishes what it runs and exits
   for (auto& t : threads) t->drain(running);
   const auto done = [&] { return quiet(); };
   if (!wait_until(running, done)) {

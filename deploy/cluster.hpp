@@ -21,6 +21,8 @@ struct start_options {
       executable;  ///< this binary: node processes are started from it as `collm node`
   std::filesystem::path cache_dir;  ///< packed bases
   std::string log_level = "info";   ///< spdlog's name
+  /// Told to stop while it starts: packing a model is given up, and the start is cancelled.
+  std::function<bool()> over = [] { return false; };
 };
 
 /// The head process of a cluster, with the nodes that it placed in threads or spawned as processes.

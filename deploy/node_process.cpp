@@ -41,6 +41,13 @@ bool head_is_gone() {
   return head != nullptr && std::to_string(getppid()) != head;
 }
 
+/// SIGTERM or SIGINT, which are blocked, was sent.
+bool end_is_asked() {
+  sigset_t sent;
+  sigpending(&sent);
+  return sigismember(&sent, SIGTERM) == 1 || sigismember(&sent, SIGINT) == 1;
+}
+
 /// Waits for SIGTERM or SIGINT, or until `ended` says so; looks every 100 ms.
 void wait_for_end(const sigset_t& signals, const std::function<bool()>& ended) {
   for (;;) {
@@ -93,7 +100,11 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
   if (auto made = keep_private(plan.head.state_dir); !made) return made.failure();
   auto as = take_part(plan, *node, incarnation);
   if (!as) return as.failure();
-  auto model = open_model(plan, options.cache_dir, true);
+  auto model = open_model(plan, options.cache_dir, true, end_is_asked);
+  if (!model && model.failure().code == errc::cancelled) {
+    spdlog::info("{} was told to end before it served: {}", name, model.failure().message);
+    return {};
+  }
   if (!model) return model.failure();
   caf_system system;
   link::loop loop;

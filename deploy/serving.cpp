@@ -155,11 +155,11 @@ result<std::unique_ptr<link::native_server>> open_native(link::loop& loop, const
 }
 
 result<opened_model> open_model(const spawn_plan& plan, const std::filesystem::path& cache_dir,
-                                bool with_engine) {
+                                bool with_engine, const std::function<bool()>& over) {
   opened_model out;
   text::vocabulary vocabulary;
   if (with_engine) {
-    auto base = engine::open_base(plan.model.file, plan.model.precision, cache_dir);
+    auto base = engine::open_base(plan.model.file, plan.model.precision, cache_dir, over);
     if (!base) return base.failure();
     out.base = *base;
     out.base_digest = out.base->digest();

@@ -26,9 +26,10 @@ struct opened_model {
   std::optional<gateway::prompt_encoder> encoder;  ///< always there once opened
   std::string base_digest, tokenizer_digest;
 };
-/// `with_engine` false: reads only the vocabulary and digests.
+/// `with_engine` false: reads only the vocabulary and digests. cancelled: `over` held before it was
+/// packed.
 result<opened_model> open_model(const spawn_plan& plan, const std::filesystem::path& cache_dir,
-                                bool with_engine);
+                                bool with_engine, const std::function<bool()>& over);
 
 class serving_node {
  public:

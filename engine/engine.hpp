@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -65,9 +66,11 @@ using base_ptr = std::shared_ptr<const base>;
 /// Opens a .gguf file or a Hugging Face folder. First time on a machine: packs it (seconds) into
 /// `cache_dir`/<digest>-<precision>.base, atomically; later calls map that file. Two calls for one
 /// file in a process return the same object. Unknown architecture or tensor type, or a damaged
-/// file: refused by name.
-result<base_ptr> open_base(const std::filesystem::path& source, precision p,
-                           const std::filesystem::path& cache_dir);
+/// file: refused by name. `over` is asked before each tensor that is packed; true: cancelled, and
+/// nothing is left behind. While another process packs the same, that is waited for.
+result<base_ptr> open_base(
+    const std::filesystem::path& source, precision p, const std::filesystem::path& cache_dir,
+    const std::function<bool()>& over = [] { return false; });
 
 /// A PEFT folder (adapter_config.json, adapter_model.safetensors) as LoRA factors for `b`. A bad
 /// one is refused with the tensor's name and what would be right.

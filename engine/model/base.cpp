@@ -24,7 +24,7 @@ open_bases& registry() {
 }
 
 result<void> pack_file(const model_source& from, const std::string& digest, precision p,
-                       const std::filesystem::path& to) {
+                       const std::filesystem::path& to, const std::function<bool()>& over) {
   std::error_code failed;
   std::filesystem::create_directories(to.parent_path(), failed);
   if (failed) return error{errc::io, to.parent_path().string() + ": " + failed.message(), 0};
@@ -33,7 +33,7 @@ result<void> pack_file(const model_source& from, const std::string& digest, prec
   if (std::filesystem::exists(to, failed)) return {};  // another process packed it meanwhile
   // Calibration computes in f32.
   if (auto ready = load_f32_products(); !ready) return ready.failure();
-  auto image = p == precision::int8 ? pack_int8(from, digest) : pack_f32(from, digest);
+  auto image = p == precision::int8 ? pack_int8(from, digest, over) : pack_f32(from, digest, over);
   if (!image) return image.failure();
   return write_base_file(to, image->facts, {image->memory.get(), image->bytes});
 }
@@ -47,7 +47,8 @@ error named(error why, const std::filesystem::path& path) {
 }  // namespace
 
 result<base_ptr> open_base(const std::filesystem::path& source, precision p,
-                           const std::filesystem::path& cache_dir) {
+                           const std::filesystem::path& cache_dir,
+                           const std::function<bool()>& over) {
   auto from = model_source::open(source);
   if (!from) return from.failure();
   const auto digest = (*from)->sha256();
@@ -58,7 +59,7 @@ result<base_ptr> open_base(const std::filesystem::path& source, precision p,
   const std::lock_guard lock(all.mutex);
   if (auto held = all.held[path].lock()) return base_ptr(held);
   if (!std::filesystem::exists(path, ignored))
-    if (auto packed = pack_file(**from, digest, p, path); !packed)
+    if (auto packed = pack_file(**from, digest, p, path, over); !packed)
       return named(packed.failure(), source);
   if (p == precision::f32)
     if (auto ready = load_f32_products(); !ready) return ready.failure();

@@ -173,7 +173,7 @@ void decoder::run(const member& me, std::span<const segment> segments, const kv_
   for (std::uint32_t r = first; r < last; ++r) embed(r);
   me.mark(phase::embed);
   for (std::uint32_t l = 0; l < shape().layers; ++l) {
-    if (observer_ != nullptr) observer_->layer_begins(l);
+    if (observer_ != nullptr && !observer_->layer_begins(l)) return;
     run_layer(me, l, segments, kv);
   }
   me.meet();

@@ -21,7 +21,8 @@ namespace collm::engine {
 class input_observer {
  public:
   virtual ~input_observer() = default;
-  virtual void layer_begins(std::uint32_t layer) = 0;  ///< its weights may be put in place now
+  /// Its weights may be put in place now; false: the pass ends here.
+  virtual bool layer_begins(std::uint32_t layer) = 0;
   virtual void layer_input(std::uint32_t layer, matrix m, const float* x, std::uint32_t in) = 0;
   virtual void head_input(const float* x, std::uint32_t in) = 0;
 };

@@ -144,17 +144,18 @@ class layer_packer final : public input_observer {
                const model_shape& shape)
       : from_(from), f32_(f32), to_(to), shape_(shape) {}
 
-  void layer_begins(std::uint32_t layer) override {
+  bool layer_begins(std::uint32_t layer) override {
     if (layer > 0) pack(layer - 1);
     seen_ = {};
     from_.layer(layer, f32_);
+    return !from_.stopped();
   }
   void layer_input(std::uint32_t, matrix m, const float* x, std::uint32_t in) override {
     seen_[static_cast<std::size_t>(m)].record(x, in);
   }
   void head_input(const float* x, std::uint32_t in) override { head_.record(x, in); }
 
-  /// After the pass: the last layer, and what it saw of the head.
+  /// After a whole pass: the last layer, and what it saw of the head.
   std::vector<std::uint32_t> finish() {
     pack(shape_.layers - 1);
     return head_.outliers();
@@ -205,14 +206,15 @@ result<std::shared_ptr<const packed_base>> make_walk(tensor_reader& from, model_
 
 }  // namespace
 
-result<packed_image> pack_f32(const model_source& source, std::string digest) {
+result<packed_image> pack_f32(const model_source& source, std::string digest,
+                              const std::function<bool()>& over) {
   auto facts = facts_of(source, precision::f32, std::move(digest));
   if (!facts) return facts.failure();
   auto image = make_image(std::move(*facts));
   if (!image) return image.failure();
   const auto& s = image->facts.shape;
   const auto weights = views(*image);
-  tensor_reader from(source, s);
+  tensor_reader from(source, s, over);
   for (std::uint32_t l = 0; l < s.layers; ++l) from.layer(l, weights.layers[l]);
   from.norm("output_norm.weight", s.hidden, weights.output_norm);
   from.matrix("token_embd.weight", s.vocab, s.hidden, weights.embedding.f32);
@@ -221,7 +223,8 @@ result<packed_image> pack_f32(const model_source& source, std::string digest) {
   return image;
 }
 
-result<packed_image> pack_int8(const model_source& source, std::string digest) {
+result<packed_image> pack_int8(const model_source& source, std::string digest,
+                               const std::function<bool()>& over) {
   auto facts = facts_of(source, precision::int8, std::move(digest));
   if (!facts) return facts.failure();
   if (std::max({facts->shape.hidden, facts->shape.ffn,
@@ -233,11 +236,12 @@ result<packed_image> pack_int8(const model_source& source, std::string digest) {
   if (!image) return image.failure();
   const auto& s = image->facts.shape;
   const auto to = views(*image);
-  tensor_reader from(source, s);
+  tensor_reader from(source, s, over);
   const auto walk = make_walk(from, s, calibration_tokens(s));
   if (!walk) return walk.failure();
   layer_packer layers(from, (*walk)->weights().layers[0], to, s);
   calibrate(*walk, layers);
+  if (from.stopped()) return from.finish().failure();
   const auto outliers = layers.finish();
   std::memcpy(fill(to.output_norm), (*walk)->weights().output_norm, sizeof(float) * s.hidden);
   const auto vocabulary = [&](const char* name, const linear_s8& w) {

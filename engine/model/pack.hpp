@@ -2,6 +2,7 @@
 // calibration. Int8 holds one layer in f32 at a time. Any thread; seconds of work, no state.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "engine/model/model_source.hpp"
@@ -18,11 +19,13 @@ struct packed_image {
 
 /// Every tensor dequantised; q and k rows in Hugging Face's order, so that PEFT factors fit as they
 /// are; norms hold the whole gain. A missing, misshapen or unknown tensor is refused by name, and
-/// one with NaN or infinite numbers.
-result<packed_image> pack_f32(const model_source& from, std::string digest);
+/// one with NaN or infinite numbers. `over` is asked before each tensor; true: cancelled.
+result<packed_image> pack_f32(const model_source& from, std::string digest,
+                              const std::function<bool()>& over);
 
 /// The same weights in symmetric int8 with one scale an output row. Products whose source has four
 /// bits a weight keep four (docs/adr/0007-four-bits.md).
-result<packed_image> pack_int8(const model_source& from, std::string digest);
+result<packed_image> pack_int8(const model_source& from, std::string digest,
+                               const std::function<bool()>& over);
 
 }  // namespace collm::engine

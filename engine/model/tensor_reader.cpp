@@ -100,6 +100,7 @@ void tensor_reader::layer(std::uint32_t index, const layer_weights& to) {
 }
 
 result<void> tensor_reader::finish() const {
+  if (stopped_) return error{errc::cancelled, "packing was stopped", 0};
   if (!wrong_.empty()) return error{errc::bad_request, wrong_, 0};
   for (const auto& [name, t] : tensors_)
     if (!used_.contains(name))
@@ -112,6 +113,8 @@ result<void> tensor_reader::finish() const {
 
 const gguf_tensor* tensor_reader::find(const std::string& name,
                                        const std::vector<std::uint64_t>& dims) {
+  stopped_ = stopped_ || over_();
+  if (stopped_) return nullptr;
   const auto found = tensors_.find(name);
   const auto* t = found == tensors_.end() ? nullptr : &found->second;
   used_.insert(name);

@@ -22,8 +22,9 @@ T* fill(const T* p) {
 
 class tensor_reader {
  public:
-  tensor_reader(const model_source& from, const model_shape& shape)
-      : tensors_(from.tensors()), layout_(from.layout()), shape_(shape) {}
+  /// `over` is asked before each tensor; from the first true on all are zeros.
+  tensor_reader(const model_source& from, const model_shape& shape, std::function<bool()> over)
+      : tensors_(from.tensors()), layout_(from.layout()), shape_(shape), over_(std::move(over)) {}
 
   /// Every tensor of decoder layer `index`.
   void layer(std::uint32_t index, const layer_weights& to);
@@ -39,7 +40,8 @@ class tensor_reader {
   /// Row after row of [out, in], for what is too large to be held in f32.
   void each_row(const std::string& name, std::uint32_t out, std::uint32_t in,
                 const std::function<void(std::uint32_t o, const float* row)>& take);
-  /// Refuses by name what was wrong, or what nobody asked for.
+  bool stopped() const { return stopped_; }
+  /// Refuses by name what was wrong, or what nobody asked for; cancelled: it was stopped.
   result<void> finish() const;
 
  private:
@@ -53,8 +55,10 @@ class tensor_reader {
   const std::map<std::string, gguf_tensor>& tensors_;
   const tensor_layout layout_;
   const model_shape& shape_;
+  const std::function<bool()> over_;
   std::set<std::string> used_;
   std::string wrong_;
+  bool stopped_ = false;
 };
 
 }  // namespace collm::engine

@@ -89,6 +89,21 @@ class Stop(unittest.TestCase):
                 self.assertIn(BEGUN, said)
                 self.assertNotIn("Benchmark Result", said, "no table of half a demo")
 
+    def test_a_cluster_that_still_packs_its_model_is_stopped_at_once_and_leaves_nothing(self):
+        for placement in ("process", "thread"):  # nodes pack, the head packs
+            with self.subTest(placement), tempfile.TemporaryDirectory() as cache:
+                os.symlink(CACHE / "models", os.path.join(cache, "models"))
+                c = Cluster(COLLM, placement, environment={"COLLM_CACHE": cache})
+                try:
+                    bases = os.path.join(cache, "bases")
+                    until("packing has begun", lambda: os.path.isdir(bases))
+                    c.process.send_signal(signal.SIGTERM)
+                    self.assertEqual(c.process.wait(STOP_MAX), 0)
+                    self.assertEqual(os.listdir(bases), [], "it was not packed to its end")
+                    self.assertIn("packing was stopped", c.logged())
+                finally:
+                    c.__exit__()
+
     def asks_everywhere(self, c):
         return [asks(self, c, c.a), asks(self, c, c.b), asks(self, c, c.head, site="kitchen")]
 

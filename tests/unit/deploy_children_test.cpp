@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -57,6 +58,18 @@ TEST_F(children, inherit_no_open_file) {
   child_processes in("/bin/sh", logs_, noted());
   EXPECT_EQ(run(in, "test -e /proc/$$/fd/2 && ! test -e /proc/$$/fd/" + std::to_string(open)), 0);
   ::close(open);
+}
+
+TEST_F(children, are_told_to_end_and_none_is_started_after_that) {
+  child_processes in("/bin/sh", logs_, noted());
+  ASSERT_TRUE(in.start("child", {"-c", "exec sleep 600"}));
+  in.signal_last(SIGTERM);
+  const auto late = in.start("child", {"-c", "exec sleep 600"});
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.failure().code, errc::draining);
+  std::unique_lock lock(mutex_);
+  EXPECT_TRUE(ended_.wait_for(lock, std::chrono::seconds(20), [&] { return !exits_.empty(); }));
+  EXPECT_EQ(exits_, std::vector<int>{SIGTERM}) << "and nobody waits for one that was never told";
 }
 
 TEST_F(children, are_ended_and_not_started_after_the_close) {

@@ -58,6 +58,25 @@ TEST_F(engine_base, opened_by_many_threads_at_once_is_packed_once) {
   EXPECT_EQ(1, std::distance(fs::directory_iterator(folder), {}));
 }
 
+TEST_F(engine_base, is_packed_until_it_is_told_to_stop_and_leaves_nothing_behind) {
+  for (const auto p : {precision::f32, precision::int8}) {
+    std::uint32_t tensors = 0;
+    ASSERT_TRUE(open_base(model("untied"), p, folder / "counted", [&] { return ++tensors == 0; }));
+    ASSERT_GT(tensors, 10u);
+    for (std::uint32_t last = 1; last <= tensors; ++last) {
+      std::uint32_t asked = 0;
+      const auto stopped =
+          open_base(model("untied"), p, folder / "cache", [&] { return ++asked >= last; });
+      ASSERT_FALSE(stopped) << last;
+      EXPECT_EQ(stopped.failure().code, errc::cancelled) << stopped.failure().message;
+      EXPECT_EQ(asked, last) << "nothing more is read";
+      EXPECT_TRUE(fs::is_empty(folder / "cache"));
+    }
+    EXPECT_TRUE(open_base(model("untied"), p, folder / "cache"));
+    fs::remove_all(folder / "cache");
+  }
+}
+
 /// The inode of the packed base that this process has mapped; 0: none.
 std::uint64_t mapped_inode() {
   std::ifstream maps("/proc/self/maps");
