@@ -168,13 +168,13 @@ class warden {
   }
 
   void tell_serving() {
-    std::uint32_t all = 0, own = 0;
+    std::uint32_t answering = 0, own = 0;
     for (const auto& [name, m] : s_.nodes) {
       if (m.state != schema::NodeState::SERVING) continue;
-      ++all;
+      if (m.plan.answers) ++answering;
       if (!m.plan.remote) ++own;
     }
-    deps_.on_serving(all, own);
+    deps_.on_serving(answering, own);
   }
 
   caf::result<msg<schema::ClusterStatus>> status() {

@@ -35,8 +35,9 @@ struct supervisor_deps {
   registry_actor registry;
   site_router_actor ingress;
   std::vector<traffic_actor> traffic = {};  ///< who hears what nodes count of live requests
-  /// Nodes that serve now, and how many of them are not remote; each slot.
-  std::function<void(std::uint32_t all, std::uint32_t own)> on_serving;
+  /// Nodes that requests are sent to now, and nodes of this machine that serve or only train; each
+  /// slot.
+  std::function<void(std::uint32_t answering, std::uint32_t own)> on_serving;
   meter_ptr counts;
   std::chrono::milliseconds slot{200};
   double lost_after_ms = 3000;    ///< silence after which a joined node counts as lost

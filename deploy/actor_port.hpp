@@ -43,6 +43,7 @@ struct port_deps {
   actors::coordinator_actor coordinator{};  ///< the head's, or the link's proxy of it
   std::map<std::string, actors::head_aggregator_actor> aggregators{};  ///< by adapter; the head's
   actors::registry_actor registry{};                                   ///< the head's
+  std::string answers_nobody{};  ///< of a node: why it never admits a request; empty: it does
   gateway::nodes_port* nodes = nullptr;  ///< the head's; outlives every call of its gateway
 };
 
@@ -69,7 +70,10 @@ class actor_port final : public gateway::port {
   void shutdown(std::function<void(result<void>)> reply) override;
   bool healthy() const override { return deps_.fault().empty(); }
   std::string health_text() const override;
-  bool ready() const override { return deps_.ready(); }
+  bool ready() const override { return deps_.ready() && deps_.answers_nobody.empty(); }
+  std::string not_ready_text() const override {
+    return deps_.answers_nobody.empty() ? port::not_ready_text() : deps_.answers_nobody;
+  }
   gateway::site_port* site_store() override { return site_.get(); }
   gateway::federation_port* federation() override { return federation_.get(); }
   gateway::nodes_port* nodes() override { return deps_.nodes; }

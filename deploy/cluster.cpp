@@ -87,8 +87,8 @@ struct cluster::impl {
   meter_board_ptr board = std::make_shared<meter_board>();
   std::shared_ptr<std::atomic<bool>> stop_asked = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<std::atomic<bool>> draining = std::make_shared<std::atomic<bool>>(false);
-  std::shared_ptr<std::atomic<std::uint32_t>> serving =
-      std::make_shared<std::atomic<std::uint32_t>>(0);
+  std::shared_ptr<std::atomic<std::uint32_t>> answering =
+      std::make_shared<std::atomic<std::uint32_t>>(0);  ///< nodes that requests are sent to
   std::shared_ptr<std::atomic<std::uint32_t>> own_serving =
       std::make_shared<std::atomic<std::uint32_t>>(0);  ///< of this machine
   std::shared_ptr<std::atomic<std::uint32_t>> in_flight =
@@ -160,7 +160,7 @@ supervisor_deps cluster::impl::supervision() {
       .registry = registry,
       .ingress = ingress,
       .on_serving =
-          [all = serving, own = own_serving](std::uint32_t now, std::uint32_t own_now) {
+          [all = answering, own = own_serving](std::uint32_t now, std::uint32_t own_now) {
             all->store(now);
             own->store(own_now);
           },
@@ -314,7 +314,7 @@ result<void> cluster::impl::start_gateways() {
                  .supervisor = supervisor,
                  .describe = {},
                  .fault = [] { return std::string(); },
-                 .ready = [d = draining, n = serving] { return !d->load() && n->load() > 0; },
+                 .ready = [d = draining, n = answering] { return !d->load() && n->load() > 0; },
                  .request_stop = [asked = stop_asked] { asked->store(true); },
                  .in_flight = in_flight,
                  .bounds = plan.bounds,

@@ -84,6 +84,9 @@ class port {
       const = 0;  ///< the step loop's heart-beat is young enough (head: its own loop)
   virtual std::string health_text() const = 0;  ///< one line: what is wrong, or "ok"
   virtual bool ready() const = 0;               ///< admits requests
+  virtual std::string not_ready_text() const {  ///< why not, where it is healthy
+    return "it is starting or draining";
+  }
 };
 
 inline constexpr std::uint32_t stream_credit_start = 16;

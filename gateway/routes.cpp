@@ -136,7 +136,7 @@ std::vector<std::string> route_names() {
 error not_ready(const port& runtime) {
   // How long a start or a drain takes is not known here, so the advice is a polite constant.
   constexpr std::uint32_t retry_ms = 1000;
-  const auto why = runtime.healthy() ? "it is starting or draining" : runtime.health_text();
+  const auto why = runtime.healthy() ? runtime.not_ready_text() : runtime.health_text();
   return {errc::draining, "this gateway admits no requests now: " + why, retry_ms};
 }
 

@@ -120,9 +120,10 @@ class StaticSplit(unittest.TestCase):
             for _ in range(20):
                 status, answer = c.complete(c.head, "hello", 2, site="kitchen")
                 self.assertEqual(status, 200, answer)
-            status, answer = c.complete(c.b, "hello", 1)
-            self.assertEqual(status, 503)
-            self.assertIn("edge-b only trains (policy static_split)", str(answer))
+            for status, answer in (c.complete(c.b, "hello", 1), c.call(c.b, "GET", "/ready")):
+                self.assertEqual(status, 503)
+                self.assertIn("edge-b only trains (policy static_split)", str(answer))
+            self.assertEqual(c.call(c.a, "GET", "/ready")[0], 200)
             r = c.ended(1)
             self.assertEqual([p["client"] for p in r["participants"]], ["edge-b/0"])
             self.assertNotEqual(r["state"], "voided", r.get("reason"))

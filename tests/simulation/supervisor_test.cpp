@@ -55,7 +55,11 @@ class supervision : public testing::Test {
                         .telemetry = telemetry_,
                         .registry = registry,
                         .ingress = ingress,
-                        .on_serving = [this](std::uint32_t n, std::uint32_t) { serving_ = n; },
+                        .on_serving =
+                            [this](std::uint32_t answering, std::uint32_t own) {
+                              serving_ = answering;
+                              own_ = own;
+                            },
                         .counts = board_->make("supervisor", "")}));
     system_.settle();
   }
@@ -142,7 +146,7 @@ class supervision : public testing::Test {
   std::int32_t pid_ = 1000;
   std::uint64_t incarnation_ = 0;
   std::vector<std::int32_t> killed_;
-  std::uint32_t serving_ = 0;
+  std::uint32_t serving_ = 0, own_ = 0;
   bool launch_fails_ = false, routed_ = false;
 };
 
@@ -382,6 +386,20 @@ TEST_F(supervision, a_frozen_process_is_lost_then_killed_then_replaced) {
   exit_of(1001, 9);
   system_.pass(1s);
   EXPECT_EQ(pid_, 1002);
+}
+
+class supervision_of_a_trainer : public supervision {
+ protected:
+  supervision_of_a_trainer() { planned_.answers = false; }
+};
+
+// /ready of the head follows admission.
+TEST_F(supervision_of_a_trainer, counts_it_as_started_and_not_as_one_that_answers) {
+  join();
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
+  EXPECT_EQ(own_, 1u);
+  EXPECT_EQ(serving_, 0u);
+  EXPECT_FALSE(routed_);
 }
 
 class supervision_elsewhere : public supervision {
