@@ -27,14 +27,26 @@ class host {
     self_->send(deps_.telemetry, event_message(schema::EventLevel::INFO, deps_.node, "draining",
                                                "refuses new requests"));
     s_.drains.push_back({promise, now_ms(self_) + deadline_ms});
-    settle_drains();
+    if (s_.drains.size() == 1) look();
     return promise;
+  }
+
+  /// While a drain waits: when what runs is over, and at each deadline.
+  void look() {
+    settle_drains();
+    if (s_.drains.empty()) return;
+    const double now = now_ms(self_);
+    double next_ms = now + double(deps_.slot.count()) / 10;
+    for (const auto& w : s_.drains)
+      if (w.until_ms > now) next_ms = std::min(next_ms, w.until_ms);
+    const auto wait = std::chrono::duration<double, std::milli>(next_ms - now);
+    self_->delayed_send(self_, std::chrono::ceil<std::chrono::microseconds>(wait),
+                        drain_atom::value);
   }
 
   void slot() {
     watch_engines();
-    settle_drains();
-    self_->delayed_send(self_, s_.drains.empty() ? deps_.slot : deps_.slot / 10, slot_atom::value);
+    self_->delayed_send(self_, deps_.slot, slot_atom::value);
   }
 
  private:
@@ -109,6 +121,7 @@ local_node_actor::behavior_type node_behavior(self_ptr self, node_deps deps,
         return make_reply<void>(result<void>());
       }),
       m([d](drain_atom, std::uint32_t deadline_ms) { return d->drain(deadline_ms); }),
+      m([d](drain_atom) { d->look(); }),
       m([d, versions](slot_atom) {
         versions->follow_registry();
         d->slot();

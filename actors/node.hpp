@@ -94,7 +94,8 @@ struct node_state {
 using local_node_actor = node_actor::extend<
     replies_to<unload_atom, std::string>::with<reply<msg<schema::VersionRecord>>>,
     replies_to<fetch_atom, version_id, std::string>::with<
-        reply<engine::adapter_ptr>>>;  // factors of a version with this digest, served or not
+        reply<engine::adapter_ptr>>,  // factors of a version with this digest, served or not
+    reacts_to<drain_atom>>;           // to itself: a drain may be over
 
 local_node_actor::behavior_type node_behavior(local_node_actor::stateful_pointer<node_state> self,
                                               node_deps deps, std::vector<initial_version> initial);

@@ -309,8 +309,10 @@ TEST(serving, what_runs_at_a_drains_deadline_ends_with_that_reason_and_what_wait
   rig.system.pass(20ms);
   caf::scoped_actor self(rig.system.get());
   auto asked = self->request(rig.node, caf::infinite, actors::drain_atom::value, 500u);
-  rig.system.pass(400ms);
+  rig.system.pass(495ms);
   EXPECT_FALSE(rig.answers[running].ended) << "the deadline has not come";
+  rig.system.pass(15ms);
+  EXPECT_TRUE(rig.answers[running].ended) << "and is noticed when it comes";
   rig.system.pass(2s);
   EXPECT_EQ(rig.answers[running].reason, schema::FinishReason::ERROR);
   EXPECT_EQ(rig.answers[running].message,

@@ -288,7 +288,8 @@ class shadow_rig {
               auto a = std::make_shared<engine::adapter>();
               a->digest = digest;
               return make_reply<engine::adapter_ptr>(engine::adapter_ptr(a));
-            }};
+            },
+            [](drain_atom) {}};
   }
 
   actors::aggregator_actor::behavior_type head_end() {
