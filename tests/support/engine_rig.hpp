@@ -29,6 +29,7 @@ class engine_rig {
     std::uint32_t answer_tokens = 8;
     version_id version = {};
     std::uint64_t seed = 0;
+    std::uint64_t cache_salt = 0;
   };
   using answer = actors::reply<engine::unit_report>;
 
@@ -170,6 +171,7 @@ class engine_rig {
         p.set(i, static_cast<std::uint32_t>(r.prompt[i]));
       b.setMaxTokens(r.answer_tokens);
       b.setIgnoreEos(true);
+      b.setCacheSalt(r.cache_salt);
       b.setAgeUs(static_cast<std::uint64_t>(age.count()));
       b.getSampling().setSeed(r.seed);
       b.getSampling().setLogprobs(0);
