@@ -40,11 +40,13 @@ fs::path audit_log::file(int age) const {
 
 result<void> audit_log::reopen() {
   if (fd_ >= 0) ::close(fd_);
-  fd_ = ::open(file(0).c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+  fd_ = ::open(file(0).c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
   struct stat about {};
   if (fd_ < 0 || ::fstat(fd_, &about) != 0)
     return error{errc::io, "cannot write " + file(0).string() + ": " + std::strerror(errno)};
   bytes_ = static_cast<std::uint64_t>(about.st_size);
+  char last = '\n';
+  torn_ = bytes_ > 0 && ::pread(fd_, &last, 1, about.st_size - 1) == 1 && last != '\n';
   return {};
 }
 
@@ -61,12 +63,14 @@ void audit_log::rotate() {
 void audit_log::add(const std::string& line) {
   const std::lock_guard lock(mutex_);
   if (bytes_ + line.size() + 1 > bytes_max_ && bytes_ > 0) rotate();
-  const std::string whole = line + "\n";
+  const std::string whole = (torn_ ? "\n" : "") + line + "\n";
   const auto written = fd_ < 0 ? -1 : ::write(fd_, whole.data(), whole.size());
   if (written == static_cast<ssize_t>(whole.size())) {
     bytes_ += whole.size();
+    torn_ = false;
     return;
   }
+  torn_ = torn_ || written > 0;
   spdlog::error("audit trail: {} took no line ({}): {}", file(0).string(), std::strerror(errno),
                 line);
 }

@@ -42,6 +42,7 @@ class audit_log final : public gateway::audit_trail {
   mutable std::mutex mutex_;
   int fd_ = -1;
   std::uint64_t bytes_ = 0;
+  bool torn_ = false;  ///< the last line was cut: by a full disk, or a process that was killed
 };
 
 }  // namespace collm::deploy

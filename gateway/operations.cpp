@@ -61,6 +61,15 @@ void redirect(exchange& x, const char* to) {
   x.reply(std::move(out));
 }
 
+/// A line of the trail; one that was cut or changed must not hide the others, nor vanish.
+std::string audit_row(const std::string& line) {
+  if (json::accept(line)) return line;
+  json out;
+  out["outcome"] = "damaged line";
+  out["asked"] = line.substr(0, admin_act::asked_bytes_max);
+  return out.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 }  // namespace
 
 // -- probes
@@ -210,7 +219,7 @@ void handlers::audit(http_context& context, const exchange_ptr& x) {
   const char* separator = "";
   if (context.options.audit) {
     for (const auto& line : context.options.audit->last(*limit)) {
-      out += separator + line;
+      out += separator + audit_row(line);
       separator = ",";
     }
   }

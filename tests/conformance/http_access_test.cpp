@@ -202,6 +202,21 @@ TEST_F(http_access,
   }
 }
 
+TEST_F(http_access, a_damaged_line_of_the_trail_hides_no_other_and_is_shown_as_that) {
+  for (const char* line :
+       {R"({"what":"first"})", R"({"what":"sec)", "\xff\xfe", R"({"what":"last"})"})
+    trail->add(line);
+  auto client = peer();
+  const auto data =
+      parsed(client.ask("GET", "/admin/v1/audit", {}, bearer("admin-key")).body)["data"];
+  ASSERT_EQ(data.size(), 4u);
+  EXPECT_EQ(data[0]["what"], "first");
+  EXPECT_EQ(data[1]["outcome"], "damaged line");
+  EXPECT_EQ(data[1]["asked"], R"({"what":"sec)");
+  EXPECT_EQ(data[2]["outcome"], "damaged line");
+  EXPECT_EQ(data[3]["what"], "last");
+}
+
 TEST_F(http_access, an_act_whose_caller_left_is_in_the_trail_too) {
   runtime.hold_drain = true;
   {

@@ -45,6 +45,14 @@ TEST_F(audit, shows_the_last_lines_of_all_gateways_by_their_time) {
   EXPECT_EQ(node->last(10), head->last(10));
 }
 
+TEST_F(audit, a_line_that_was_cut_takes_no_other_with_it) {
+  open("head")->add(R"({"time":"1"})");
+  std::ofstream(folder_ / "audit/head.jsonl", std::ios::app) << R"({"time":"2)";
+  open("head")->add(R"({"time":"3"})");
+  EXPECT_THAT(open("head")->last(10),
+              ElementsAre(R"({"time":"1"})", R"({"time":"2)", R"({"time":"3"})"));
+}
+
 TEST_F(audit, is_bounded_and_drops_the_oldest) {
   const auto log = open("head");
   for (int i = 1000; i < 1400; ++i) log->add("{\"time\":\"" + std::to_string(i) + "\"}");
