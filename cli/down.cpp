@@ -59,6 +59,11 @@ int down(console& io, const cluster_flags& flags) {
   if (!cluster) return io.fail(cluster.failure());
   const auto last = cluster->status();
   if (!last) return io.fail(last.failure());
+  if (const auto head = part(*last, "head"); !text(head, "site").empty())
+    return io.fail({errc::bad_request, flags.url + " is the gateway of node " + text(head, "node") +
+                                           ", not the head's: name that with --url, or end this "
+                                           "node alone with collm drain " +
+                                           text(head, "node")});
   const auto asked = cluster->post("/admin/v1/shutdown", json::object());
   if (!asked) return io.fail(asked.failure());
   if (!gone_within(*cluster, stop_max)) {

@@ -45,6 +45,17 @@ result<void> refuse_what_is_there(const fs::path& folder) {
   return {};
 }
 
+/// A backup there would be a part of the next one, and go with the state that it is kept for.
+result<void> refuse_inside(const fs::path& state, const fs::path& to) {
+  std::error_code failed;
+  const auto within = fs::weakly_canonical(fs::absolute(to, failed), failed)
+                          .lexically_relative(fs::weakly_canonical(state, failed));
+  if (failed) return error{errc::io, "cannot look at " + to.string() + ": " + failed.message()};
+  if (within.empty() || *within.begin() == "..") return {};
+  return error{errc::bad_request, to.string() + " lies in the state that is to be copied, " +
+                                      state.string() + "; name a folder outside of it"};
+}
+
 /// Reads `from` to its end, handing each piece to `take`; returns what it was.
 template <class Take>
 result<kept_file> read_through(const fs::path& from, const std::string& name, Take&& take) {
@@ -183,14 +194,15 @@ result<void> differs(const fs::path& file) {
 
 result<backup_size> back_up(const fs::path& state, const backup_parts& parts, const fs::path& to,
                             disk& on) {
+  if (auto outside = refuse_inside(state, to); !outside) return outside.failure();
   if (auto free = refuse_what_is_there(to); !free) return free.failure();
-  if (auto made = make_private_folder(to); !made) return made.failure();
   std::vector<std::string> databases;
   std::error_code ignored;  // as above
   for (const auto& name : parts.databases)
     if (fs::exists(state / name, ignored)) databases.push_back(name);
   if (databases.empty())
     return error{errc::not_found, state.string() + " holds no state of a head"};
+  if (auto made = make_private_folder(to); !made) return made.failure();
   // Before the databases and again after them: what they name at that instant is there before, or
   // comes in between and is still there.
   std::map<std::string, kept_file> files;

@@ -28,8 +28,8 @@ struct backup_size {
 
 /// Fills `to`, which must not exist or be empty, with the parts and an index of their digests; the
 /// index is written last, so a folder without one is no backup. Nobody but the owner may read it:
-/// keys are among the parts. conflict: `to` holds something; corrupt: a database is damaged;
-/// unavailable: a database stayed locked; io: the disk.
+/// keys are among the parts. bad_request: `to` lies in `state`; conflict: it holds something;
+/// corrupt: a database is damaged; unavailable: a database stayed locked; io: the disk.
 result<backup_size> back_up(const std::filesystem::path& state, const backup_parts& parts,
                             const std::filesystem::path& to, disk& on = real_disk());
 

@@ -56,7 +56,10 @@ class Gateway(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.calls.append(("GET", self.path, None, dict(self.headers)))
         if self.path == "/admin/v1/status":
-            return self.answer(200, status(self.server.server_address[1]))
+            shown = status(self.server.server_address[1])
+            if self.server.is_node:
+                shown.update(head=snapshot("edge-a", "kitchen", self.server.server_address[1], 1))
+            return self.answer(200, shown)
         if self.path == "/v1/models":
             rows = [{"id": "small", "root": "small.gguf", "parent": None},
                     {"id": "assistant@0", "root": "initial", "parent": "small"}]
@@ -106,7 +109,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Gateway)
-        self.calls = []
+        self.calls, self.is_node = [], False
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def end(self):
@@ -178,6 +181,13 @@ class ClusterVerbs(unittest.TestCase):
         self.assertEqual(code, 0, err)
         self.assertEqual(out, "demo is down: 7 answered, 0 refused, 0 failed, 0 cancelled in 4 s; "
                          "assistant@0\n")
+
+    def test_down_ends_no_node_in_the_clusters_name(self):
+        self.server.is_node = True
+        code, _, err = self.collm("down")
+        self.assertEqual(code, 2)
+        self.assertIn("is the gateway of node edge-a, not the head's", err)
+        self.assertEqual(self.server.posted(), [])
 
     def test_chat_keeps_the_conversation_and_ends_with_its_input(self):
         code, out, err = self.collm("chat", "--site", "workshop", "--system", "be short",

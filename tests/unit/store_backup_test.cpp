@@ -138,6 +138,19 @@ TEST_F(backup_test, never_overwrites) {
   EXPECT_EQ(back_up().failure().code, errc::conflict);
   EXPECT_EQ(restore(to_, state_).failure().code, errc::conflict);
   EXPECT_EQ(store::back_up(folder_ / "nowhere", parts_, fresh_).failure().code, errc::not_found);
+  EXPECT_FALSE(std::filesystem::exists(fresh_)) << "nothing is left of what was no backup";
+}
+
+TEST_F(backup_test, does_not_lie_in_the_state_that_it_copies) {
+  std::filesystem::create_directory_symlink(state_, folder_ / "other name");
+  for (const auto& inside : {state_, state_ / "rounds/kept", folder_ / "other name/kept"}) {
+    const auto done = store::back_up(state_, parts_, inside);
+    ASSERT_FALSE(done) << inside;
+    EXPECT_EQ(done.failure().code, errc::bad_request) << done.failure().message;
+    EXPECT_NE(done.failure().message.find("outside"), std::string::npos);
+  }
+  EXPECT_FALSE(std::filesystem::exists(state_ / "rounds/kept"));
+  EXPECT_TRUE(store::back_up(state_, parts_, folder_ / "state-kept")) << "a name like its own";
 }
 
 TEST_F(backup_test, a_damaged_database_is_no_backup) {
