@@ -19,6 +19,7 @@ json request_of(const chat_options& o, const json& messages) {
   json body = {
       {"messages", messages}, {"temperature", o.temperature}, {"max_tokens", o.max_tokens}};
   body["model"] = o.model;
+  if (!o.site.empty()) body["site"] = o.site;
   return body;
 }
 

@@ -63,7 +63,7 @@ result<cluster_client> connect_gateway(const cluster_flags& entry, const site_ga
 /// The serving gateway of `site`, or the only one; refuses with the sites there are.
 result<site_gateway> gateway_of(const json& status, const std::string& site);
 
-/// A client of the gateway of `site`, found by asking the cluster at `entry`, and that node's name.
+/// A client of the gateway of `site`, and that node's name; with a tenant's key of `entry` and "".
 result<std::pair<cluster_client, std::string>> connect_site(const cluster_flags& entry,
                                                             const std::string& site);
 

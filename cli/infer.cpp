@@ -24,6 +24,7 @@ json request_of(const infer_options& o) {
     body["prompt"] = o.prompt;
   else
     body["messages"] = json::array({{{"role", "user"}, {"content", o.prompt}}});
+  if (!o.site.empty()) body["site"] = o.site;
   return body;
 }
 

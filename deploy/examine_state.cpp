@@ -61,8 +61,10 @@ void add_keys(const spawn_plan& plan, std::vector<finding>& all) {
     const auto good = link::check_certificate(files, name);
     if (!good)
       all.push_back({"keys", health::problem, good.failure().message,
-                     "set the clock if it is wrong; else move " + folder.string() +
-                         " away: collm up makes new keys, and nodes elsewhere join again"});
+                     good.failure().code == errc::forbidden
+                         ? "chmod 600 " + files.key.string()
+                         : "set the clock if it is wrong; else move " + folder.string() +
+                               " away: collm up makes new keys, and nodes elsewhere join again"});
   };
   look(link::head_files(folder), link::head_common_name(plan.cluster));
   for (const node_plan& n : plan.nodes)

@@ -56,6 +56,8 @@ class Gateway(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.calls.append(("GET", self.path, None, dict(self.headers)))
         if self.path == "/admin/v1/status":
+            if self.headers.get("Authorization") == "Bearer of-a-tenant":
+                return self.answer(401, refusal("this path needs the admin key"))
             shown = status(self.server.server_address[1])
             if self.server.is_node:
                 shown.update(head=snapshot("edge-a", "kitchen", self.server.server_address[1], 1))
@@ -181,6 +183,16 @@ class ClusterVerbs(unittest.TestCase):
         self.assertEqual(code, 0, err)
         self.assertEqual(out, "demo is down: 7 answered, 0 refused, 0 failed, 0 cancelled in 4 s; "
                          "assistant@0\n")
+
+    def test_a_tenants_key_is_enough_to_ask_where_it_is_known(self):
+        for verb, stdin in ((("infer", "hello"), ""), (("chat",), "hello\n")):
+            code, out, err = self.collm(*verb, "--site", "kitchen", "--key", "of-a-tenant",
+                                        stdin=stdin)
+            self.assertEqual(code, 0, err)
+            self.assertIn("you said hello", out)
+            self.assertEqual(self.server.posted()[-1][1]["site"], "kitchen",
+                             "the gateway says whether the key may")
+        self.assertIn("needs the admin key", self.collm("status", "--key", "of-a-tenant")[2])
 
     def test_down_ends_no_node_in_the_clusters_name(self):
         self.server.is_node = True

@@ -55,7 +55,7 @@ TEST_F(doctor_state, finds_keys_of_another_cluster_and_keys_that_others_may_read
                                std::filesystem::perms(0644));
   const auto open = about(examine_state(plan()), "keys");
   EXPECT_EQ(open.how, health::problem);
-  EXPECT_FALSE(open.mend.empty());
+  EXPECT_EQ(open.mend, "chmod 600 " + link::node_files(folder_ / "link", "edge-a").key.string());
 }
 
 TEST_F(doctor_state, finds_a_state_that_other_users_may_read) {
