@@ -40,9 +40,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static target t;
   {
     fake::http_peer client(t.server->port());
-    client.send({reinterpret_cast<const char*>(data), size});
+    const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+    client.send(bytes);
     client.stop_sending();
-    for (int answers = 0; answers < 64; ++answers) {
+    // The answer to HEAD tells the length of a body that is not sent: only the requests say where
+    // the next answer begins.
+    const int answers_max = bytes.find("HEAD ") == bytes.npos ? 64 : 1;
+    for (int answers = 0; answers < answers_max; ++answers) {
       const auto r = client.read_head();
       if (r.status == 0) break;
       COLLM_ASSERT(r.status >= 100 && r.status < 600);
