@@ -11,7 +11,7 @@ namespace {
 
 // What fits into the registers of the path: sums, one row of b, one number of a.
 #if defined(__AVX512F__)
-constexpr std::uint32_t tile_rows = 8, tile_vectors = 2;
+constexpr std::uint32_t tile_rows = 8, tile_vectors = 3;
 #else
 constexpr std::uint32_t tile_rows = 4, tile_vectors = 1;
 #endif

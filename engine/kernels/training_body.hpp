@@ -20,38 +20,49 @@ void store_gradients(lanes whole, std::uint8_t* row, std::uint32_t o, std::uint3
 /// Smaller gradients are zeros: their inverse would be no number.
 constexpr float scale_min = 1e-36f;
 
+/// One stretch of a row, from output `first` on, to `bytes`: its scale. Each lane's
+/// error begins at `spread`.
+template <tail Of>
+float quantise_stretch(const float* dy, const float* scale_of, std::uint32_t first, std::uint32_t n,
+                       const float* spread, std::uint8_t* bytes) {
+  lanes most = lanes::all(0), poison = lanes::all(0);
+  over_lanes(n, [&](std::uint32_t i, std::uint32_t count) {
+    const lanes v = load_some(dy + first + i, count) * load_some(scale_of + first + i, count);
+    most = max(magnitude(v), most);
+    poison = fma(v, lanes::all(0), poison);  // bytes cannot be NaN, so the scale says so
+  });
+  const float exact = largest(most) / 127.0f;
+  const float scale = exact > scale_min ? exact : 0.0f;
+  const lanes factor = lanes::all(scale > 0 ? 1.0f / scale : 0.0f), limit = lanes::all(127.0f),
+              least = lanes::all(-127.0f);
+  lanes error = lanes::load(spread);
+  over_lanes(n, [&](std::uint32_t i, std::uint32_t count) {
+    const lanes v = load_some(dy + first + i, count) * load_some(scale_of + first + i, count);
+    lanes wanted = v * factor;
+    if constexpr (Of == tail::carried) wanted = wanted + error;
+    const lanes given = nearest(min(max(wanted, least), limit));
+    store_gradients(given, bytes, first + i, count);
+    // A chain from output to output: where nothing is carried there is none to wait for.
+    if constexpr (Of == tail::carried) error = wanted - given;
+  });
+  return scale + sum(poison);
+}
+
 void quantise_gradient(const float* dy, const linear_s8& w, const gradient_rows& to,
                        std::size_t row, tail of) {
   // Of a carried tail each lane hands its rounding error to its next output. Lanes begin at evenly
   // spread errors, so what all of them leave at the end adds up to nothing in the mean.
-  const lanes carried = lanes::all(of == tail::carried ? 1.0f : 0.0f);
   float spread[lane_count];
   for (std::uint32_t i = 0; i < lane_count; ++i)
     spread[i] = (static_cast<float>(i) + 0.5f) / lane_count - 0.5f;
+  const auto quantise =
+      of == tail::carried ? quantise_stretch<tail::carried> : quantise_stretch<tail::rounded>;
   std::uint8_t* bytes =
       to.bytes + row / panel_rows * to.panel_stride + row % panel_rows * group_inputs;
   for (std::uint32_t s = 0; s < stretches(w.out); ++s) {
     const std::uint32_t first = s * stretch_outputs, left = w.out - first,
                         n = left < stretch_outputs ? left : stretch_outputs;
-    lanes most = lanes::all(0), poison = lanes::all(0);
-    over_lanes(n, [&](std::uint32_t i, std::uint32_t count) {
-      const lanes v = load_some(dy + first + i, count) * load_some(w.scale + first + i, count);
-      most = max(magnitude(v), most);
-      poison = fma(v, lanes::all(0), poison);  // bytes cannot be NaN, so the scale says so
-    });
-    const float exact = largest(most) / 127.0f;
-    const float scale = exact > scale_min ? exact : 0.0f;
-    const lanes factor = lanes::all(scale > 0 ? 1.0f / scale : 0.0f), limit = lanes::all(127.0f),
-                least = lanes::all(-127.0f);
-    lanes error = carried * lanes::load(spread);
-    over_lanes(n, [&](std::uint32_t i, std::uint32_t count) {
-      const lanes v = load_some(dy + first + i, count) * load_some(w.scale + first + i, count);
-      const lanes wanted = v * factor + error;
-      const lanes given = nearest(min(max(wanted, least), limit));
-      store_gradients(given, bytes, first + i, count);
-      error = carried * (wanted - given);
-    });
-    to.scale[row * to.scale_stride + s] = scale + sum(poison);
+    to.scale[row * to.scale_stride + s] = quantise(dy, w.scale, first, n, spread, bytes);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "engine/kernels/line_vector.hpp"
 #include "engine/train/batch.hpp"
 #include "engine/train/saved_activations.hpp"
 
@@ -49,7 +50,7 @@ class key_value_gradients {
 
  private:
   std::size_t slices_, width_, rows_ = 0;
-  std::vector<float> memory_;
+  line_vector<float> memory_;
 };
 
 /// Memory of one member.
@@ -65,7 +66,7 @@ class attention_scratch {
         *values_ = nullptr;  ///< [tokens, head_dim] or turned
   float *queries_ = nullptr, *weights_ = nullptr, *score_gradients_ = nullptr;  ///< a block's
   std::size_t turned_stride_ = 0;
-  std::vector<float> memory_;
+  line_vector<float> memory_;
 };
 
 class training_attention {

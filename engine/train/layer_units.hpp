@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/kernels/line_vector.hpp"
 #include "engine/model/packed_base.hpp"
 #include "engine/model/rotary.hpp"
 #include "engine/model/team.hpp"
@@ -127,7 +128,7 @@ class layer_units {
   std::vector<attention_scratch> scratch_;  ///< one a member
   std::vector<attention_part> parts_;
   key_value_gradients left_;
-  std::vector<float> carried_;  ///< gradients of keys and values for earlier windows, [layer][row]
+  line_vector<float> carried_;  ///< gradients of keys and values for earlier windows, [layer][row]
   std::uint32_t carried_rows_ = 0;
 };
 

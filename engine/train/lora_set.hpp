@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/adapter/adapter.hpp"
+#include "engine/kernels/line_vector.hpp"
 #include "engine/model/base_weights.hpp"
 
 namespace collm::engine {
@@ -63,7 +64,7 @@ class lora_set {
   std::vector<lora_product> products_;              ///< [layer][matrix]
   std::vector<std::vector<lora_target>> by_layer_;  ///< the same targets in factor order
   std::uint32_t row_ranks_ = 0, product_ranks_ = 0;
-  std::vector<float> values_, plain_b_, turned_a_;
+  line_vector<float> values_, plain_b_, turned_a_;
 };
 
 }  // namespace collm::engine

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/kernels/line_vector.hpp"
 #include "engine/train/lora_set.hpp"
 
 namespace collm::engine {
@@ -48,7 +49,7 @@ class adam_optimizer {
 
   training_options options_;
   state state_;
-  std::vector<float> gradients_;
+  line_vector<float> gradients_;
 };
 
 }  // namespace collm::engine

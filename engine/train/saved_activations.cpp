@@ -33,12 +33,12 @@ void saved_activations::reserve(std::uint32_t rows) {
   residual_ = middle_ = t_ = {};  // never the old beside the new
   for (auto& kept : kept_) kept = {};
   const std::size_t places = std::size_t{layers_} * rows;
-  residual_ = std::vector<float>((places + rows) * hidden_);
-  middle_ = std::vector<float>(places * hidden_);
-  t_ = std::vector<float>(places * ranks_);
+  residual_ = line_vector<float>((places + rows) * hidden_);
+  middle_ = line_vector<float>(places * hidden_);
+  t_ = line_vector<float>(places * ranks_);
   for (std::size_t k = 0; k < saved_rows_count; ++k)
     kept_[k] =
-        std::vector<std::uint8_t>(places * widths_[k] * (halves_ ? sizeof(half) : sizeof(float)));
+        line_vector<std::uint8_t>(places * widths_[k] * (halves_ ? sizeof(half) : sizeof(float)));
 }
 
 void saved_activations::keep(saved_row kind, std::uint32_t layer, std::uint32_t row,

@@ -4,9 +4,9 @@
 #pragma once
 
 #include <array>
-#include <vector>
 
 #include "engine/engine.hpp"
+#include "engine/kernels/line_vector.hpp"
 #include "engine/kernels/training_kernels.hpp"
 
 namespace collm::engine {
@@ -52,7 +52,7 @@ class saved_activations {
   }
 
  private:
-  float* at(std::vector<float>& of, std::uint32_t layer, std::uint32_t row, std::uint32_t width) {
+  float* at(line_vector<float>& of, std::uint32_t layer, std::uint32_t row, std::uint32_t width) {
     return of.data() + (std::size_t{layer} * rows_ + row) * width;
   }
 
@@ -60,8 +60,8 @@ class saved_activations {
   std::uint32_t layers_, hidden_, ranks_, rows_ = 0;
   bool halves_;
   std::array<std::uint32_t, saved_rows_count> widths_{};
-  std::vector<float> residual_, middle_, t_;
-  std::array<std::vector<std::uint8_t>, saved_rows_count> kept_;
+  line_vector<float> residual_, middle_, t_;
+  std::array<line_vector<std::uint8_t>, saved_rows_count> kept_;
 };
 
 }  // namespace collm::engine

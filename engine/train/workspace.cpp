@@ -55,7 +55,7 @@ workspace::workspace(const model_shape& s, precision p, const training_options& 
   quantised.hi = quantised.lo + panels * quantised.lo_stride;
   quantised.scale = row_scales_.data();
   const auto gradients_of = [](std::uint32_t out, std::size_t count,
-                               std::vector<std::uint8_t>& bytes, std::vector<float>& scales) {
+                               line_vector<std::uint8_t>& bytes, line_vector<float>& scales) {
     gradient_rows g;
     g.panel_stride = gradient_panel_bytes(out);
     g.scale_stride = stretches(out);

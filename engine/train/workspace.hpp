@@ -2,9 +2,8 @@
 // thread; members of its team work on different rows, or columns.
 #pragma once
 
-#include <vector>
-
 #include "engine/engine.hpp"
+#include "engine/kernels/line_vector.hpp"
 #include "engine/kernels/training_kernels.hpp"
 
 namespace collm::engine {
@@ -30,9 +29,9 @@ class workspace {
   gradient_rows gradients, head_gradients;
 
  private:
-  std::vector<float> input_, wide_, input_gradient_, wide_gradient_, flow_, t_gradient_, logits_,
+  line_vector<float> input_, wide_, input_gradient_, wide_gradient_, flow_, t_gradient_, logits_,
       row_scales_, gradient_scales_, head_scales_;
-  std::vector<std::uint8_t> quantised_bytes_, gradient_bytes_, head_bytes_;
+  line_vector<std::uint8_t> quantised_bytes_, gradient_bytes_, head_bytes_;
 };
 
 }  // namespace collm::engine
