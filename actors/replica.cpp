@@ -16,6 +16,9 @@ using self_ptr = replica_actor::stateful_pointer<replica_state>;
 constexpr std::uint32_t retry_after_ms_min = 1000, retry_after_ms_max = 60'000;
 // Who was turned away comes back to a replica that is not full again.
 constexpr double returns_share = 0.8;
+// Whoever asks for more than its part fills steps only so far, of what the promise allows: the
+// others wait for these steps, too.
+constexpr double modest_share = 0.75;
 
 class desk {
  public:
@@ -56,6 +59,7 @@ class desk {
     const auto claims = state_.times.claims_before(h.tenant, h.since_ms);
     const auto decision = decide(h, line.in_turn(question, h.since_ms), line, claims);
     if (!decision.admit) {
+      state_.full_slot |= claims.empty();
       const auto why = deps_.name + " is at capacity: " + told(decision) +
                        (claims.empty() ? "" : ", beside what tenants that had less ask for");
       refuse(*r, sink, {errc::overloaded, why, turn_of(h, question, line, claims, decision)});
@@ -81,6 +85,7 @@ class desk {
     const auto at = state_.in_engine.find(sink.id());
     if (at == state_.in_engine.end()) return;  // the engine died and it was accounted for
     state_.choices_in_engine -= at->second.choices;
+    state_.ended_slot_ms += price_ms(at->second);
     self_->demonitor(sink.address());
     state_.in_engine.erase(at);
     pump();
@@ -92,8 +97,10 @@ class desk {
     if (state_.last_report_ms > 0 && seconds > 0) {
       state_.admitted_per_s += 0.3 * (state_.admitted_slot / seconds - state_.admitted_per_s);
       learn_ends(*r, seconds);
+      if (state_.full_slot) state_.pace.full(1000 * seconds, state_.ended_slot_ms);
     }
-    state_.admitted_slot = 0;
+    state_.admitted_slot = state_.ended_slot_ms = 0;
+    state_.full_slot = false;
     state_.last_report_ms = now;
     for (auto line = state_.lines.begin(); line != state_.lines.end();)
       line = line->second.empty(now) ? state_.lines.erase(line) : std::next(line);
@@ -305,8 +312,11 @@ class desk {
     return state_.output_tokens > 0 ? std::min(state_.output_tokens, most) : most;
   }
 
-  /// Engine time that it will take, by the engine's own model.
-  double cost_ms(const replica_state::held& h) const {
+  /// Engine time that it will take.
+  double cost_ms(const replica_state::held& h) const { return state_.pace.value() * price_ms(h); }
+
+  /// The same by the engine's own model.
+  double price_ms(const replica_state::held& h) const {
     if (!state_.last) return 0;
     return coordinator::engine_time_ms(state_.last->costs, h.prompt_tokens,
                                        h.choices * expected_output(h), deps_.promises.tpot_ms);
@@ -338,8 +348,10 @@ class desk {
     auto load = load_with(asks, returns, nullptr);
     load.goes_first = claims.empty() && state_.times.goes_first(asks.tenant, asks.since_ms);
     load.claimed = share;
+    auto promises = deps_.promises;
+    if (!claims.empty()) promises.tpot_ms *= modest_share;
     auto decision =
-        coordinator::admit(load, asks.prompt_tokens, deps_.promises, deps_.queued_max, jitter);
+        coordinator::admit(load, asks.prompt_tokens, promises, deps_.queued_max, jitter);
     for (const auto& c : claims) {
       if (!decision.admit) break;
       auto other = asks;
