@@ -183,15 +183,18 @@ class driver {
     auto resumed = std::make_shared<std::optional<result<void>>>();
     run_job(
         trainer_,
-        [parent, which = facts_.trained, before, found, resumed, round](engine::trainer& t) {
+        [=, which = facts_.trained](engine::trainer& t) {
           if (auto done = t.rebase(parent, which); !done) return done;
           *before = values_of(t.factors());
           if (!found) return result<void>();
           const auto noted = task_of_note(found->note);
-          if (!noted || noted->round != round) return result<void>();
+          if (!noted) return result<void>();
           const auto bytes = std::span(reinterpret_cast<const std::uint8_t*>(found->bytes.data()),
                                        found->bytes.size());
-          *resumed = t.resume(bytes);
+          if (noted->round == round)
+            *resumed = t.resume(bytes);
+          else if (keep_moments)
+            *resumed = t.take_moments(bytes);
           return result<void>();
         },
         [this, before, found, resumed](const engine::unit_report&) {
@@ -212,7 +215,8 @@ class driver {
     return found->newest;
   }
 
-  /// After a restart: the cursor goes on in any case, the task only if it is the same one.
+  /// After a restart: the cursor goes on in any case, the moments as in a life without one, the
+  /// task only if it is the same one.
   void take_up(const store::checkpoint& from, const std::optional<result<void>>& resumed) {
     const auto noted = task_of_note(from.note);
     if (!noted)
@@ -220,13 +224,13 @@ class driver {
     batches_.seek(noted->cursor);
     task_.cursor = noted->cursor;
     if (!resumed) return;
-    if (*resumed) {
-      task_ = *noted;
-      event(schema::EventLevel::INFO, "shadow_resumed",
-            "round " + std::to_string(task_.round) + " at step " + std::to_string(task_.step));
-    } else {
-      event(schema::EventLevel::WARNING, "checkpoint_passed_over", resumed->failure().message);
-    }
+    if (!*resumed)
+      return event(schema::EventLevel::WARNING, "checkpoint_passed_over",
+                   resumed->failure().message);
+    if (noted->round != task_.round) return;
+    task_ = *noted;
+    event(schema::EventLevel::INFO, "shadow_resumed",
+          "round " + std::to_string(task_.round) + " at step " + std::to_string(task_.step));
   }
 
   bool still_wanted() const {

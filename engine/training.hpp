@@ -139,6 +139,9 @@ class trainer {
   /// Continues a checkpoint bit for bit. `corrupt` or `conflict` (another base, parent, shape or
   /// options) names what differs, and the trainer stays as it was.
   virtual result<void> resume(std::span<const std::uint8_t> checkpoint) = 0;
+  /// Of a checkpoint of whichever parent and trained half only the moments and counters: as if this
+  /// trainer had stood there and was rebased. The factors stay. Refusals as resume's.
+  virtual result<void> take_moments(std::span<const std::uint8_t> checkpoint) = 0;
 
   // -- views
   virtual std::uint64_t steps() const = 0;

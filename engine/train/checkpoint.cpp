@@ -10,6 +10,7 @@ namespace collm::engine {
 namespace {
 
 constexpr std::string_view magic = "collm training 1";
+constexpr std::string_view trained_half = "factors";
 constexpr std::size_t digest_bytes = 32;
 
 class byte_writer {
@@ -53,7 +54,7 @@ class byte_reader {
 };
 
 /// Options that decide numbers, by name.
-std::vector<std::pair<const char*, std::uint64_t>> deciding(const training_options& o) {
+std::vector<std::pair<std::string_view, std::uint64_t>> deciding(const training_options& o) {
   const auto bits = [](float f) { return std::uint64_t{std::bit_cast<std::uint32_t>(f)}; };
   return {{"learning_rate", bits(o.learning_rate)},
           {"warmup_steps", o.warmup_steps},
@@ -65,7 +66,7 @@ std::vector<std::pair<const char*, std::uint64_t>> deciding(const training_optio
           {"beta2", bits(o.beta2)},
           {"epsilon", bits(o.epsilon)},
           {"lora_plus_ratio", bits(o.lora_plus_ratio)},
-          {"factors", static_cast<std::uint64_t>(o.factors)},
+          {trained_half, static_cast<std::uint64_t>(o.factors)},
           {"prox_mu", bits(o.prox_mu)},
           {"window_tokens", o.window_tokens},
           {"head_tokens", o.head_tokens}};
@@ -90,11 +91,13 @@ result<void> check_owner(byte_reader& from, const checkpoint_owner& owner) {
   std::string base, parent;
   if (!from.text(base) || !from.text(parent)) return damaged();
   if (base != owner.base) return differs("base");
-  if (parent != owner.parent) return differs("parent version");
+  const bool any_parent = owner.parent.empty();
+  if (!any_parent && parent != owner.parent) return differs("parent version");
   for (const auto& [name, expected] : deciding(owner.options)) {
     std::uint64_t value = 0;
     if (!from.number(value)) return damaged();
-    if (value != expected) return differs(name);
+    if (any_parent && name == trained_half) continue;
+    if (value != expected) return differs(std::string(name));
   }
   return {};
 }
@@ -120,8 +123,8 @@ std::vector<std::uint8_t> write_checkpoint(const checkpoint_owner& owner, const 
   return std::move(whole.bytes);
 }
 
-result<adam_optimizer::state> read_checkpoint(std::span<const std::uint8_t> bytes,
-                                              const checkpoint_owner& owner, lora_set& set) {
+result<saved_training> read_checkpoint(std::span<const std::uint8_t> bytes,
+                                       const checkpoint_owner& owner, std::size_t values) {
   constexpr std::size_t head = magic.size() + digest_bytes;
   if (bytes.size() < head || std::memcmp(bytes.data(), magic.data(), magic.size()) != 0)
     return damaged();
@@ -129,21 +132,19 @@ result<adam_optimizer::state> read_checkpoint(std::span<const std::uint8_t> byte
   if (std::memcmp(bytes.data() + magic.size(), digest.data(), digest.size()) != 0) return damaged();
   byte_reader from(bytes.subspan(head));
   if (const auto same = check_owner(from, owner); !same) return same.failure();
-  adam_optimizer::state state;
+  saved_training saved;
+  auto& state = saved.optimizer;
   std::uint64_t numbers = 0;
   if (!from.number(state.steps) || !from.number(state.a_updates) || !from.number(state.b_updates) ||
       !from.number(numbers))
     return damaged();
-  if (numbers != set.values().size()) return differs("adapter shape");
-  std::vector<float> values(numbers);
-  state.mean.resize(numbers);
-  state.square.resize(numbers);
-  if (!from.floats(values) || !from.floats(state.mean) || !from.floats(state.square) ||
-      !from.done())
-    return damaged();
-  std::ranges::copy(values, set.values().begin());
-  set.refresh();
-  return state;
+  if (numbers != values) return differs("adapter shape");
+  for (auto* const part : {&saved.values, &state.mean, &state.square}) {
+    part->resize(numbers);
+    if (!from.floats(*part)) return damaged();
+  }
+  if (!from.done()) return damaged();
+  return saved;
 }
 
 }  // namespace collm::engine

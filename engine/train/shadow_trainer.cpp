@@ -226,9 +226,19 @@ result<std::vector<std::uint8_t>> shadow_trainer::checkpoint() const {
 
 result<void> shadow_trainer::resume(std::span<const std::uint8_t> checkpoint) {
   if (auto free = idle("resuming"); !free) return free;
-  auto state = read_checkpoint(checkpoint, owner(), set_);
-  if (!state) return state.failure();
-  optimizer_.restore(*std::move(state));
+  auto saved = read_checkpoint(checkpoint, owner(), set_.values().size());
+  if (!saved) return saved.failure();
+  std::ranges::copy(saved->values, set_.values().begin());
+  set_.refresh();
+  optimizer_.restore(std::move(saved->optimizer));
+  return {};
+}
+
+result<void> shadow_trainer::take_moments(std::span<const std::uint8_t> checkpoint) {
+  if (auto free = idle("taking moments over"); !free) return free;
+  auto saved = read_checkpoint(checkpoint, {base_->digest(), "", options_}, set_.values().size());
+  if (!saved) return saved.failure();
+  optimizer_.restore(std::move(saved->optimizer));
   return {};
 }
 

@@ -33,6 +33,7 @@ class shadow_trainer final : public trainer {
   result<void> rebase(adapter_ptr parent, trained_factors which) override;
   result<std::vector<std::uint8_t>> checkpoint() const override;
   result<void> resume(std::span<const std::uint8_t> checkpoint) override;
+  result<void> take_moments(std::span<const std::uint8_t> checkpoint) override;
 
   std::uint64_t steps() const override { return optimizer_.saved().steps; }
   training_memory declared() const override { return declared_; }

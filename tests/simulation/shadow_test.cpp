@@ -87,6 +87,18 @@ TEST_F(shadow, goes_on_in_its_data_from_round_to_round) {
   EXPECT_EQ(rig.trainer->batches, 24u) << "one trainer for both rounds: its moments are kept";
 }
 
+TEST_F(shadow, goes_on_with_its_moments_after_a_restart_between_two_rounds) {
+  shadow_rig rig(folder_);
+  rig.ask_to_train(1, 4);
+  rig.system.pass(1s);
+  rig.restart();
+  rig.ask_to_train(2, 20);
+  rig.system.pass(3s);
+  ASSERT_EQ(rig.head.accepted.size(), 2u);
+  EXPECT_EQ(rig.trainer->batches, 20u);
+  EXPECT_EQ(rig.trainer->moments, 24);
+}
+
 TEST_F(shadow, a_restart_in_the_middle_makes_the_same_update) {
   std::vector<float> whole;
   {

@@ -64,6 +64,7 @@ class modelled_trainer final : public engine::trainer {
     return std::vector<std::uint8_t>{};
   }
   result<void> resume(std::span<const std::uint8_t>) override { return {}; }
+  result<void> take_moments(std::span<const std::uint8_t>) override { return {}; }
   std::uint64_t steps() const override { return batches; }
   engine::training_memory declared() const override { return {}; }
   engine::training_memory used() const override { return {}; }
@@ -100,6 +101,9 @@ class paced_trainer final : public engine::trainer {
   }
   result<std::vector<std::uint8_t>> checkpoint() const override { return inner_->checkpoint(); }
   result<void> resume(std::span<const std::uint8_t> c) override { return inner_->resume(c); }
+  result<void> take_moments(std::span<const std::uint8_t> c) override {
+    return inner_->take_moments(c);
+  }
   std::uint64_t steps() const override { return inner_->steps(); }
   engine::training_memory declared() const override { return inner_->declared(); }
   engine::training_memory used() const override { return inner_->used(); }

@@ -25,6 +25,7 @@ class counting_trainer final : public engine::trainer {
  public:
   std::vector<float> values = {1, 2, 0, 0};
   std::uint64_t batches = 0;
+  float moments = 0;  ///< steps that they have seen; a checkpoint's last number
   bool fails = false;
 
   result<void> begin_batch(std::vector<engine::training_sample> samples) override {
@@ -59,6 +60,7 @@ class counting_trainer final : public engine::trainer {
       b.samples = static_cast<std::uint32_t>(batch_.size());
       for (std::size_t i = 0; i < values.size(); ++i)
         if (trains(i >= 2)) values[i] += static_cast<float>(batch_.size());
+      ++moments;
       out.batch = b;
     }
     batch_.clear();
@@ -75,13 +77,21 @@ class counting_trainer final : public engine::trainer {
     return {};
   }
   result<std::vector<std::uint8_t>> checkpoint() const override {
-    std::vector<std::uint8_t> out(values.size() * sizeof(float));
-    std::memcpy(out.data(), values.data(), out.size());
+    auto numbers = values;
+    numbers.push_back(moments);
+    std::vector<std::uint8_t> out(numbers.size() * sizeof(float));
+    std::memcpy(out.data(), numbers.data(), out.size());
     return out;
   }
   result<void> resume(std::span<const std::uint8_t> c) override {
-    if (c.size() != values.size() * sizeof(float)) return error{errc::conflict, "another shape"};
-    std::memcpy(values.data(), c.data(), c.size());
+    if (auto taken = take_moments(c); !taken) return taken;
+    std::memcpy(values.data(), c.data(), values.size() * sizeof(float));
+    return {};
+  }
+  result<void> take_moments(std::span<const std::uint8_t> c) override {
+    const auto bytes = values.size() * sizeof(float);
+    if (c.size() != bytes + sizeof moments) return error{errc::conflict, "another shape"};
+    std::memcpy(&moments, c.data() + bytes, sizeof moments);
     return {};
   }
   std::uint64_t steps() const override { return batches; }

@@ -177,6 +177,27 @@ TEST(trainer, a_checkpoint_continues_bit_for_bit) {
   expect_same_bytes(numbers(*whole), numbers(*after));
 }
 
+TEST(trainer, that_takes_the_moments_of_a_checkpoint_goes_on_like_one_that_was_rebased) {
+  auto o = small_options();
+  o.schedule = rate_schedule::cosine;
+  o.total_steps = 9;
+  const auto stays = make(o), after = make(o);
+  for (std::uint64_t step = 0; step < 3; ++step) (void)run_batch(*stays, some_batch(step));
+  const auto saved = stays->checkpoint();
+  ASSERT_TRUE(saved) << saved.failure().message;
+  const auto parent = make(o, precision::int8, 6)->snapshot();
+  for (const auto& t : {stays.get(), after.get()})
+    ASSERT_TRUE(t->rebase(parent, trained_factors::b_only));
+  ASSERT_TRUE(after->take_moments(*saved));
+  EXPECT_EQ(3u, after->steps());
+  expect_same_bytes(numbers(*stays), numbers(*after));
+  for (std::uint64_t step = 3; step < 6; ++step) {
+    (void)run_batch(*stays, some_batch(step));
+    (void)run_batch(*after, some_batch(step));
+  }
+  expect_same_bytes(numbers(*stays), numbers(*after));
+}
+
 TEST(trainer, a_checkpoint_that_is_damaged_or_of_another_training_is_refused_by_name) {
   const auto t = make();
   (void)run_batch(*t, some_batch(1));

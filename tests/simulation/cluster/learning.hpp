@@ -50,6 +50,7 @@ class seeing_trainer final : public engine::trainer {
   result<void> rebase(engine::adapter_ptr parent, engine::trained_factors which) override;
   result<std::vector<std::uint8_t>> checkpoint() const override;
   result<void> resume(std::span<const std::uint8_t> checkpoint) override;
+  result<void> take_moments(std::span<const std::uint8_t>) override { return {}; }  ///< it has none
   std::uint64_t steps() const override { return steps_; }
   engine::training_memory declared() const override { return {}; }
   engine::training_memory used() const override { return {}; }
