@@ -12,7 +12,7 @@ if(TARGET collm)
   set_tests_properties(cluster_Serving cluster_Faults cluster_Threads
     PROPERTIES TIMEOUT 300 RUN_SERIAL TRUE ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   # Libraries that a test preloads.
-  foreach(library tls_tap poison)
+  foreach(library tls_tap poison kill_at_write)
     add_library(${library} SHARED ${CMAKE_CURRENT_LIST_DIR}/../support/${library}.cpp)
     target_link_libraries(${library} PRIVATE OpenSSL::SSL OpenSSL::Crypto ${CMAKE_DL_LIBS})
   endforeach()
@@ -33,11 +33,14 @@ if(TARGET collm)
       COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/poison_test.py ${suite} $<TARGET_FILE:collm>
         $<TARGET_FILE:poison>)
   endforeach()
+  add_test(NAME cluster_Killed
+    COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/killed_test.py Killed $<TARGET_FILE:collm>
+      $<TARGET_FILE:kill_at_write>)
   cluster_suites(bad_machine_test.py Memory Clock Disk)
   cluster_suites(join_test.py Join)
   cluster_suites(thief_test.py Thief)
   cluster_suites(rejoin_test.py Rejoin Straggler)
-  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain cluster_Crash cluster_Wedge
+  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain cluster_Crash cluster_Wedge cluster_Killed
     cluster_Memory cluster_Clock cluster_Disk
     PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Ports cluster_Backup cluster_Canary

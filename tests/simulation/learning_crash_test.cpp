@@ -155,8 +155,8 @@ TEST_F(a_head_that_dies, at_any_durable_call_ends_in_the_same_bytes) {
   std::printf("%s", table.c_str());
   if (const char* file = std::getenv("COLLM_KILL_LOG")) {
     std::ofstream out(file);
-    out << "# Kill -9 of the head at every durable call of a round\n\n"
-           "`COLLM_KILL_LOG=bench/results/kill_everywhere.md build/bin/learning_crash_test`\n\n"
+    out << "## The head's actors on virtual time\n\n"
+           "`COLLM_KILL_LOG=FILE build/bin/learning_crash_test`\n\n"
            "Three sites, one round: the head's n-th write to journal, blobs or registry fails\n"
            "halfway and it dies there, for every n; a new head over the same files ends the\n"
            "round. Equal: the digests of the version and of every accepted update are those of\n"
