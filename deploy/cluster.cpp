@@ -81,6 +81,7 @@ class exit_box {
 struct cluster::impl {
   spawn_plan plan;
   start_options options;
+  std::optional<state_lock> lock;  ///< no other head works with this state
   opened_model model;
   std::unique_ptr<caf_system> system;
   std::unique_ptr<link::loop> loop;
@@ -122,6 +123,9 @@ struct cluster::impl {
 
 result<void> cluster::impl::start() {
   if (auto made = keep_private(plan.head.state_dir); !made) return made.failure();
+  auto alone = state_lock::take(plan.head.state_dir);
+  if (!alone) return alone.failure();
+  lock.emplace(std::move(*alone));
   bool engines_here = plan.learns();  // the aggregators need the base's shape and digests
   for (const auto& n : plan.nodes) engines_here |= n.where != placement::process;
   auto opened = open_model(plan, options.cache_dir, engines_here, options.over);

@@ -1,6 +1,12 @@
 #include "deploy/private_folder.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 namespace collm::deploy {
 
@@ -13,6 +19,21 @@ result<void> keep_private(const std::filesystem::path& folder) {
     return error{errc::io, "cannot make " + folder.string() +
                                " and close it to other users: " + failed.message()};
   return {};
+}
+
+result<state_lock> state_lock::take(const std::filesystem::path& folder) {
+  state_lock lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (lock.fd_ < 0)
+    return error{errc::io, "cannot open " + folder.string() + ": " + std::strerror(errno)};
+  // The kernel gives it back when its holder dies. A file system without locks has none to refuse.
+  if (::flock(lock.fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return error{errc::conflict, "another head works with " + folder.string() +
+                                     "; end it (collm down), or name another head.stateDir"};
+  return lock;
+}
+
+state_lock::~state_lock() {
+  if (fd_ >= 0) ::close(fd_);
 }
 
 }  // namespace collm::deploy

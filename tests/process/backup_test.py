@@ -6,7 +6,7 @@ import subprocess
 import sys
 import unittest
 
-from cluster import until
+from cluster import free_ports, until
 from learning_cluster import TinyLearningCluster, accepted
 
 COLLM = sys.argv.pop()
@@ -17,10 +17,22 @@ class Backup(unittest.TestCase):
         return subprocess.run([COLLM, verb, folder, "-f", c.manifest], capture_output=True,
                               text=True, timeout=60, stdin=subprocess.DEVNULL)
 
+    def a_second_head_is_refused(self, c):
+        """Its ports are its own, its state is not."""
+        with open(c.manifest) as f:
+            text = f.read()
+        for port in (c.head, c.native, c.link, c.a, c.b):
+            text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free_ports(1)[0]}")
+        done = subprocess.run([COLLM, "up", "--once", "-f", "-"], input=text, capture_output=True,
+                              text=True, timeout=60, cwd=c.dir.name)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("another head works with " + os.path.join(c.dir.name, "state"), done.stderr)
+
     def test_a_head_comes_back_from_a_backup_that_was_taken_in_the_middle_of_a_round(self):
         with TinyLearningCluster(COLLM, steps=100) as c:
             first = c.ended(1)
             until("round 2 is open", lambda: c.round(2), 60)
+            self.a_second_head_is_refused(c)
             backup, state = os.path.join(c.dir.name, "backup"), os.path.join(c.dir.name, "state")
             done = self.collm(c, "backup", backup)
             self.assertEqual(done.returncode, 0, done.stderr)

@@ -58,6 +58,20 @@ TEST_F(doctor_state, finds_keys_of_another_cluster_and_keys_that_others_may_read
   EXPECT_EQ(open.mend, "chmod 600 " + link::node_files(folder_ / "link", "edge-a").key.string());
 }
 
+TEST_F(doctor_state, has_one_head_at_a_time) {
+  EXPECT_EQ(state_lock::take(folder_).failure().code, errc::io) << "it is not made yet";
+  ASSERT_TRUE(keep_private(folder_));
+  {
+    const auto head = state_lock::take(folder_);
+    ASSERT_TRUE(head) << head.failure().message;
+    const auto other = state_lock::take(folder_);
+    ASSERT_FALSE(other);
+    EXPECT_EQ(other.failure().code, errc::conflict);
+    EXPECT_NE(other.failure().message.find(folder_.string()), std::string::npos);
+  }
+  EXPECT_TRUE(state_lock::take(folder_)) << "the one before has ended";
+}
+
 TEST_F(doctor_state, finds_a_state_that_other_users_may_read) {
   std::filesystem::create_directories(folder_);
   std::filesystem::permissions(folder_, std::filesystem::perms(0755));
