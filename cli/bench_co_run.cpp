@@ -23,6 +23,13 @@ json to_json(const deploy::co_run_side& s) {
           {"tpot_ms_p95", s.tpot_ms_p95}};
 }
 
+json to_json(const std::vector<deploy::capacity_trial>& trials) {
+  auto out = json::array();
+  for (const auto& t : trials)
+    out.push_back({{"per_s", t.per_s}, {"requests", t.requests}, {"attainment", t.attainment}});
+  return out;
+}
+
 json to_json(const deploy::co_run_options& o, const deploy::co_run& r) {
   return {{"model", o.model.filename().string()},
           {"kernel_path", engine::kernel_path()},
@@ -32,13 +39,16 @@ json to_json(const deploy::co_run_options& o, const deploy::co_run& r) {
           {"load",
            {{"prompt_tokens", o.prompt_tokens},
             {"answer_tokens", o.answer_tokens},
-            {"capacity_per_s", r.capacity_per_s},
+            {"capacity_per_s", r.capacity.per_s},
+            {"capacity_trials", to_json(r.capacity.trials)},
             {"rate_per_s", r.rate_per_s},
             {"parts", 2 * o.pairs},
-            {"seconds", o.seconds}}},
+            {"minutes", o.minutes},
+            {"part_seconds", r.part_seconds}}},
           {"training_off", to_json(r.off)},
           {"training_on", to_json(r.on)},
-          {"attainment_points_lost", 100 * (r.off.attainment() - r.on.attainment())},
+          {"attainment_points_lost", r.points_lost()},
+          {"attainment_points_error", r.points_error()},
           {"training_tokens_per_s",
            {{"alone", r.alone_tokens_per_s},
             {"idle_time_allows", r.allowed_tokens_per_s()},
@@ -47,6 +57,11 @@ json to_json(const deploy::co_run_options& o, const deploy::co_run& r) {
           {"idle_share", r.idle_share},
           {"unit_share", r.unit_share},
           {"longest_unit_bound_ms", r.longest_unit_ms},
+          {"units",
+           {{"window_tokens", r.units.window_tokens},
+            {"head_tokens", r.units.head_tokens},
+            {"run", r.units_run},
+            {"above_max", r.units_long}}},
           {"stopped", {{"time", r.no_time}, {"credit", r.no_credit}, {"request", r.yields}}}};
 }
 
@@ -65,11 +80,13 @@ std::string to_text(const deploy::co_run_options& o, const deploy::co_run& r) {
          std::to_string(o.threads) + " engine threads\n" + "a token every " +
          shown(r.unloaded_tpot_ms, 2) + " ms alone, promised every " + shown(r.tpot_slo_ms, 2) +
          " ms; first token within " + shown(o.ttft_ms, 0) + " ms\n" + "capacity " +
-         shown(r.capacity_per_s, 2) + " requests/s, load " + shown(r.rate_per_s, 2) +
+         shown(r.capacity.per_s, 2) + " requests/s, load " + shown(r.rate_per_s, 2) +
          " requests/s\n" +
          table({{"training", "requests", "refused", "attainment", "TTFT ms", "TPOT ms", "p95"},
                 row_of("off", r.off),
                 row_of("on", r.on)}) +
+         "lost by training: " + shown(r.points_lost(), 1) +
+         " points of attainment, standard error " + shown(r.points_error(), 1) + "\n" +
          "training tokens/s: " + shown(r.alone_tokens_per_s, 0) + " alone; idle time (" +
          shown(100 * r.idle_share, 0) + " %) would allow " + shown(r.allowed_tokens_per_s(), 0) +
          "; beside requests " + shown(r.beside_tokens_per_s, 0) + ", " + shown(100 * r.ratio(), 0) +
@@ -115,7 +132,9 @@ void add_bench_co_run(program& p, CLI::App& group) {
   v.flag("--pairs", o->pairs, "of parts with training off and on")
       ->check(CLI::Range(1u, 100u))
       ->capture_default_str();
-  v.flag("--seconds", o->seconds, "of a part")->check(CLI::Range(4u, 3600u))->capture_default_str();
+  v.flag("--minutes", o->minutes, "of the whole; fewer than 12 decide nothing")
+      ->check(CLI::Range(1.0, 600.0))
+      ->capture_default_str();
   v.flag("--seed", o->seed, "of arrivals and lengths")->capture_default_str();
   v.runs(p.io, p.exit, [&io = p.io, o, model] { return bench_co_run(io, *o, *model); });
 }

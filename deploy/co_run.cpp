@@ -13,10 +13,15 @@ namespace {
 using clock = co_run_rig::clock;
 using std::chrono::milliseconds;
 
-constexpr std::uint32_t unloaded_requests = 15, alone_seconds = 10;
-constexpr std::uint32_t capacity_trials = 5, capacity_seconds = 12;
-constexpr double capacity_attainment = 0.9;
-constexpr auto drained_within = milliseconds(20000);
+constexpr std::uint32_t in_a_row_requests = 12;
+// Of rates: what requests in a row would give. The lowest is where requests are alone.
+constexpr double rate_floor = 0.1, rate_ceiling = 1.5;
+// Of a bench of so many minutes; of another in proportion.
+constexpr double whole_minutes = 12;
+constexpr double unloaded_requests = 40, alone_seconds = 20;
+constexpr double trial_requests = 30, trial_seconds = 30, trial_seconds_max = 60;
+constexpr double part_seconds_min = 4;
+constexpr auto drained_within = milliseconds(60000);
 constexpr auto share_whole_within = std::chrono::seconds(25);  // within the life of a plan
 constexpr auto grant_every = std::chrono::seconds(5);          // a plan's life is longer
 
@@ -48,41 +53,56 @@ class measuring {
   measuring(const co_run_options& o, co_run_rig& on, double tpot_ms)
       : o_(o), on_(on), tpot_ms_(tpot_ms) {}
 
-  /// One after the other: what each was like alone.
-  std::vector<co_run_rig::pending> one_by_one(std::uint32_t count) {
+  /// One after the other.
+  std::vector<co_run_rig::pending> in_a_row(std::uint32_t count) {
     std::vector<co_run_rig::pending> out;
     for (std::uint32_t i = 0; i < count; ++i) {
       out.push_back(on_.send({o_.prompt_tokens, o_.answer_tokens, ++salt_, clock::now()}));
-      (void)wait_until(drained_within, [&] { return ended(out); });  // judged by its answer
+      (void)drain(out);  // judged by its answer
+    }
+    return out;
+  }
+
+  /// Arrivals and lengths as in open_loop at a low rate, but none meets another: what each was like
+  /// alone, on a core that slept before it came.
+  std::vector<co_run_rig::pending> far_apart(std::uint32_t count, double per_s) {
+    numbers draw(o_.seed);
+    std::vector<co_run_rig::pending> out;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      std::this_thread::sleep_for(gap(draw, per_s));
+      send(draw, clock::now(), out);
+      (void)drain(out);
     }
     return out;
   }
 
   /// Poisson arrivals, whatever becomes of them.
-  std::vector<co_run_rig::pending> open_loop(double per_s, std::uint32_t seconds,
-                                             std::uint64_t seed, double share) {
+  std::vector<co_run_rig::pending> open_loop(double per_s, double seconds, std::uint64_t seed,
+                                             double share) {
     numbers draw(seed);
     std::vector<co_run_rig::pending> out;
-    const auto end = clock::now() + std::chrono::seconds(seconds);
     auto due = clock::now(), granted = due;
+    const auto end = due + milliseconds(std::llround(1000 * seconds));
     on_.grant(share);
     for (;;) {
-      due += std::chrono::microseconds(std::llround(draw.exponential(1e6 / per_s)));
+      due += gap(draw, per_s);
       while (granted + grant_every < std::min(due, end)) {
         std::this_thread::sleep_until(granted += grant_every);
         on_.grant(share);
       }
       if (due >= end) break;
       std::this_thread::sleep_until(due);
-      const auto prompt = draw.around(o_.prompt_tokens), answer = draw.around(o_.answer_tokens);
-      out.push_back(on_.send({prompt, answer, ++salt_, due}));
+      send(draw, due, out);
     }
     std::this_thread::sleep_until(end);
     return out;
   }
 
   bool drain(const std::vector<co_run_rig::pending>& sent) const {
-    return wait_until(drained_within, [&] { return ended(sent); });
+    return wait_until(drained_within, [&] {
+      return std::all_of(sent.begin(), sent.end(),
+                         [](auto& a) { return a->ended.load(std::memory_order_acquire); });
+    });
   }
 
   bool good(const co_run_rig::answer& a) const {
@@ -96,23 +116,23 @@ class measuring {
     return static_cast<double>(n) / static_cast<double>(sent.size());
   }
 
-  /// The largest rate that keeps its promises for nine requests of ten, by halving; between a
-  /// tenth and one and a half of what requests in a row would give.
-  result<double> capacity(double in_a_row_per_s) {
-    double low = 0.1 * in_a_row_per_s, high = 1.5 * in_a_row_per_s;
-    for (std::uint32_t i = 0; i < capacity_trials; ++i) {
-      const double rate = (low + high) / 2;
-      const auto sent = open_loop(rate, capacity_seconds, 100 + i, 0);
-      if (!drain(sent)) return error{errc::timeout, "requests did not end: " + on_.fault()};
-      (attainment(sent) >= capacity_attainment ? low : high) = rate;
-    }
-    return low;
+  /// With training off. At least 30 s, and 30 requests where a minute is enough for them.
+  result<capacity_trial> trial(double per_s, std::uint64_t seed) {
+    const double scale = o_.minutes / whole_minutes;
+    const double seconds = std::clamp(scale * trial_requests / per_s, scale * trial_seconds,
+                                      scale * trial_seconds_max);
+    const auto sent = open_loop(per_s, seconds, seed, 0);
+    if (!drain(sent)) return error{errc::timeout, "requests did not end: " + on_.fault()};
+    return capacity_trial{per_s, static_cast<std::uint32_t>(sent.size()), attainment(sent)};
   }
 
  private:
-  static bool ended(const std::vector<co_run_rig::pending>& sent) {
-    return std::all_of(sent.begin(), sent.end(),
-                       [](auto& a) { return a->ended.load(std::memory_order_acquire); });
+  static std::chrono::microseconds gap(numbers& draw, double per_s) {
+    return std::chrono::microseconds(std::llround(draw.exponential(1e6 / per_s)));
+  }
+  void send(numbers& draw, clock::time_point due, std::vector<co_run_rig::pending>& into) {
+    const auto prompt = draw.around(o_.prompt_tokens), answer = draw.around(o_.answer_tokens);
+    into.push_back(on_.send({prompt, answer, ++salt_, due}));
   }
   const co_run_options& o_;
   co_run_rig& on_;
@@ -165,25 +185,41 @@ shares shares_of(const std::vector<co_run_rig::slot>& slots, const std::vector<p
   return out;
 }
 
-/// Median gap of tokens, and how many requests a second could follow each other, alone.
-result<std::pair<double, double>> unloaded(const co_run_options& o, const engine::base_ptr& base) {
+/// What requests are like where none meets another.
+struct lone {
+  double in_a_row_per_s = 0;  ///< one follows the other at once
+  double tpot_ms = 0;         ///< median, at the lowest rate of the search
+};
+
+result<std::vector<co_run_rig::pending>> answered(const measuring& m, const co_run_rig& by,
+                                                  std::vector<co_run_rig::pending> sent) {
+  if (!std::all_of(sent.begin(), sent.end(), [&](auto& a) { return m.good(*a); }))
+    return error{errc::internal, "a request alone was not answered: " + by.fault()};
+  return sent;
+}
+
+result<lone> unloaded(const co_run_options& o, const engine::base_ptr& base) {
   auto rig = co_run_rig::make(base, {.promises = {}, .threads = o.threads});
   if (!rig) return rig.failure();
   measuring m(o, **rig, 1e9);
-  const auto sent = m.one_by_one(unloaded_requests + 3);
+  const auto row = answered(m, **rig, m.in_a_row(in_a_row_requests));
+  if (!row) return row.failure();
   std::vector<double> tpot, whole;
-  for (std::size_t i = 3; i < sent.size(); ++i) {  // the first ones warm up
-    if (!m.good(*sent[i]))
-      return error{errc::internal, "a request alone was not answered: " + (*rig)->fault()};
-    tpot.push_back(sent[i]->tpot_ms());
-    whole.push_back(seconds_of(sent[i]->last - sent[i]->due));
-  }
-  return std::pair(quantile(tpot, 0.5), 1 / quantile(whole, 0.5));
+  for (std::size_t i = 3; i < row->size(); ++i)  // the first ones warm up
+    whole.push_back(seconds_of((*row)[i]->last - (*row)[i]->due));
+  lone out{.in_a_row_per_s = 1 / quantile(whole, 0.5), .tpot_ms = 0};
+  const auto count = std::max(5l, std::lround(unloaded_requests * o.minutes / whole_minutes));
+  const auto rare = answered(
+      m, **rig, m.far_apart(static_cast<std::uint32_t>(count), rate_floor * out.in_a_row_per_s));
+  if (!rare) return rare.failure();
+  for (const auto& a : *rare) tpot.push_back(a->tpot_ms());
+  out.tpot_ms = quantile(tpot, 0.5);
+  return out;
 }
 
 /// Tokens a second with nothing to serve, after the first batch and once the share is whole: the
 /// requests before may have seen a job begin and taken some of it.
-double train_alone(co_run_rig& on, double share) {
+double train_alone(co_run_rig& on, double share, double at_most_s) {
   on.grant(share);
   (void)wait_until(share_whole_within, [&] {
     const auto slots = on.slots();
@@ -196,7 +232,7 @@ double train_alone(co_run_rig& on, double share) {
   const auto before = on.trained_tokens();
   auto last = from;
   auto tokens = before;
-  (void)wait_until(std::chrono::seconds(alone_seconds), [&] {
+  (void)wait_until(milliseconds(std::llround(1000 * at_most_s)), [&] {
     if (on.trained_tokens() != tokens) last = clock::now();
     tokens = on.trained_tokens();
     return !on.fault().empty();
@@ -204,57 +240,77 @@ double train_alone(co_run_rig& on, double share) {
   return last > from ? static_cast<double>(tokens - before) / seconds_of(last - from) : 0;
 }
 
-}  // namespace
-
-result<co_run> run_co_run(const co_run_options& o) {
-  auto base = engine::open_base(o.model, engine::precision::int8, o.cache_dir);
-  if (!base) return base.failure();
-  const auto alone = unloaded(o, *base);
-  if (!alone) return alone.failure();
-  co_run out;
-  out.unloaded_tpot_ms = alone->first;
-  out.tpot_slo_ms = o.tpot_factor * alone->first;
-  auto rig = co_run_rig::make(*base, {.promises = {o.ttft_ms, out.tpot_slo_ms},
-                                      .threads = o.threads,
-                                      .sample_tokens = o.sample_tokens,
-                                      .batch_tokens = o.batch_tokens});
-  if (!rig) return rig.failure();
-  auto& on = **rig;
-  measuring m(o, on, out.tpot_slo_ms);
-  (void)m.one_by_one(10);  // the engine learns its steps
-  out.alone_tokens_per_s = train_alone(on, o.share);
-  const auto capacity = m.capacity(alone->second);
-  if (!capacity) return capacity.failure();
-  out.capacity_per_s = *capacity;
-  out.rate_per_s = *capacity / 2;
-  std::vector<part> off, beside;
+/// Training off, on, on, off, ...: drift falls on both.
+result<void> run_parts(const co_run_options& o, const co_run& plan, measuring& m, co_run_rig& on,
+                       std::vector<part>& off, std::vector<part>& beside) {
   for (std::uint32_t i = 0; i < 2 * o.pairs; ++i) {
-    const bool trains = i % 2 != (i / 2) % 2;  // off, on, on, off, ...: drift falls on both
+    const bool trains = i % 2 != (i / 2) % 2;
     part p{.from = clock::now(), .to = {}, .tokens = on.trained_tokens(), .sent = {}};
-    p.sent = m.open_loop(out.rate_per_s, o.seconds, o.seed + i / 2, trains ? o.share : 0);
+    p.sent = m.open_loop(plan.rate_per_s, plan.part_seconds, o.seed + i / 2, trains ? o.share : 0);
     p.to = clock::now();
     p.tokens = on.trained_tokens() - p.tokens;
     if (!m.drain(p.sent)) return error{errc::timeout, "requests did not end: " + on.fault()};
     (trains ? beside : off).push_back(std::move(p));
   }
   if (const auto why = on.fault(); !why.empty()) return error{errc::internal, why};
-  judge(m, off, out.off);
-  judge(m, beside, out.on);
-  const auto slots = on.slots();
+  return {};
+}
+
+void add_training(const std::vector<co_run_rig::slot>& slots, const std::vector<part>& off,
+                  const std::vector<part>& beside, co_run& to) {
   const auto without = shares_of(slots, off), with = shares_of(slots, beside);
-  out.idle_share = 1 - without.steps;
-  out.unit_share = with.units;
-  out.longest_unit_ms = with.longest_ms;
+  to.idle_share = 1 - without.steps;
+  to.unit_share = with.units;
+  to.longest_unit_ms = with.longest_ms;
   double tokens = 0, seconds = 0;
   for (const auto& p : beside) {
     tokens += static_cast<double>(p.tokens);
     seconds += seconds_of(p.to - p.from);
   }
-  out.beside_tokens_per_s = tokens / seconds;
+  to.beside_tokens_per_s = tokens / seconds;
   const auto& last = slots.back().training;
-  out.no_time = last.no_time;
-  out.no_credit = last.no_credit;
-  out.yields = last.yields;
+  to.no_time = last.no_time;
+  to.no_credit = last.no_credit;
+  to.yields = last.yields;
+  to.units_run = last.units_total;
+  to.units_long = last.long_units;
+}
+
+}  // namespace
+
+result<co_run> run_co_run(const co_run_options& o) {
+  const auto until = clock::now() + milliseconds(std::llround(60000 * o.minutes));
+  auto base = engine::open_base(o.model, engine::precision::int8, o.cache_dir);
+  if (!base) return base.failure();
+  const auto alone = unloaded(o, *base);
+  if (!alone) return alone.failure();
+  co_run out;
+  out.unloaded_tpot_ms = alone->tpot_ms;
+  out.tpot_slo_ms = o.tpot_factor * alone->tpot_ms;
+  auto rig = co_run_rig::make(*base, {.promises = {o.ttft_ms, out.tpot_slo_ms},
+                                      .threads = o.threads,
+                                      .sample_tokens = o.sample_tokens,
+                                      .batch_tokens = o.batch_tokens});
+  if (!rig) return rig.failure();
+  auto& on = **rig;
+  out.units = on.units();
+  measuring m(o, on, out.tpot_slo_ms);
+  (void)m.in_a_row(10);  // the engine learns its steps
+  out.alone_tokens_per_s = train_alone(on, o.share, alone_seconds * o.minutes / whole_minutes);
+  auto found = find_capacity({.floor_per_s = rate_floor * alone->in_a_row_per_s,
+                              .ceiling_per_s = rate_ceiling * alone->in_a_row_per_s},
+                             [&, seed = 100](double per_s) mutable {  // other arrivals than parts
+                               return m.trial(per_s, seed++);
+                             });
+  if (!found) return found.failure();
+  out.capacity = *std::move(found);
+  out.rate_per_s = out.capacity.per_s / 2;
+  out.part_seconds = std::max(part_seconds_min, seconds_of(until - clock::now()) / (2 * o.pairs));
+  std::vector<part> off, beside;
+  if (const auto ran = run_parts(o, out, m, on, off, beside); !ran) return ran.failure();
+  judge(m, off, out.off);
+  judge(m, beside, out.on);
+  add_training(on.slots(), off, beside, out);
   return out;
 }
 

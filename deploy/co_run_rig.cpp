@@ -4,6 +4,8 @@
 
 #include "actors/engine.hpp"
 #include "actors/replica.hpp"
+#include "deploy/manifest.hpp"
+#include "deploy/unit_probe.hpp"
 
 namespace collm::deploy {
 namespace {
@@ -13,7 +15,8 @@ using clock = co_run_rig::clock;
 
 double ms(clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
 
-constexpr const char* replica_name = "bench/0";
+constexpr const char* rig_replica = "bench/0";
+constexpr double unit_max_ms = training_spec{}.max_unit_ms;  // the manifest's maxUnit, left out
 constexpr std::uint32_t step_rows = 512;
 constexpr std::uint64_t kv_bytes = 128ull << 20;
 const std::vector<std::string> all_targets = {"q", "k", "v", "o", "gate", "up", "down"};
@@ -55,9 +58,14 @@ result<std::unique_ptr<co_run_rig>> co_run_rig::make(const engine::base_ptr& bas
   how.sample_tokens = o.sample_tokens;
   how.batch_tokens = o.batch_tokens;
   how.threads = o.threads;
+  const auto units = probe_unit_sizes(base, *parent, how, unit_max_ms);
+  if (!units) return units.failure();
+  how.window_tokens = units->window_tokens;
+  how.head_tokens = units->head_tokens;
   auto trainer = engine::make_trainer(base, *parent, how);
   if (!trainer) return trainer.failure();
   std::unique_ptr<co_run_rig> rig(new co_run_rig(base->shape().vocab));
+  rig->units_ = *units;
   rig->spawn_telemetry();
   rig->spawn_replica(base, o);
   rig->spawn_feeder(std::move(*trainer), o);
@@ -101,9 +109,9 @@ void co_run_rig::spawn_telemetry() {
 void co_run_rig::spawn_replica(const engine::base_ptr& base, const options& o) {
   const engine::executor_options engine_options{
       .kv_bytes = kv_bytes, .threads = o.threads, .step_tokens_max = step_rows};
-  const replica_deps deps{.name = replica_name,
+  const replica_deps deps{.name = rig_replica,
                           .promises = o.promises,
-                          .counts = std::make_shared<meter>("replica", replica_name),
+                          .counts = std::make_shared<meter>("replica", rig_replica),
                           .routers = {},
                           .telemetry = telemetry_};
   replica_ = system_.get().spawn(
@@ -114,11 +122,12 @@ void co_run_rig::spawn_replica(const engine::base_ptr& base, const options& o) {
         if (!steps) return steps.failure();
         return engine_actor(system.spawn<caf::detached>(
             engine_behavior,
-            engine_deps{.name = replica_name,
+            engine_deps{.name = rig_replica,
                         .steps = std::move(*steps),
                         .promises = o.promises,
                         .step_tokens_max = step_rows,
-                        .counts = std::make_shared<meter>("engine", replica_name),
+                        .unit_max_ms = unit_max_ms,
+                        .counts = std::make_shared<meter>("engine", rig_replica),
                         .beat = std::make_shared<std::atomic<std::int64_t>>(0)},
             owner));
       });

@@ -11,6 +11,7 @@
 
 #include "actors/interfaces.hpp"
 #include "coordinator/step_planner.hpp"
+#include "coordinator/unit_times.hpp"
 #include "deploy/actor_system.hpp"
 #include "engine/engine.hpp"
 
@@ -55,6 +56,8 @@ class co_run_rig {
   /// Trains batch after batch in this share of time; 0: not at all.
   void grant(double share);
 
+  /// As a node measures them at its start.
+  coordinator::unit_sizes units() const { return units_; }
   std::uint64_t trained_tokens() const { return trained_->load(); }
   std::vector<slot> slots() const;  ///< all since start
   std::string fault() const;        ///< why training or the engine ended; empty: neither did
@@ -75,6 +78,7 @@ class co_run_rig {
 
   caf_system system_;
   const std::uint32_t vocabulary_;
+  coordinator::unit_sizes units_;
   const std::shared_ptr<seen> seen_ = std::make_shared<seen>();
   const std::shared_ptr<std::atomic<std::uint64_t>> trained_ =
       std::make_shared<std::atomic<std::uint64_t>>(0);

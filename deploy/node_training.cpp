@@ -1,7 +1,6 @@
 #include "deploy/node_training.hpp"
 
 #include <algorithm>
-#include <chrono>
 
 #include "actors/replies.hpp"
 #include "actors/shadow.hpp"
@@ -63,12 +62,6 @@ result<std::shared_ptr<store::site_data>> open_data(const fs::path& folder,
   return data;
 }
 
-double steady_ms() {
-  return std::chrono::duration<double, std::milli>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 /// The largest units of `adapter` that end within the manifest's maxUnit on this machine.
 result<coordinator::unit_sizes> measured_sizes(const spawn_plan& plan, const opened_model& model,
                                                const std::string& adapter,
@@ -79,16 +72,7 @@ result<coordinator::unit_sizes> measured_sizes(const spawn_plan& plan, const ope
                                    [&](const auto& v) { return v.name == adapter; });
   if (parent == parents->end())
     return error{errc::not_found, "the manifest has no adapter '" + adapter + "'"};
-  const auto measure =
-      [&, o = options](coordinator::unit_sizes sizes) mutable -> result<coordinator::unit_times> {
-    o.window_tokens = sizes.window_tokens;
-    o.head_tokens = sizes.head_tokens;
-    auto trainer = engine::make_trainer(model.base, parent->weights, o);
-    if (!trainer) return trainer.failure();
-    return measure_units(**trainer, std::min(o.window_tokens, o.sample_tokens - 1), steady_ms);
-  };
-  return fitting_sizes(plan.training.max_unit_ms, {options.window_tokens, options.head_tokens},
-                       measure);
+  return probe_unit_sizes(model.base, parent->weights, options, plan.training.max_unit_ms);
 }
 
 /// Shadows of one adapter in one node are alike, so its units are measured once.

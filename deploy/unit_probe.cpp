@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <fstream>
 #include <limits>
 
@@ -13,6 +14,12 @@ namespace collm::deploy {
 namespace {
 
 constexpr std::int32_t any_token = 1;
+
+double steady_ms() {
+  return std::chrono::duration<double, std::milli>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
 
 }  // namespace
 
@@ -53,6 +60,19 @@ result<coordinator::unit_sizes> fitting_sizes(
     if (next == sizes) return times->sizes_for(unit_max_ms, sizes);  // refuses by name
     sizes = next;
   }
+}
+
+result<coordinator::unit_sizes> probe_unit_sizes(const engine::base_ptr& base,
+                                                 const engine::adapter_ptr& parent,
+                                                 engine::training_options o, double unit_max_ms) {
+  const auto measure = [&](coordinator::unit_sizes sizes) -> result<coordinator::unit_times> {
+    o.window_tokens = sizes.window_tokens;
+    o.head_tokens = sizes.head_tokens;
+    auto trainer = engine::make_trainer(base, parent, o);
+    if (!trainer) return trainer.failure();
+    return measure_units(**trainer, std::min(o.window_tokens, o.sample_tokens - 1), steady_ms);
+  };
+  return fitting_sizes(unit_max_ms, {o.window_tokens, o.head_tokens}, measure);
 }
 
 result<coordinator::unit_sizes> kept_unit_sizes(

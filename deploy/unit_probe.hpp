@@ -8,6 +8,7 @@
 #include <string>
 
 #include "coordinator/unit_times.hpp"
+#include "engine/engine.hpp"
 #include "engine/training.hpp"
 
 namespace collm::deploy {
@@ -22,6 +23,11 @@ result<coordinator::unit_times> measure_units(engine::trainer& on, std::uint32_t
 result<coordinator::unit_sizes> fitting_sizes(
     double unit_max_ms, coordinator::unit_sizes most,
     const std::function<result<coordinator::unit_times>(coordinator::unit_sizes)>& measure);
+
+/// Both for trainers of `parent` with options `o`, in real time: what a node trains with.
+result<coordinator::unit_sizes> probe_unit_sizes(const engine::base_ptr& base,
+                                                 const engine::adapter_ptr& parent,
+                                                 engine::training_options o, double unit_max_ms);
 
 /// What `file` keeps about `what` (base, rank, threads, maxUnit: one line), or what `measure`
 /// finds, which is kept then. A file about something else or a damaged one is measured anew.
