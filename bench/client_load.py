@@ -13,7 +13,7 @@ class Load:
     ones."""
 
     def __init__(self, ports, rate, tokens, seed, text="Order {}".format, key=None, **more):
-        self.text, self.key = text, key
+        self.ports, self.text, self.key = ports, text, key
         self.tokens, self.more, self.over = tokens, more, threading.Event()
         self.lock, self.requests, self.running = threading.Lock(), [], []
         self.sources = [threading.Thread(target=self.arrive, args=(port, rate, seed + i))
@@ -31,11 +31,19 @@ class Load:
             thread.start()
 
     def ask(self, port, text):
-        request = {"port": port, "begun": time.monotonic(), "ended": None, "how": None, "why": ""}
+        request = {"port": port, "begun": time.monotonic(), "runs": False, "ended": None,
+                   "how": None, "why": ""}
         with self.lock:
             self.requests.append(request)
-        request.update(asked(port, text, self.tokens, self.key, **self.more))
+        request.update(asked(port, text, self.tokens, self.key,
+                             lambda: request.update(runs=True), **self.more))
         request["ended"] = time.monotonic()
+
+    def streamed_now(self):
+        """How many answers are being streamed at the first gateway."""
+        with self.lock:
+            return sum(r["runs"] and r["ended"] is None for r in self.requests
+                       if r["port"] == self.ports[0])
 
     def stop(self):
         """Ends the arrivals and waits for all that were asked."""
@@ -59,9 +67,10 @@ def outcome(port, text, tokens, **more):
     return end["how"], end["why"]
 
 
-def asked(port, text, tokens, key=None, **more):
+def asked(port, text, tokens, key=None, on_piece=lambda: None, **more):
     """One streamed request to its end: `how` and `why`; `first_s`: from its beginning to the first
-    token, `last_s`: to the last, of an answered one; `retry_s`: of a refused one."""
+    token, `last_s`: to the last, of an answered one; `retry_s`: of a refused one. `on_piece` is
+    called as each piece of the text comes."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         begun = time.monotonic()
@@ -78,14 +87,14 @@ def asked(port, text, tokens, key=None, **more):
                     else int(reply.getheader("Retry-After"))}
         if reply.status != 200:
             return {"how": "failed", "why": f"{reply.status}: {reply.read(300).decode()}"}
-        return streamed(reply, begun)
+        return streamed(reply, begun, on_piece)
     except (OSError, http.client.HTTPException) as e:
         return {"how": "failed", "why": f"{type(e).__name__}: {e}"}
     finally:
         connection.close()
 
 
-def streamed(reply, begun):
+def streamed(reply, begun, on_piece):
     done, finish, first, last = False, None, None, None
     for line in reply:
         if line.strip() == b"data: [DONE]":
@@ -99,6 +108,7 @@ def streamed(reply, begun):
                 if choice["delta"].get("content"):
                     last = time.monotonic() - begun
                     first = first or last
+                    on_piece()
     if done and finish:
         return {"how": "answered", "why": "", "first_s": first, "last_s": last}
     return {"how": "failed", "why": "the stream broke off"}

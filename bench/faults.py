@@ -1,56 +1,70 @@
 """What faults cost: a real cluster of two nodes under a steady load, one fault after the other, and
 every request accounted for: answered, refused (a 429 or 503 that says when to come back) or failed.
 
-Each row is a fault done once, while clients ask both nodes' gateways, each request streamed. `in
-flight` ran when the fault began. `whole` is the time from the fault's end (its beginning, where the
-cluster has to mend it) until both nodes serve and answer again.
+First the capacity is measured: answers a second of both nodes, under clients of which each asks
+again at once. Then clients ask for `--part` of it, each request streamed. Each row is a fault done
+once, begun when two answers are being streamed from the node that it strikes (waited for
+TWO_RUN_WITHIN_S at most). `in flight` was asked before the fault began and ended afterwards.
+`whole` is the time from the fault's end (its beginning, where the cluster has to mend it) until
+both nodes serve and answer again.
 
 Behind a bad line stands a node of its own machine (`tests/process/relay.py`): asked at its own
-gateway, and at the head's, whose requests for it take that line.
+gateway, and at the head's, whose requests for it take that line. A site of two nodes is asked at
+both, too.
 
 The table also stands in docs/RELIABILITY.md.
 
-usage: ./dev bench faults [--rate 2] [--only "kill -9 of a node"] [--out bench/results/faults]
+usage: ./dev bench faults [--part 0.5] [--only "rolling restart"]
+       [--out bench/results/faults]
 """
 
 import argparse
+import collections
 import contextlib
 import datetime
 import http.client
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sys
+import threading
 import time
+import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests/process")]
 
 from bad_machine import OtherClock, SmallDisk, no_more_memory  # noqa: E402
-from cluster import Cluster, lives, until  # noqa: E402
-from client_load import Load, counted, outcome  # noqa: E402
+from cluster import Cluster, OneSite, lives, until  # noqa: E402
+from client_load import Load, asked, counted, outcome  # noqa: E402
 from relay import Relay  # noqa: E402
 from remote_nodes import RemoteNodes  # noqa: E402
 from peer.process import fail, say  # noqa: E402
 from peer.report import commit, cpu_name, into_docs, keep  # noqa: E402
 
-CALM_S = 3          # of load before a fault
-AFTER_S = 5         # and after the cluster is whole
+TWO_RUN_WITHIN_S = 20
+AFTER_S = 4         # of load after the cluster is whole
 WHOLE_WITHIN_S = 90
 LASTS_S = 8         # a fault that comes and goes
+CLIENTS = 24        # at each gateway, while the capacity is measured
+FILL_S, CALIBRATE_S = 4, 8
+TIMES_CAPACITY = 3  # what is asked for in the row of too much load
+LARGE = 900_000     # bytes of a body, below limits.requestBytes
+POISON = " bread" * 64  # tests/support/poison.cpp: one token sixteen times over
 
 
 def arguments():
     build = ROOT / os.environ.get("COLLM_BUILD", "build")
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     p.add_argument("--collm", default=str(build / "bin/collm"))
-    p.add_argument("--rate", type=float, default=2, help="requests a second at each gateway")
-    p.add_argument("--tokens", type=int, default=24, help="of an answer")
-    p.add_argument("--only", help="the fault of this name")
-    p.add_argument("--seed", type=int, default=1, help="of the arrivals")
+    p.add_argument("--part", type=float, default=0.5, help="of the capacity, that clients ask for")
+    p.add_argument("--tokens", type=int, default=200, help="of an answer")
+    p.add_argument("--only", action="append", help="the faults with this in their names")
+    p.add_argument("--seed", type=int, default=1, help="of the arrivals; each row's differ")
     p.add_argument("--out", type=Path, default=ROOT / "bench/results/faults",
                    help=".json and .md are added")
     return p.parse_args()
@@ -104,22 +118,21 @@ def rolling_restart(c):
     for name in ("edge-a", "edge-b"):
         pid = node_pid(c, name)
         drained = c.verb("drain", name, "--restart")
-        if drained.returncode:
-            fail(f"drain {name}: {drained.stderr}")
+        assert drained.returncode == 0, f"drain {name}: {drained.stderr}"
         until(f"{name} serves again", lambda n=name, p=pid: c.node(n)["state"] == "serving"
               and node_pid(c, n) != p, 60)
 
 
 def no_memory(c):
+    """Large bodies, too: small ones find buffers that are there already."""
     with no_more_memory(node_pid(c)):
-        time.sleep(LASTS_S)
+        c.besides(f", bodies of {LARGE // 1000} kB there", [c.a], 2, 16, user=LARGE * "x")
 
 
 def overload(c):
-    """Three times what a gateway is asked otherwise takes, for as long as a fault lasts."""
-    more = Load([c.a, c.b], 8, 24, 77)
-    time.sleep(LASTS_S)
-    c.more = more.stop()
+    """So much more that it is TIMES_CAPACITY, for as long as a fault lasts."""
+    rate = TIMES_CAPACITY * c.wanted.capacity / 2 - c.wanted.rate
+    c.besides("", [c.a, c.b], rate, c.wanted.tokens)
 
 
 def garbage(c):
@@ -131,6 +144,13 @@ def garbage(c):
             s.settimeout(0.2)
             s.sendall(draw.randbytes(draw.randrange(1, 4000)))
             s.recv(100)
+
+
+def poison(c):
+    """Asked once, at the head; over when its client has its answer."""
+    one = Load([], 0, 1, 0, site="kitchen")
+    one.ask(c.head, POISON)
+    c.more.append((", that request", one))
 
 
 def bad_line(act, mend):
@@ -156,11 +176,24 @@ def resets(c):
 
 
 class FaultCluster(Cluster):
-    more = ()
+    """`wanted`: the arguments and what was measured with them. `more`: loads that a fault adds, by
+    the words of their row."""
 
-    def loads(self, a):
-        """What is asked, by the words that a row of the table adds to its fault."""
-        return {"": Load([self.a, self.b], a.rate, a.tokens, a.seed)}
+    def __init__(self, wanted, **more):
+        self.wanted, self.more = wanted, []
+        super().__init__(wanted.collm, **more)
+
+    def loads(self, rate, tokens, seed):
+        """What is asked, by the words that a row of the table adds to its fault; the first gateway
+        of each is of the node that is struck."""
+        return [("", Load([self.a, self.b], rate, tokens, seed))]
+
+    def besides(self, where, ports, rate, tokens, **more):
+        """More clients, for as long as a fault lasts."""
+        load = Load(ports, rate, tokens, 77, **more)
+        self.more.append((where, load))
+        time.sleep(LASTS_S)
+        load.over.set()
 
     def whole(self):
         """Both nodes serve and answer."""
@@ -175,14 +208,22 @@ class FaultCluster(Cluster):
         return [(self.a, {}), (self.b, {})]
 
 
+class SiteCluster(OneSite, FaultCluster):
+    """Both nodes are of one site."""
+
+    def loads(self, rate, tokens, seed):
+        return [(", through the head", Load([self.head], rate, tokens, seed, site="kitchen")),
+                (", at the nodes", Load([self.a, self.b], rate / 2, tokens, seed + 1))]
+
+
 class UplinkCluster(RemoteNodes, FaultCluster):
     """edge-b runs elsewhere, behind `line`."""
     line = None
 
-    def loads(self, a):
-        return {", at the site": Load([self.b], a.rate, a.tokens, a.seed),
-                ", through the head": Load([self.head], a.rate, a.tokens, a.seed + 1,
-                                           site="workshop")}
+    def loads(self, rate, tokens, seed):
+        return [(", at the site", Load([self.b], rate / 2, tokens, seed)),
+                (", through the head", Load([self.head], rate / 2, tokens, seed + 1,
+                                            site="workshop"))]
 
     def doors(self):
         return [(self.b, {}), (self.head, {"site": "workshop"})]
@@ -190,19 +231,34 @@ class UplinkCluster(RemoteNodes, FaultCluster):
 
 # -- scenarios: a cluster and its fault; each returns the table's rows
 
-def here(fault):
+def here(fault, kind=FaultCluster):
     def scenario(a, name):
-        with FaultCluster(a.collm) as c:
-            return suffer(c, a, name, fault)
+        with kind(a) as c:
+            return suffer(c, name, fault)
     return scenario
 
 
 def uplink(fault):
     def scenario(a, name):
-        with UplinkCluster(a.collm) as c, Relay(c.link) as c.line:
+        with UplinkCluster(a) as c, Relay(c.link) as c.line:
             c.join_behind("edge-b", c.line)
-            return suffer(c, a, name, fault)
+            return suffer(c, name, fault)
     return scenario
+
+
+def memory_ends(a, name):
+    rows = here(no_memory)(a, name)
+    if not any(r["refused"] + r["failed"] for r in rows):
+        rows[-1]["failed_because"] = ["none did: the memory that it had was enough"]
+    return rows
+
+
+def poisoned(a, name):
+    library = Path(a.collm).parents[1] / "tests/libpoison.so"
+    if not library.exists():
+        return [{"fault": name, "left_out": "no libpoison.so: ./dev build poison makes it"}]
+    with SiteCluster(a, environment={"LD_PRELOAD": str(library), "COLLM_POISON": "crash"}) as c:
+        return suffer(c, name, poison)
 
 
 def clock_jumps(a, name):
@@ -215,8 +271,8 @@ def clock_jumps(a, name):
             clock.set("+1d")
             time.sleep(LASTS_S)
             clock.set("+0")
-        with FaultCluster(a.collm, environment=clock.environment) as c:
-            return suffer(c, a, name, jump)
+        with FaultCluster(a, environment=clock.environment) as c:
+            return suffer(c, name, jump)
 
 
 def disk_is_full(a, name):
@@ -233,8 +289,8 @@ def disk_is_full(a, name):
         def fill(_):
             with disk.full():
                 time.sleep(LASTS_S)
-        with Small(a.collm) as c:
-            return suffer(c, a, name, fill)
+        with Small(a) as c:
+            return suffer(c, name, fill)
 
 
 SCENARIOS = {
@@ -242,9 +298,10 @@ SCENARIOS = {
     "SIGSTOP of a node": here(freeze_node),
     "kill -9 of the head, started again": here(kill_head),
     f"SIGSTOP of the head for {LASTS_S} s": here(freeze_head),
-    "rolling restart of both nodes": here(rolling_restart),
-    f"no more memory for a node for {LASTS_S} s": here(no_memory),
-    "load beyond capacity": here(overload),
+    "rolling restart of a site of two nodes": here(rolling_restart, SiteCluster),
+    "a request that ends each process that takes it": poisoned,
+    f"no more memory for a node for {LASTS_S} s": memory_ends,
+    f"{TIMES_CAPACITY} times the capacity for {LASTS_S} s": here(overload),
     "garbage at every port": here(garbage),
     f"uplink cut for {LASTS_S} s": uplink(bad_line(Relay.cut, Relay.restore)),
     f"uplink silent for {LASTS_S} s": uplink(bad_line(Relay.stall, Relay.resume)),
@@ -257,39 +314,90 @@ SCENARIOS = {
 
 # -- the table
 
-def suffer(c, a, name, fault):
+def suffer(c, name, fault):
     """Does the fault under load; a row for each of the cluster's loads."""
     say(name)
     until("the cluster is whole", c.whole, 60)
-    loads = c.loads(a)
-    time.sleep(CALM_S)
-    begun = time.monotonic()
-    fault(c)
-    over = time.monotonic()
-    until(f"the cluster is whole after {name}", c.whole, WHOLE_WITHIN_S)
-    whole = time.monotonic()
-    time.sleep(AFTER_S)
-    asked = {where: load.stop() for where, load in loads.items()}
-    more, c.more = list(c.more), ()
+    loads = c.loads(c.wanted.rate, c.wanted.tokens,
+                    c.wanted.seed + 100 * list(SCENARIOS).index(name))
+    try:
+        two_run(load for _, load in loads)
+        begun = time.monotonic()
+        fault(c)
+        over = time.monotonic()
+        until(f"the cluster is whole after {name}", c.whole, WHOLE_WITHIN_S)
+        whole = time.monotonic()
+        time.sleep(AFTER_S)
+    finally:
+        ended = collections.defaultdict(list)
+        for where, load in loads + c.more:
+            ended[where] += load.stop()
     return [{"fault": name + where, "seconds": round(over - begun, 1),
-             **accounted(name, requests + more, begun), "whole_after_s": round(whole - over, 1)}
-            for where, requests in asked.items()]
+             **accounted(name, requests, begun), "whole_after_s": round(whole - over, 1)}
+            for where, requests in ended.items()]
+
+
+def two_run(loads):
+    """Waits, not for ever: `in flight` tells what there was."""
+    loads, end = list(loads), time.monotonic() + TWO_RUN_WITHIN_S
+    while time.monotonic() < end and not all(load.streamed_now() >= 2 for load in loads):
+        time.sleep(0.02)
 
 
 def accounted(name, requests, fault_begun):
     count = counted(requests)
     if sum(count.values()) != len(requests):
         fail(f"{name}: {len(requests)} requests, accounted for: {count}")
-    why = sorted({r["why"][:100] for r in requests if r["how"] == "failed"})
+    why = collections.Counter(short(r["why"]) for r in requests if r["how"] == "failed")
     flying = [r for r in requests if r["begun"] < fault_begun < r["ended"]]
-    return {"requests": len(requests), "in_flight": len(flying), **count, "failed_because": why}
+    return {"requests": len(requests), "in_flight": len(flying), **count,
+            "failed_because": [f"{n} × {reason}" for reason, n in why.most_common()]}
+
+
+def short(why):
+    """What an exception or an error's body says, without what stands around it."""
+    plain = re.sub(r'^(\d+: )\{.*?"message": ?"([^"]*).*', r"\1\2", why, flags=re.DOTALL)
+    plain = re.sub(r"^[A-Z]\w+: (\[Errno \d+\] )?", "", plain)
+    return " ".join(plain.split()).replace("|", "/")[:80]
+
+
+def capacity(a):
+    """Answers a second of both nodes: tokens a second under many clients, over those of one."""
+    say("the capacity")
+    pieces, over, lock = [], threading.Event(), threading.Lock()
+
+    def token_came():
+        if over.is_set():
+            raise ConnectionAbortedError  # enough was seen: the client goes
+        with lock:
+            pieces.append(time.monotonic())
+
+    def client(port, i):
+        while not over.is_set():
+            end = asked(port, f"Client {i}", a.tokens, on_piece=token_came)
+            if end["how"] != "answered":
+                over.wait(end.get("retry_s", 1))
+    with FaultCluster(a) as c:
+        threads = [threading.Thread(target=client, args=(port, i))
+                   for port in (c.a, c.b) for i in range(CLIENTS)]
+        for t in threads:
+            t.start()
+        time.sleep(FILL_S)
+        begun = len(pieces)
+        time.sleep(CALIBRATE_S)
+        came = len(pieces) - begun
+        over.set()
+        for t in threads:
+            t.join()
+    return came / CALIBRATE_S / a.tokens
 
 
 def markdown(r):
     lines = ["# Faults", "",
              f"`./dev bench faults`, {r['date']}, commit {r['commit']}. {r['cpu']}, {r['cores']} "
-             f"cores. Two nodes of one thread, SmolLM2; {r['rate']:g} requests a second at each "
-             f"node's gateway, Poisson, {r['tokens']} tokens each, streamed.", "",
+             f"cores, the clients on them, too. Two nodes of one thread, SmolLM2; answers of "
+             f"{r['tokens']} tokens, streamed; capacity {r['capacity']:.1f} answers a second, of "
+             f"which clients ask for {r['part']:g}, Poisson.", "",
              "| fault | lasted s | requests | in flight | answered | refused | failed "
              "| whole after s | why some failed |", "|---|---|---|---|---|---|---|---|---|"]
     for f in r["faults"]:
@@ -306,19 +414,30 @@ def main():
     a = arguments()
     if not Path(a.collm).exists():
         fail(f"there is no {a.collm}; ./dev build makes it")
-    rows = []
-    for name, scenario in SCENARIOS.items():
-        if a.only in (None, name):
+    chosen = {name: scenario for name, scenario in SCENARIOS.items()
+              if a.only is None or any(part in name for part in a.only)}
+    if not chosen:
+        fail(f"no fault has {a.only} in its name; there are: {', '.join(SCENARIOS)}")
+    a.capacity = capacity(a)
+    a.rate = a.part * a.capacity / 2
+    rows, broken = [], []
+    for name, scenario in chosen.items():
+        try:
             rows += scenario(a, name)
-    if not rows:
-        fail(f"no fault is called {a.only}; there are: {', '.join(SCENARIOS)}")
+        except Exception as e:  # the others are done nevertheless, and this run has failed
+            traceback.print_exc()
+            broken.append(name)
+            rows.append({"fault": name, "left_out": short(f"{type(e).__name__}: {e}")})
     found = {"date": datetime.date.today().isoformat(), "commit": commit(), "cpu": cpu_name(),
-             "cores": os.cpu_count(), "rate": a.rate, "tokens": a.tokens, "faults": rows}
+             "cores": os.cpu_count(), "capacity": a.capacity, "part": a.part, "tokens": a.tokens,
+             "faults": rows}
     if a.only is None:
         keep(a.out, found, markdown(found))
         into_docs("faults", markdown(found))
     else:
         print(markdown(found))
+    if broken:
+        fail("not done, for the reasons above: " + "; ".join(broken))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ $(find bench -maxdepth 1 -name '*.py' -o -maxdepth 1 -name '*.sh' | sed 's|.*/||
   if [ -e "bench/$name.py" ]; then
     local programs=(collm)
     [ -z "$(find . -path "./$build_folder" -prune -o -name "${name}_bench.cpp" -print)" ] || programs+=("${name}_bench")
+    [ "$name" != faults ] || programs+=(poison)
     build release "$build_folder" "${programs[@]}"
     exec python3 "bench/$name.py" "$@"
   fi
