@@ -17,14 +17,6 @@ struct doctor_options {
   bool quick = false;
 };
 
-std::string rate_text(const deploy::speed& s) {
-  char text[160];
-  std::snprintf(text, sizeof text,
-                "%s: about %.0f tokens/s read, %.0f tokens/s written, one thread, one request",
-                s.kernel_path.c_str(), s.prefill_tokens_per_s, s.decode_tokens_per_s);
-  return text;
-}
-
 finding speed_of(const deploy::spawn_plan& plan, const deploy::machine& on,
                  std::optional<deploy::speed>& measured) {
   const auto s = deploy::measure_speed(plan.model, on.cache_dir / "bases");
@@ -32,9 +24,7 @@ finding speed_of(const deploy::spawn_plan& plan, const deploy::machine& on,
     return {"speed", health::problem, s.failure().message,
             "remove the packed base in the cache, or fetch the model again with ./dev build"};
   measured = *s;
-  const bool slow = s->kernel_path == "portable";
-  return {"speed", slow ? health::warning : health::good, rate_text(*s),
-          slow ? "this processor has neither AVX2 nor AVX-512; expect a tenth of the speed" : ""};
+  return deploy::judged(*s);
 }
 
 void print(console& io, const std::vector<finding>& all) {

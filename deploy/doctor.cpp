@@ -1,12 +1,14 @@
 #include "deploy/doctor.hpp"
 
 #include <arpa/inet.h>
+#include <linux/magic.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 
@@ -78,16 +80,13 @@ finding memory_of(const spawn_plan& plan) {
           "close other programs, or lower kvCache in the manifest"};
 }
 
+/// Never more threads than cores: such a manifest has no plan.
 finding cores_of(const spawn_plan& plan, const machine& on) {
   std::uint32_t threads = 0;
   for (const node_plan& n : plan.nodes)
     if (plan.here(n)) threads += n.threads * n.replicas;
-  const std::string text =
-      std::to_string(on.cores) + " cores, " + std::to_string(threads) + " engine threads";
-  if (threads <= on.cores) return {"cores", health::good, text, ""};
-  return {"cores", health::warning, text,
-          "engines that are busy at once slow each other down: fewer threads or replicas, or place "
-          "nodes on machines of their own"};
+  return {"cores", health::good,
+          std::to_string(on.cores) + " cores, " + std::to_string(threads) + " engine threads", ""};
 }
 
 /// A gateway's connections, the link and the engine's own files, of each process.
@@ -144,6 +143,33 @@ result<void> try_port(const address& a) {
     return error{errno == EADDRINUSE ? errc::conflict : errc::io, std::strerror(errno)};
   }
   return {};
+}
+
+std::optional<finding> wrong_file_system(const fs::path& state, long magic) {
+  switch (magic) {
+    case TMPFS_MAGIC:
+      return finding{"disk", health::warning, state.string() + " lies in memory (tmpfs)",
+                     "versions and rounds are lost at the next restart of the machine: name "
+                     "another head.stateDir"};
+    case NFS_SUPER_MAGIC:
+    case CIFS_SUPER_MAGIC:
+    case SMB2_SUPER_MAGIC:
+      return finding{"disk", health::problem, state.string() + " lies on another machine's disk",
+                     "databases are damaged there when two machines write: name a folder on a "
+                     "local disk as head.stateDir"};
+    default:
+      return {};
+  }
+}
+
+finding judged(const speed& s) {
+  char text[160];
+  std::snprintf(text, sizeof text,
+                "%s: about %.0f tokens/s read, %.0f tokens/s written, one thread, one request",
+                s.kernel_path.c_str(), s.prefill_tokens_per_s, s.decode_tokens_per_s);
+  if (s.kernel_path != "portable") return {"speed", health::good, text, ""};
+  return {"speed", health::warning, text,
+          "this processor has neither AVX2 nor AVX-512; expect a tenth of the speed"};
 }
 
 std::vector<finding> busy_ports(const spawn_plan& plan) {

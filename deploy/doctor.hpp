@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,10 @@ std::vector<finding> busy_ports(const spawn_plan& plan);
 /// by, databases, the file system, the sites' data. Changes nothing; the cluster may run.
 std::vector<finding> examine_state(const spawn_plan& plan);
 
+/// What is wrong with a state folder on such a file system, a number of linux/magic.h; nothing of
+/// most.
+std::optional<finding> wrong_file_system(const std::filesystem::path& state, long magic);
+
 /// Can this address be listened on now? Error: why not.
 result<void> try_port(const address& a);
 
@@ -46,5 +51,7 @@ struct speed {
   double open_seconds = 0;  ///< to map the base; the first time on a machine it is packed
 };
 result<speed> measure_speed(const model_plan& model, const std::filesystem::path& cache_dir);
+/// The rates, and whether this processor lacks what our kernels want.
+finding judged(const speed& measured);
 
 }  // namespace collm::deploy

@@ -13,9 +13,6 @@ namespace collm::deploy {
 namespace fs = std::filesystem;
 namespace {
 
-// linux/magic.h
-constexpr long in_memory = 0x01021994, over_nfs = 0x6969, over_cifs = 0xFF534D42u;
-
 bool is_there(const fs::path& path) {
   std::error_code ignored;  // what cannot be looked at is found when it is read
   return fs::exists(path, ignored);
@@ -24,14 +21,7 @@ bool is_there(const fs::path& path) {
 void add_file_system(const fs::path& state, std::vector<finding>& all) {
   struct statfs about {};
   if (::statfs(state.c_str(), &about) != 0) return;  // not made yet
-  if (about.f_type == in_memory)
-    all.push_back({"disk", health::warning, state.string() + " lies in memory (tmpfs)",
-                   "versions and rounds are lost at the next restart of the machine: name another "
-                   "head.stateDir"});
-  if (about.f_type == over_nfs || about.f_type == over_cifs)
-    all.push_back({"disk", health::problem, state.string() + " lies on another machine's disk",
-                   "databases are damaged there when two machines write: name a folder on a local "
-                   "disk as head.stateDir"});
+  if (auto wrong = wrong_file_system(state, about.f_type)) all.push_back(std::move(*wrong));
 }
 
 void add_access(const fs::path& state, std::vector<finding>& all) {

@@ -9,6 +9,7 @@
 #include "deploy/doctor.hpp"
 #include "deploy/private_folder.hpp"
 #include "link/certificates.hpp"
+#include "link/x509.hpp"
 
 namespace collm::deploy {
 namespace {
@@ -70,6 +71,30 @@ TEST_F(doctor_state, has_one_head_at_a_time) {
     EXPECT_NE(other.failure().message.find(folder_.string()), std::string::npos);
   }
   EXPECT_TRUE(state_lock::take(folder_)) << "the one before has ended";
+}
+
+TEST_F(doctor_state, finds_that_the_clock_is_before_or_behind_what_the_keys_are_good_for) {
+  ASSERT_TRUE(keep_private(folder_));
+  ASSERT_TRUE(link::ensure_certificates(folder_ / "link", "demo", {{"edge-a", "kitchen"}}));
+  const auto files = link::node_files(folder_ / "link", "edge-a");
+  const auto key = link::x509::load_key(files.key);
+  struct {
+    long begins_s, ends_s;
+    const char* text;
+  } const table[] = {{86400, 2 * 86400, "is not valid yet; check this machine's clock"},
+                     {-2 * 86400, -86400, "has expired"}};
+  for (const auto& row : table) {
+    const auto made = link::x509::load_certificate(files.certificate);
+    ASSERT_TRUE(key && made);
+    X509_gmtime_adj(X509_getm_notBefore(made->get()), row.begins_s);
+    X509_gmtime_adj(X509_getm_notAfter(made->get()), row.ends_s);
+    ASSERT_GT(X509_sign(made->get(), key->get(), EVP_sha256()), 0);
+    ASSERT_TRUE(link::x509::write_file(files.certificate, *link::x509::to_pem(made->get()), 0600));
+    const auto found = about(examine_state(plan()), "keys");
+    EXPECT_EQ(found.how, health::problem);
+    EXPECT_NE(found.text.find(row.text), std::string::npos) << found.text;
+    EXPECT_TRUE(found.mend.starts_with("set the clock if it is wrong")) << found.mend;
+  }
 }
 
 TEST_F(doctor_state, finds_a_state_that_other_users_may_read) {
