@@ -125,7 +125,9 @@ std::string explanation_text(const json& e, const console& io) {
     const bool veto = part(s, "veto") == true, weak = part(s, "weak") == true;
     rows.push_back({text(s, "site"), count(number(s, "count")), signed_number(number(s, "mean")),
                     signed_number(number(s, "bound")),
-                    veto ? "veto" : (weak ? "few sequences" : "")});
+                    veto   ? "veto"
+                    : weak ? "few sequences"
+                           : (text(s, "site") == "(guard)" ? "general text" : "")});
   });
   if (rows.size() > 1) out += table(rows);
   each(part(e, "silent"), [&](const json& site) {

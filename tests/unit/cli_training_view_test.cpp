@@ -54,16 +54,18 @@ TEST(training_view, shows_a_round_and_who_gave_what) {
 
 TEST(training_view, explains_a_promotion_site_by_site) {
   const auto e =
-      json::parse(R"({"version": {"adapter": "assistant", "number": 3, "state": "rejected"},
+      json::parse(R"j({"version": {"adapter": "assistant", "number": 3, "state": "rejected"},
     "round": 4, "verdict": "vetoed by workshop", "look": 32, "count": 32, "mean": 0.12,
     "lower": 0.05,
     "margin": 0.005, "sites": [{"site": "kitchen", "count": 16, "mean": 0.3, "bound": 0.2},
-      {"site": "workshop", "count": 7, "mean": -0.06, "bound": -0.1, "weak": true, "veto": true}],
-    "silent": ["office"]})");
+      {"site": "workshop", "count": 7, "mean": -0.06, "bound": -0.1, "weak": true, "veto": true},
+      {"site": "(guard)", "count": 16, "mean": -0.9, "bound": -1.2}],
+    "silent": ["office"]})j");
   const auto text = shown([&](const console& io) { return explanation_text(e, io); });
   EXPECT_THAT(text, HasSubstr("assistant@3: rejected\nvetoed by workshop\n"));
   EXPECT_THAT(text, HasSubstr("better by +0.1200 nats a token, at least +0.0500; margin -0.0050"));
   EXPECT_THAT(text, HasSubstr("workshop  7          -0.0600    -0.1000   veto"));
+  EXPECT_THAT(text, HasSubstr("(guard)   16         -0.9000    -1.2000   general text"));
   EXPECT_THAT(text, HasSubstr("office did not answer"));
   EXPECT_THAT(text, HasSubstr("made by round 4"));
 }
