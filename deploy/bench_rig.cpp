@@ -69,6 +69,8 @@ result<engine::sequence_id> bench_rig::add(std::uint32_t prompt_tokens,
   s.cache_salt = s.id;
   s.max_tokens = answer_tokens;
   s.ignore_eos = true;
+  s.how = o_.how;
+  s.how.seed = s.id;
   if (o_.adapters > 0)
     s.version = {adapter_name, static_cast<std::uint32_t>(s.id % o_.adapters) + 1};
   // Any tokens do: the time does not depend on them. Away from control tokens at the front.

@@ -24,6 +24,7 @@ struct engine_bench_options {
   std::uint32_t adapters = 0;  ///< taken in turn by the decoding sequences; 0: the base alone
   std::uint32_t adapter_rank = 8;
   std::uint32_t runs = 3;
+  engine::sampling how;  ///< of every sequence, which has its own seed
 };
 
 /// Tokens a second of each run, in order.

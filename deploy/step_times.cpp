@@ -1,5 +1,6 @@
 #include "deploy/step_times.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 #include "deploy/bench_rig.hpp"
@@ -8,6 +9,9 @@ namespace collm::deploy {
 namespace {
 
 using clock = std::chrono::steady_clock;
+
+/// What many clients ask for: all of a row's probabilities are looked at, and some are sorted.
+constexpr engine::sampling sampled = {.temperature = 0.8f, .top_p = 0.95f};
 
 /// Mean microseconds of a call, after one to warm up; the clock starts behind it.
 template <class F>
@@ -74,6 +78,7 @@ result<void> fill(step_row& row, const engine_bench_options& o, measured_step me
 result<step_row> decode_row_of(engine_bench_options o, std::uint32_t sequences) {
   step_row row;
   row.name = "decode " + std::to_string(sequences);
+  if (o.how.temperature > 0) row.name += ", sampled";
   if (o.adapters > 0) row.name += ", " + std::to_string(o.adapters) + " adapters";
   row.sequences = row.rows = sequences;
   row.adapters = o.adapters;
@@ -118,6 +123,13 @@ result<std::vector<step_row>> run_step_times(const engine_bench_options& o) {
   auto prefill = prefill_row_of(base);
   if (!prefill) return prefill.failure();
   rows.push_back(std::move(*prefill));
+  if (!o.decode.empty()) {
+    engine_bench_options drawn = base;
+    drawn.how = sampled;
+    auto row = decode_row_of(drawn, std::ranges::max(o.decode));
+    if (!row) return row.failure();
+    rows.push_back(std::move(*row));
+  }
   for (const auto n : o.decode) {
     if (o.adapters == 0 || n < o.adapters) continue;
     auto row = decode_row_of(o, n);
