@@ -25,10 +25,18 @@ class Load:
         draw, number = random.Random(seed), 0
         while not self.over.wait(draw.expovariate(rate)):
             number += 1
-            thread = threading.Thread(target=self.ask, args=(port, self.text(number)))
-            with self.lock:
-                self.running = [t for t in self.running if t.is_alive()] + [thread]
+            self.start(port, number)
+
+    def start(self, port, number):
+        thread = threading.Thread(target=self.ask, args=(port, self.text(number)))
+        with self.lock:
+            self.running = [t for t in self.running if t.is_alive()] + [thread]
             thread.start()
+
+    def ask_now(self, count):
+        """So many at once at the first gateway, beside the arrivals."""
+        for number in range(count):
+            self.start(self.ports[0], -number)
 
     def ask(self, port, text):
         request = {"port": port, "begun": time.monotonic(), "runs": False, "ended": None,
