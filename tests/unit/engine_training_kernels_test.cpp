@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 
+#include "engine/kernels/line_vector.hpp"
 #include "engine/kernels/naive.hpp"
 #include "engine/kernels/training_kernels.hpp"
 
@@ -414,6 +415,17 @@ TEST(engine_training_kernels, rows_are_scaled_added_squared_and_halved) {
       }
     }
   }
+}
+
+TEST(line_vector, begins_a_cache_line_whatever_it_grows_to) {
+  line_vector<float> numbers;
+  for (const std::size_t n : {1u, 100u, 1'000'000u}) {
+    numbers.resize(n, 1.0f);
+    EXPECT_EQ(0u, reinterpret_cast<std::uintptr_t>(numbers.data()) % row_alignment) << n;
+  }
+  const auto copy = numbers;
+  EXPECT_EQ(0u, reinterpret_cast<std::uintptr_t>(copy.data()) % row_alignment);
+  EXPECT_EQ(numbers, copy);
 }
 
 }  // namespace
