@@ -14,6 +14,10 @@ namespace {
 using self_ptr = head_supervisor_actor::stateful_pointer<supervisor_state>;
 using member = supervisor_state::member;
 
+// Who connects to the gateway of a node that is away waits for the next process, if it comes so
+// soon; else they had better be refused and ask elsewhere.
+constexpr double patience_ms = 2000;
+
 std::string how_it_ended(std::int32_t status) {
   if (WIFSIGNALED(status)) return "was killed by signal " + std::to_string(WTERMSIG(status));
   return "exited with code " + std::to_string(WEXITSTATUS(status));
@@ -117,6 +121,7 @@ class warden {
       m.state = schema::NodeState::STOPPED;
       m.reason = how_it_ended(e.status);
       m.pid = 0;
+      deps_.away(m.plan.name);
       event(schema::EventLevel::INFO, m, "node_stopped", m.reason);
       return;
     }
@@ -125,6 +130,7 @@ class warden {
     m.pid = 0;
     m.state = schema::NodeState::RESTARTING;
     m.restart_at_ms = now_ms(self_) + m.wait_ms;
+    if (m.wait_ms > patience_ms) deps_.away(m.plan.name);
     event(schema::EventLevel::WARNING, m, "node_restarting",
           m.reason + "; again in " + std::to_string(static_cast<int>(m.wait_ms)) + " ms");
     m.wait_ms = std::min(2 * m.wait_ms, deps_.back_off_max_ms);
@@ -330,6 +336,7 @@ class warden {
     if (!pid) {
       m.state = schema::NodeState::RESTARTING;
       m.reason = pid.failure().message;
+      deps_.away(m.plan.name);
       m.restart_at_ms = m.started_ms + m.wait_ms;
       m.wait_ms = std::min(2 * m.wait_ms, deps_.back_off_max_ms);
       event(schema::EventLevel::ERROR, m, "node_failed", m.reason);

@@ -31,6 +31,8 @@ struct supervisor_deps {
   std::function<result<std::int32_t>(const std::string& node, std::uint64_t incarnation)> launch;
   /// Ends a process that this supervisor started (SIGKILL).
   std::function<void(std::int32_t pid)> kill;
+  /// No process of that node will come soon: nobody should wait at its gateway.
+  std::function<void(const std::string& node)> away = [](const std::string&) {};
   telemetry_actor telemetry;  ///< the head's own
   registry_actor registry;
   site_router_actor ingress;

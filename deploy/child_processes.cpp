@@ -15,15 +15,22 @@ namespace collm::deploy {
 
 namespace {
 
+constexpr int handed_descriptor = 3;  // the first behind the standard ones
+
 /// The environment of this process and whose child it will be; OpenMP's idle threads must sleep,
 /// not spin: engines share the cores with everything else.
-std::vector<std::string> child_environment() {
+std::vector<std::string> child_environment(bool listens) {
   std::vector<std::string> out;
-  const std::string head_pid = std::string(head_pid_variable) + "=";
-  for (char** e = environ; *e != nullptr; ++e)
-    if (!std::string_view(*e).starts_with(head_pid)) out.emplace_back(*e);
+  const std::string head_pid = std::string(head_pid_variable) + "=",
+                    listener = std::string(listener_variable) + "=";
+  for (char** e = environ; *e != nullptr; ++e) {
+    const std::string_view inherited(*e);
+    if (!inherited.starts_with(head_pid) && !inherited.starts_with(listener))
+      out.emplace_back(inherited);
+  }
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) out.emplace_back("OMP_WAIT_POLICY=passive");
   out.push_back(head_pid + std::to_string(getpid()));
+  if (listens) out.push_back(listener + std::to_string(handed_descriptor));
   return out;
 }
 
@@ -67,7 +74,8 @@ void child_processes::join_ended() {
 }
 
 result<pid_t> child_processes::start(const std::string& name,
-                                     const std::vector<std::string>& arguments) {
+                                     const std::vector<std::string>& arguments,
+                                     std::optional<int> listener) {
   join_ended();
   std::error_code made;
   std::filesystem::create_directories(log_dir_, made);
@@ -80,7 +88,8 @@ result<pid_t> child_processes::start(const std::string& name,
   posix_spawn_file_actions_adddup2(&files, 1, 2);
   // Listeners and clients of this process, which not every library marks close-on-exec: a child
   // that held them would keep a port taken, and a connection open, beyond its owner's end.
-  posix_spawn_file_actions_addclosefrom_np(&files, 3);
+  if (listener) posix_spawn_file_actions_adddup2(&files, *listener, handed_descriptor);
+  posix_spawn_file_actions_addclosefrom_np(&files, handed_descriptor + (listener ? 1 : 0));
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t none;
@@ -93,7 +102,7 @@ result<pid_t> child_processes::start(const std::string& name,
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
   std::vector<std::string> argv = {executable_.string()};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
-  auto environment = child_environment();
+  auto environment = child_environment(listener.has_value());
   pid_t pid = 0;
   const std::lock_guard lock(mutex_);
   int code = 0;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,6 +20,9 @@ namespace collm::deploy {
 /// In a child's environment: the pid of the process that started it and that it ends with.
 inline constexpr const char* head_pid_variable = "COLLM_HEAD_PID";
 
+/// In a child's environment: the descriptor of the listening socket that it was handed.
+inline constexpr const char* listener_variable = "COLLM_LISTENER";
+
 class child_processes {
  public:
   using on_exit = std::function<void(const std::string& name, pid_t pid, int status)>;
@@ -29,7 +33,9 @@ class child_processes {
   /// Ends (SIGKILL) what still runs and joins; nothing starts any more.
   void close();
 
-  result<pid_t> start(const std::string& name, const std::vector<std::string>& arguments);
+  /// `listener`: a socket that the child is handed a copy of, and nothing else that is open here.
+  result<pid_t> start(const std::string& name, const std::vector<std::string>& arguments,
+                      std::optional<int> listener = {});
   /// Signals `pid` if it is a child that still runs.
   void signal(pid_t pid, int number);
   /// Signals all that still run; nothing starts any more, so that nobody misses it.

@@ -17,6 +17,7 @@
 #include "deploy/actor_system.hpp"
 #include "deploy/child_processes.hpp"
 #include "deploy/head_training.hpp"
+#include "deploy/held_ports.hpp"
 #include "deploy/initial_versions.hpp"
 #include "deploy/private_folder.hpp"
 #include "deploy/remote_node.hpp"
@@ -96,6 +97,7 @@ struct cluster::impl {
       std::make_shared<std::atomic<std::uint32_t>>(0);
   std::shared_ptr<exit_box> exits = std::make_shared<exit_box>();
   std::shared_ptr<child_processes> children;  ///< the supervisor holds it, too
+  std::shared_ptr<held_ports> ports = std::make_shared<held_ports>();  ///< so it does this
   telemetry_actor telemetry;
   head_registry_actor registry;
   std::unique_ptr<head_training> training;  ///< null: nothing learns
@@ -153,13 +155,16 @@ supervisor_deps cluster::impl::supervision() {
       .inactive = plan.inactive,
       .ttft_slo_ms = double(plan.slo.ttft_ms),
       .tpot_slo_ms = double(plan.slo.tpot_ms),
-      .launch = [children = children, plan = plan](
+      .launch = [children = children, ports = ports, plan = plan](
                     const std::string& node, std::uint64_t incarnation) -> result<std::int32_t> {
-        auto pid = children->start(node, node_arguments(plan, node, incarnation));
+        auto listener = ports->hold(*plan.node(node));
+        if (!listener) return listener.failure();
+        auto pid = children->start(node, node_arguments(plan, node, incarnation), *listener);
         if (!pid) return pid.failure();
         return std::int32_t{*pid};
       },
       .kill = [children = children](std::int32_t pid) { children->signal(pid, SIGKILL); },
+      .away = [ports = ports](const std::string& node) { ports->release(node); },
       .telemetry = telemetry,
       .registry = registry,
       .ingress = ingress,
@@ -377,6 +382,7 @@ void cluster::impl::stop(std::chrono::milliseconds running) {
   if (supervisor) caf::anon_send(supervisor, drain_atom::value);
   if (ingress) caf::anon_send(ingress, drain_atom::value);
   if (children) children->signal_last(SIGTERM);  // a node finishes what it runs and exits
+  ports->release_all();                          // no process follows it
   for (auto& t : threads) t->drain(running);
   const auto done = [&] { return quiet(); };
   if (!wait_until(running, done)) {

@@ -10,6 +10,7 @@
 #include "deploy/actor_system.hpp"
 #include "deploy/child_processes.hpp"
 #include "deploy/cluster.hpp"
+#include "deploy/held_ports.hpp"
 #include "deploy/private_folder.hpp"
 #include "deploy/remote_node.hpp"
 #include "deploy/serving.hpp"
@@ -138,7 +139,8 @@ result<void> run_node(const spawn_plan& plan, const std::string& name, std::uint
             log_event(e);
             link->report(e);
           },
-      .of_head = [link = head->get()] { return link->requests_open(); }};
+      .of_head = [link = head->get()] { return link->requests_open(); },
+      .listener = handed_listener()};
   auto serving = serving_node::start(system.get(), loop, plan, *node, *model, std::move(to));
   if (!serving) return serving.failure();
   (*head)->serve({(*serving)->router(), (*serving)->node(), (*serving)->telemetry()});

@@ -371,6 +371,7 @@ struct serving_node::impl {
     auto options =
         gateway_options(plan, node_plan_.name, node_plan_.http, node_plan_.tls, node_plan_.site);
     if (!options) return options.failure();
+    options->listener = to.listener;
     auto server = gateway::http_server::start(std::move(*options), *port, *model.encoder);
     if (!server) return server.failure();
     http = std::move(*server);

@@ -42,6 +42,7 @@ class serving_node {
     std::function<void(const msg<schema::Event>&)> on_event;  ///< log, and on to the head
     /// Requests that came over the link and are not answered yet.
     std::function<std::uint32_t()> of_head = [] { return 0u; };
+    std::optional<int> listener = {};  ///< of its HTTP gateway, open already; the gateway owns it
   };
   static result<std::unique_ptr<serving_node>> start(caf::actor_system& system, link::loop& loop,
                                                      const spawn_plan& plan, const node_plan& node,

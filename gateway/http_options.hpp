@@ -39,6 +39,8 @@ struct tls_files {
 struct http_options {
   std::string address = "127.0.0.1";  ///< an IP address; beyond loopback `tls` and keys are needed
   std::uint16_t port = 0;             ///< 0: any free one
+  /// That listens there already (open_listener); the server owns it. None: it opens one.
+  std::optional<int> listener;
   limits bounds;
   /// Connections from one address; 0: half of bounds.connections_max, and on loopback, where a
   /// proxy's clients have one address, no bound.

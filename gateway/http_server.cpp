@@ -13,6 +13,7 @@
 #include "gateway/event_feed.hpp"
 #include "gateway/http_context.hpp"
 #include "gateway/http_session.hpp"
+#include "gateway/listener.hpp"
 #include "messages/assert.hpp"
 
 namespace collm::gateway {
@@ -203,12 +204,11 @@ result<std::unique_ptr<http_server>> http_server::start(http_options options,
     tls = std::move(*made);
   }
   auto io = std::make_unique<asio::io_context>(1);
+  auto listener = options.listener ? result<int>(*options.listener)
+                                   : open_listener(options.address, options.port);
+  if (!listener) return listener.failure();
   tcp::acceptor acceptor(*io);
-  const tcp::endpoint endpoint(address, options.port);
-  acceptor.open(endpoint.protocol(), ec);
-  if (!ec) acceptor.set_option(tcp::acceptor::reuse_address(true), ec);
-  if (!ec) acceptor.bind(endpoint, ec);
-  if (!ec) acceptor.listen(asio::socket_base::max_listen_connections, ec);
+  acceptor.assign(tcp::endpoint(address, options.port).protocol(), *listener, ec);
   if (ec) return error{errc::io, "gateway cannot listen on " + place + ": " + ec.message()};
   auto state = std::make_unique<impl>(std::move(options), runtime, std::move(encoder),
                                       std::move(acceptor), std::move(io), std::move(tls));

@@ -146,7 +146,7 @@ void http_session::begin_request() {
   request_ = {};
   admission_ = {};
   request_id_ = context_.random_id();
-  keep_alive_ = true;
+  keep_alive_ = !ending_;
   chunked_ = head_only_ = complete_ = begun_ = false;
   state_ = state::header;
   waits_since_ = std::chrono::steady_clock::now();
@@ -198,7 +198,7 @@ http_request http_session::take_header() {
 
 void http_session::header_complete() {
   request_ = take_header();
-  keep_alive_ = request_.keep_alive;
+  keep_alive_ = request_.keep_alive && !ending_;
   head_only_ = request_.method == "HEAD";
   if (const auto* id = request_.header("x-request-id"); id != nullptr && usable_id(*id))
     request_id_ = *id;
@@ -481,7 +481,11 @@ void http_session::drop() {
 
 void http_session::finish() {
   if (state_ == state::lingering) return;
-  if (state_ != state::busy || !complete_) return close();
+  error_code gone;
+  const bool arrives = state_ == state::header || state_ == state::body ||
+                       (state_ == state::idle && stream_->tcp().available(gone) > 0);
+  if (!arrives && (state_ != state::busy || !complete_)) return close();
+  ending_ = true;
   keep_alive_ = false;
 }
 

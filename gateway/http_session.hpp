@@ -36,7 +36,8 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
   /// Answers with `failure` whatever comes, then closes: the server is full.
   void turn_away(const api_error& failure);
   void close();
-  /// The server stops: an answer that is complete still goes out, all else is closed.
+  /// The server stops: an answer that is complete still goes out, a request that has begun to
+  /// arrive is answered, all else is closed.
   void finish();
   /// How readily it makes room for who comes, the least first: it waits for a request; then one has
   /// begun of which nobody knows yet who sends it, or it is refused. nullopt: a request is under
@@ -119,6 +120,7 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
   std::vector<piece> in_flight_;
   bool keep_alive_ = true, chunked_ = false, head_only_ = false, complete_ = false, begun_ = false;
   bool turned_away_ = false;
+  bool ending_ = false;  ///< its server stops
   exchange_ptr current_;
 };
 

@@ -248,6 +248,24 @@ TEST_F(http_completions, an_answer_that_is_finished_when_the_server_stops_goes_o
   EXPECT_FALSE(runtime.cancelled(s.id));
 }
 
+TEST_F(http_completions, a_request_that_has_begun_to_arrive_when_the_server_stops_is_told_so) {
+  options.timeouts.linger = std::chrono::seconds(60);
+  auto comes = peer(), idle = peer();
+  for (auto* p : {&comes, &idle}) EXPECT_EQ(p->ask("GET", "/health").status, 200u);
+  const auto whole = comes.request("POST", "/v1/chat/completions", chat_body);
+  comes.send(std::string_view(whole).substr(0, whole.size() / 2));
+  runtime.is_ready = false;
+  std::thread stopping([&] { server().stop(); });
+  EXPECT_TRUE(idle.closed_by_server());
+  comes.send(std::string_view(whole).substr(whole.size() / 2));
+  const auto answer = comes.read_reply();
+  EXPECT_EQ(answer.status, 503u);
+  EXPECT_EQ(answer.headers.count("retry-after"), 1u);
+  EXPECT_EQ(answer.headers.at("connection"), "close");
+  comes.hang_up();
+  stopping.join();
+}
+
 TEST_F(http_completions, who_does_not_read_a_finished_answer_delays_a_stop_for_a_bounded_time) {
   options.timeouts.linger = std::chrono::milliseconds(50);
   auto client = peer(4096);

@@ -1,4 +1,7 @@
 // Probes, models, adapters, admin, events, the page.
+#include <arpa/inet.h>
+
+#include "gateway/listener.hpp"
 #include "tests/support/http_fixture.hpp"
 
 namespace collm::gateway::fake {
@@ -243,6 +246,31 @@ TEST_F(http_operations, event_subscribers_are_bounded_and_their_places_freed) {
     status = again.read_head().status;
   }
   EXPECT_EQ(status, 200u);
+}
+
+TEST_F(http_operations, a_socket_that_is_handed_to_the_server_keeps_who_came_before) {
+  const auto socket = open_listener("127.0.0.1", 0);
+  ASSERT_TRUE(socket) << socket.failure().message;
+  sockaddr_in at{};
+  socklen_t size = sizeof at;
+  ASSERT_EQ(0, ::getsockname(*socket, reinterpret_cast<sockaddr*>(&at), &size));
+  http_peer early(ntohs(at.sin_port));
+  ASSERT_TRUE(early.connected());
+  early.send(early.request("GET", "/health"));
+  options.port = ntohs(at.sin_port);
+  options.listener = *socket;
+  EXPECT_EQ(server().port(), ntohs(at.sin_port));
+  EXPECT_EQ(early.read_reply().status, 200u);
+  EXPECT_EQ(ask("GET", "/health").status, 200u);
+}
+
+TEST_F(http_operations, an_address_that_is_taken_or_none_is_named) {
+  const auto taken = open_listener("127.0.0.1", server().port());
+  ASSERT_FALSE(taken);
+  EXPECT_THAT(taken.failure().message, HasSubstr("127.0.0.1:" + std::to_string(server().port())));
+  const auto none = open_listener("kitchen", 8080);
+  ASSERT_FALSE(none);
+  EXPECT_THAT(none.failure().message, HasSubstr("kitchen:8080"));
 }
 
 TEST_F(http_operations, head_of_events_ends) {

@@ -139,7 +139,8 @@ class Serving(unittest.TestCase):
         c = self.cluster
         with socket.create_server(("127.0.0.1", 0)) as seen:
             self.assertIn(("tcp", "127.0.0.1", seen.getsockname()[1]), listeners(os.getpid()))
-        ports = {c.process.pid: (c.head, c.native, c.link)}
+        # The head listens on its nodes' ports as well, for who comes while one is replaced.
+        ports = {c.process.pid: (c.head, c.native, c.link, c.a, c.b)}
         for name, port in (("edge-a", c.a), ("edge-b", c.b)):
             ports[c.node(name)["snapshot"]["pid"]] = (port,)
         for pid, listed in ports.items():

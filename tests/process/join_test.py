@@ -46,7 +46,7 @@ class Join(unittest.TestCase):
             self.assertEqual(body["model"], "assistant@0")
 
     def listens_nowhere_else(self, c):
-        for pid, ports in ((c.process.pid, (c.head, c.native, c.link, c.enrol)),
+        for pid, ports in ((c.process.pid, (c.head, c.native, c.link, c.enrol, c.a)),
                            (c.node("edge-a")["snapshot"]["pid"], (c.a,)),
                            (c.started["edge-b"].pid, (c.b,))):
             self.assertEqual(listeners(pid), {("tcp", "127.0.0.1", p) for p in ports})

@@ -52,6 +52,7 @@ class supervision : public testing::Test {
                           return ++pid_;
                         },
                         .kill = [this](std::int32_t pid) { killed_.push_back(pid); },
+                        .away = [this](const std::string&) { away_ = true; },
                         .telemetry = telemetry_,
                         .registry = registry,
                         .ingress = ingress,
@@ -147,7 +148,7 @@ class supervision : public testing::Test {
   std::uint64_t incarnation_ = 0;
   std::vector<std::int32_t> killed_;
   std::uint32_t serving_ = 0, own_ = 0;
-  bool launch_fails_ = false, routed_ = false;
+  bool launch_fails_ = false, routed_ = false, away_ = false;
 };
 
 TEST_F(supervision, starts_its_nodes_and_serves_once_they_joined) {
@@ -372,6 +373,38 @@ TEST_F(supervision, a_killed_process_is_started_again_with_growing_waits) {
   EXPECT_LE(waited[0], 800);
   EXPECT_GT(waited[1], waited[0]);
   EXPECT_GT(waited[2], waited[1]);
+}
+
+TEST_F(supervision, nobody_is_left_waiting_at_a_node_that_does_not_come_again_soon) {
+  join();
+  exit_of(pid_, 9);
+  EXPECT_FALSE(away_) << "its successor is started in half a second";
+  for (int i = 0; i < 3; ++i) {  // waits of 1, 2 and 4 s
+    EXPECT_FALSE(away_);
+    system_.pass(5s);
+    exit_of(pid_, 9);
+  }
+  EXPECT_TRUE(away_);
+  system_.pass(5s);
+  launch_fails_ = true;
+  exit_of(pid_, 9);
+  away_ = false;
+  system_.pass(11s);
+  EXPECT_TRUE(away_) << "no process can be started";
+}
+
+TEST_F(supervision, a_drained_node_is_away_unless_it_is_started_anew) {
+  for (const bool again : {true, false}) {
+    join();
+    caf::scoped_actor self(system_.get());
+    auto asked = self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"),
+                               again, drain_deadline_ms);
+    system_.settle();
+    exit_of(pid_, 0);
+    asked.receive([](const reply<void>&) {}, [](const caf::error&) { FAIL(); });
+    EXPECT_EQ(away_, !again);
+    system_.pass(600ms);
+  }
 }
 
 TEST_F(supervision, a_frozen_process_is_lost_then_killed_then_replaced) {

@@ -60,6 +60,27 @@ TEST_F(children, inherit_no_open_file) {
   ::close(open);
 }
 
+TEST_F(children, are_handed_one_socket_and_told_where_it_is) {
+  const int socket = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100);
+  ASSERT_GE(socket, 100);
+  ::setenv(listener_variable, "17", 1);  // of this process's own head
+  child_processes in("/bin/sh", logs_, noted());
+  ASSERT_TRUE(in.start("child",
+                       {"-c",
+                        "test \"$COLLM_LISTENER\" = 3 && test -e /proc/$$/fd/3 && "
+                        "! test -e /proc/$$/fd/" +
+                            std::to_string(socket)},
+                       socket));
+  std::unique_lock lock(mutex_);
+  EXPECT_TRUE(ended_.wait_for(lock, std::chrono::seconds(20), [&] { return !exits_.empty(); }));
+  EXPECT_EQ(exits_, std::vector<int>{0});
+  exits_.clear();
+  lock.unlock();
+  EXPECT_EQ(run(in, "test -z \"$COLLM_LISTENER\" && ! test -e /proc/$$/fd/3"), 0);
+  ::unsetenv(listener_variable);
+  ::close(socket);
+}
+
 TEST_F(children, are_told_to_end_and_none_is_started_after_that) {
   child_processes in("/bin/sh", logs_, noted());
   ASSERT_TRUE(in.start("child", {"-c", "exec sleep 600"}));
