@@ -2,8 +2,10 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <random>
+#include <set>
 
 #include "actors/engine.hpp"
 #include "actors/node.hpp"
@@ -28,6 +30,8 @@ namespace {
 using namespace actors;
 constexpr std::uint32_t step_tokens_max = 512;
 constexpr std::size_t logged_max = 4096;  // bytes of one text
+// Adapters of the manifest are loaded within milliseconds; one that cannot be keeps nobody waiting.
+constexpr auto named_at_most = std::chrono::seconds(5);
 // A loop silent for so long is not healthy; from limits::engine_silence_ms_max on it is given up.
 constexpr auto silent_is_unhealthy = std::chrono::seconds(5);
 
@@ -213,14 +217,34 @@ struct serving_node::impl {
     start_telemetry();
     start_router();
     for (const auto& [name, beat] : beats) start_replica(name, beat);
+    std::set<std::string> names;
+    for (const auto& v : *initial) names.insert(v.name);
     start_node(std::move(*initial));
     if (auto learns = start_training(); !learns) return learns;
     start_port();
+    // Whoever is first at the gateway, or waited for it, finds the adapters that the manifest
+    // names.
+    wait_until(named_at_most, [&] { return std::ranges::includes(named(), names); });
     if (auto opened = open_http(); !opened) return opened;
     auto opened = open_native(loop, plan, node_plan_.capnp, model, port);
     if (!opened) return opened.failure();
     native = std::move(*opened);
     return {};
+  }
+
+  /// Adapters that a request may name by now.
+  std::set<std::string> named() const {
+    std::set<std::string> out;
+    caf::scoped_actor self(system);
+    self->request(router, std::chrono::seconds(1), list_atom::value)
+        .receive(
+            [&](const msg<schema::VersionList>& versions) {
+              const auto all = versions.read();
+              for (const auto v : all->getVersions())
+                if (v.getState() == schema::VersionState::SERVING) out.insert(v.getAdapter());
+            },
+            [](const caf::error&) {});  // asked again until the wait is over
+    return out;
   }
 
   void start_telemetry() {
