@@ -15,9 +15,9 @@ using self_ptr = replica_actor::stateful_pointer<replica_state>;
 // Official SDKs ignore a longer advice; a shorter one only knocks more often.
 constexpr std::uint32_t retry_after_ms_min = 1000, retry_after_ms_max = 60'000;
 // Who was turned away comes back to a replica that is not full again.
-constexpr double returns_share = 0.8;
-// Whoever asks for more than its part fills steps only so far, of what the promise allows: the
-// others wait for these steps, too.
+constexpr double returns_share = 0.9;
+// Whoever asks for all of the engine beside others fills steps only so far, of what the promise
+// allows: the others wait for these steps, too.
 constexpr double modest_share = 0.75;
 
 class desk {
@@ -59,7 +59,7 @@ class desk {
     const auto claims = state_.times.claims_before(h.tenant, h.since_ms);
     const auto decision = decide(h, line.in_turn(question, h.since_ms), line, claims);
     if (!decision.admit) {
-      state_.full_slot |= claims.empty();
+      state_.full_slot |= is_full(h);
       const auto why = deps_.name + " is at capacity: " + told(decision) +
                        (claims.empty() ? "" : ", beside what tenants that had less ask for");
       refuse(*r, sink, {errc::overloaded, why, turn_of(h, question, line, claims, decision)});
@@ -349,7 +349,8 @@ class desk {
     load.goes_first = claims.empty() && state_.times.goes_first(asks.tenant, asks.since_ms);
     load.claimed = share;
     auto promises = deps_.promises;
-    if (!claims.empty()) promises.tpot_ms *= modest_share;
+    if (!claims.empty() && state_.times.asks_for_all(asks.tenant, asks.since_ms))
+      promises.tpot_ms *= modest_share;
     auto decision =
         coordinator::admit(load, asks.prompt_tokens, promises, deps_.queued_max, jitter);
     for (const auto& c : claims) {
@@ -363,6 +364,13 @@ class desk {
                                     deps_.promises, deps_.queued_max, jitter);
     }
     return decision;
+  }
+
+  /// Whether it would be turned away if nothing were kept for anybody.
+  bool is_full(const replica_state::held& asks) const {
+    return !coordinator::admit(load_with(asks, {}, nullptr), asks.prompt_tokens, deps_.promises,
+                               deps_.queued_max, 0)
+                .admit;
   }
 
   /// The load with the request that asks and with `kept` as if it were here before it; `other`, if

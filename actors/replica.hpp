@@ -51,7 +51,7 @@ struct replica_state {
   double admitted_per_s = 0, admitted_slot = 0, last_report_ms = 0;
   coordinator::engine_pace pace;
   double ended_slot_ms = 0;  ///< what ended since the last report, by price
-  bool full_slot = false;    ///< since then somebody was turned away, and not for others' claims
+  bool full_slot = false;    ///< since then somebody would have found no room at all
   /// Promises of the present engine's training jobs: it ends without a word to those who wait.
   std::map<std::uint64_t, caf::typed_response_promise<reply<engine::unit_report>>> training;
   std::uint64_t next_job = 0;

@@ -10,6 +10,8 @@ namespace {
 constexpr double claimed_most = 0.5;
 // Less of the engine's time is no claim: one request, half a minute ago.
 constexpr double claimed_least = 0.01;
+// As much is all of it: what is asked for is counted up to there, and fades from one to the next.
+constexpr double all_least = 0.9;
 // The longest prompt of late is forgotten by so much with every request.
 constexpr double prompt_memory = 0.95;
 // A choice that is kept may be taken so often when another is asked for.
@@ -80,6 +82,12 @@ double tenant_times::given_ms(const std::string& tenant, double now_ms) const {
 
 double tenant_times::turn(const std::string& tenant, double now_ms) const {
   return std::floor(given_ms(tenant, now_ms) / span_ms);
+}
+
+bool tenant_times::asks_for_all(const std::string& tenant, double now_ms) const {
+  const auto at = accounts_.find(tenant);
+  return at != accounts_.end() &&
+         at->second.asked_ms * fading(at->second.at_ms, now_ms) >= all_least * memory_ms;
 }
 
 std::vector<tenant_times::claim> tenant_times::claims_before(const std::string& tenant,

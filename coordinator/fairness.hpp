@@ -50,6 +50,9 @@ class tenant_times {
   /// who always wait are never further apart than a span and what one is given in one turn.
   double turn(const std::string& tenant, double now_ms) const;
 
+  /// Whether it asks for about as much as the engine has, or more.
+  bool asks_for_all(const std::string& tenant, double now_ms) const;
+
   /// What one tenant asks for whose turn comes before another's.
   struct claim {
     std::string tenant;

@@ -119,6 +119,19 @@ TEST(tenant_times, who_knocks_more_often_than_it_could_be_served_is_forgotten_no
   EXPECT_NEAR(claimed_before(times, "other", 3 * tenant_times::memory_ms), std::exp(-3.0), 1e-6);
 }
 
+TEST(tenant_times, know_who_asks_for_all_of_the_engine) {
+  tenant_times times;
+  EXPECT_FALSE(times.asks_for_all("polite", 0));
+  for (double now = 0; now < 3 * tenant_times::memory_ms; now += 100) {
+    times.ask("polite", 70, 10, now);
+    times.ask("noisy", 300, 10, now);
+  }
+  const double now = 3 * tenant_times::memory_ms;
+  EXPECT_FALSE(times.asks_for_all("polite", now));
+  EXPECT_TRUE(times.asks_for_all("noisy", now));
+  EXPECT_FALSE(times.asks_for_all("noisy", now + tenant_times::memory_ms / 2)) << "it fades";
+}
+
 TEST(engine_pace, is_the_models_until_a_full_engine_showed_another) {
   engine_pace pace;
   EXPECT_EQ(pace.value(), 1);
