@@ -15,7 +15,7 @@ using self_ptr = replica_actor::stateful_pointer<replica_state>;
 // Official SDKs ignore a longer advice; a shorter one only knocks more often.
 constexpr std::uint32_t retry_after_ms_min = 1000, retry_after_ms_max = 60'000;
 // Who was turned away comes back to a replica that is not full again.
-constexpr double returns_share = 0.9;
+constexpr double returns_share = 0.8;
 // Whoever asks for all of the engine beside others fills steps only so far, of what the promise
 // allows: the others wait for these steps, too.
 constexpr double modest_share = 0.75;
@@ -59,7 +59,6 @@ class desk {
     const auto claims = state_.times.claims_before(h.tenant, h.since_ms);
     const auto decision = decide(h, line.in_turn(question, h.since_ms), line, claims);
     if (!decision.admit) {
-      state_.full_slot |= is_full(h);
       const auto why = deps_.name + " is at capacity: " + told(decision) +
                        (claims.empty() ? "" : ", beside what tenants that had less ask for");
       refuse(*r, sink, {errc::overloaded, why, turn_of(h, question, line, claims, decision)});
@@ -85,7 +84,6 @@ class desk {
     const auto at = state_.in_engine.find(sink.id());
     if (at == state_.in_engine.end()) return;  // the engine died and it was accounted for
     state_.choices_in_engine -= at->second.choices;
-    state_.ended_slot_ms += price_ms(at->second);
     self_->demonitor(sink.address());
     state_.in_engine.erase(at);
     pump();
@@ -97,10 +95,8 @@ class desk {
     if (state_.last_report_ms > 0 && seconds > 0) {
       state_.admitted_per_s += 0.3 * (state_.admitted_slot / seconds - state_.admitted_per_s);
       learn_ends(*r, seconds);
-      if (state_.full_slot) state_.pace.full(1000 * seconds, state_.ended_slot_ms);
     }
-    state_.admitted_slot = state_.ended_slot_ms = 0;
-    state_.full_slot = false;
+    state_.admitted_slot = 0;
     state_.last_report_ms = now;
     for (auto line = state_.lines.begin(); line != state_.lines.end();)
       line = line->second.empty(now) ? state_.lines.erase(line) : std::next(line);
@@ -312,11 +308,8 @@ class desk {
     return state_.output_tokens > 0 ? std::min(state_.output_tokens, most) : most;
   }
 
-  /// Engine time that it will take.
-  double cost_ms(const replica_state::held& h) const { return state_.pace.value() * price_ms(h); }
-
-  /// The same by the engine's own model.
-  double price_ms(const replica_state::held& h) const {
+  /// Engine time that it will take, by the engine's own model.
+  double cost_ms(const replica_state::held& h) const {
     if (!state_.last) return 0;
     return coordinator::engine_time_ms(state_.last->costs, h.prompt_tokens,
                                        h.choices * expected_output(h), deps_.promises.tpot_ms);
@@ -364,13 +357,6 @@ class desk {
                                     deps_.promises, deps_.queued_max, jitter);
     }
     return decision;
-  }
-
-  /// Whether it would be turned away if nothing were kept for anybody.
-  bool is_full(const replica_state::held& asks) const {
-    return !coordinator::admit(load_with(asks, {}, nullptr), asks.prompt_tokens, deps_.promises,
-                               deps_.queued_max, 0)
-                .admit;
   }
 
   /// The load with the request that asks and with `kept` as if it were here before it; `other`, if

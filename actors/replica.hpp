@@ -49,9 +49,6 @@ struct replica_state {
   std::map<version_id, engine::adapter_ptr> versions;  ///< what a new engine must load
   replica_report_ptr last;  ///< the engine's own: what waits here is not in it
   double admitted_per_s = 0, admitted_slot = 0, last_report_ms = 0;
-  coordinator::engine_pace pace;
-  double ended_slot_ms = 0;  ///< what ended since the last report, by price
-  bool full_slot = false;    ///< since then somebody would have found no room at all
   /// Promises of the present engine's training jobs: it ends without a word to those who wait.
   std::map<std::uint64_t, caf::typed_response_promise<reply<engine::unit_report>>> training;
   std::uint64_t next_job = 0;

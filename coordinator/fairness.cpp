@@ -38,14 +38,6 @@ double engine_time_ms(const step_costs& costs, double prompt_tokens, double outp
   return added / std::max(work_least, 1 - costs.theta[0] / tpot_slo_ms);
 }
 
-void engine_pace::full(double took_ms, double priced_ms) {
-  const double left = std::exp(-took_ms / memory_ms);
-  took_ms_ = left * took_ms_ + took_ms;
-  priced_ms_ = left * priced_ms_ + priced_ms;
-}
-
-double engine_pace::value() const { return std::clamp(took_ms_ / priced_ms_, least, most); }
-
 tenant_times::account& tenant_times::faded(const std::string& tenant, double now_ms) {
   auto at = accounts_.find(tenant);
   if (at == accounts_.end()) {

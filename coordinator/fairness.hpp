@@ -16,24 +16,6 @@ namespace collm::coordinator {
 double engine_time_ms(const step_costs& costs, double prompt_tokens, double output_tokens,
                       double tpot_slo_ms);
 
-/// What the model's engine time is worth on the clock. The model is fitted on steps of all sizes
-/// and prices a decode alike in all of them; an engine that is full batches more and does more in
-/// a second than the sum of its prices says. Measured while it is full: what ended, by price.
-class engine_pace {
- public:
-  static constexpr double memory_ms = 20'000;  ///< in so long what was seen falls to 1/e
-  static constexpr double trust_ms = 5'000;    ///< so much of it the model is worth at first
-  static constexpr double least = 0.25, most = 4;
-
-  /// In `took_ms`, all of them full, requests ended whose prices sum to `priced_ms`.
-  void full(double took_ms, double priced_ms);
-  /// Milliseconds on the clock that a priced one takes.
-  double value() const;
-
- private:
-  double took_ms_ = trust_ms, priced_ms_ = trust_ms;
-};
-
 /// Time of one engine that tenants asked for and were given: counters as in VTC (Sheng et al., OSDI
 /// 2024, arXiv 2401.00588) with measured costs in place of tokens. They fade, so that nobody saves
 /// turns up while idle and nobody pays for long ago.

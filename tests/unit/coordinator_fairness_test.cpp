@@ -132,25 +132,6 @@ TEST(tenant_times, know_who_asks_for_all_of_the_engine) {
   EXPECT_FALSE(times.asks_for_all("noisy", now + tenant_times::memory_ms / 2)) << "it fades";
 }
 
-TEST(engine_pace, is_the_models_until_a_full_engine_showed_another) {
-  engine_pace pace;
-  EXPECT_EQ(pace.value(), 1);
-  for (int i = 0; i < 200; ++i) pace.full(500, 1000);
-  EXPECT_NEAR(pace.value(), 0.5, 0.02);
-  for (int i = 0; i < 200; ++i) pace.full(500, 250);
-  EXPECT_NEAR(pace.value(), 2, 0.05);
-}
-
-TEST(engine_pace, of_one_slot_changes_little_and_none_leads_to_waiting_for_nothing_or_for_ever) {
-  engine_pace pace;
-  pace.full(500, 2000);
-  EXPECT_GT(pace.value(), 0.75);
-  for (int i = 0; i < 200; ++i) pace.full(500, 0);
-  EXPECT_EQ(pace.value(), engine_pace::most);
-  for (int i = 0; i < 200; ++i) pace.full(500, 1e6);
-  EXPECT_EQ(pace.value(), engine_pace::least);
-}
-
 TEST(choices_kept, grow_with_what_the_others_ask_for_and_never_beyond_what_is_held) {
   EXPECT_EQ(choices_kept(0, 20), 0);
   EXPECT_NEAR(choices_kept(0.001, 20), 1, 1e-9);
