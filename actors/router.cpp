@@ -128,10 +128,7 @@ class switchboard {
   }
 
   std::string no_replica() const {
-    return state_.set_apart.empty()
-               ? deps_.node + " has no replica yet"
-               : deps_.node +
-                     " only trains (policy static_split); another node of its site answers";
+    return state_.set_apart.empty() ? deps_.node + " has no replica yet" : only_trains(deps_.node);
   }
 
   error unknown(const std::string& model) const {
@@ -173,6 +170,10 @@ class switchboard {
 };
 
 }  // namespace
+
+std::string only_trains(const std::string& node) {
+  return node + " only trains (policy static_split); another node of its site answers";
+}
 
 result<model_name> parse_model_name(const std::string& text) {
   const auto at = text.rfind('@');

@@ -49,6 +49,9 @@ using node_router_actor = router_actor::extend<reacts_to<add_replica>>;
 node_router_actor::behavior_type router_behavior(
     node_router_actor::stateful_pointer<router_state> self, router_deps deps);
 
+/// Why a node whose replicas only train answers nobody.
+std::string only_trains(const std::string& node);
+
 /// "assistant@3" to its parts; a name without number has number `none`.
 struct model_name {
   static constexpr std::uint32_t none = ~std::uint32_t{0};

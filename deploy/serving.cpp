@@ -378,9 +378,7 @@ struct serving_node::impl {
         .in_flight = in_flight,
         .bounds = plan.bounds};
     deps.site = node_plan_.site;
-    if (!plan.serves(node_plan_))
-      deps.answers_nobody =
-          node_plan_.name + " only trains (policy static_split); another node of its site answers";
+    if (!plan.serves(node_plan_)) deps.answers_nobody = only_trains(node_plan_.name);
     if (training) {
       deps.site_data = training->data();
       deps.files_index = site_folder(plan, node_plan_) / "files.json";

@@ -190,12 +190,9 @@ result<std::unique_ptr<http_server>> http_server::start(http_options options,
                                                         gateway::port& runtime,
                                                         prompt_encoder encoder) {
   const std::string place = options.address + ":" + std::to_string(options.port);
-  error_code ec;
-  const auto address = asio::ip::make_address(options.address, ec);
-  if (ec)
-    return error{errc::bad_request,
-                 "gateway address " + place + ": an IP address is expected, such as 127.0.0.1"};
-  if (auto allowed = check_reach(options, address.is_loopback(), place); !allowed)
+  const auto at = endpoint_of(options.address, options.port);
+  if (!at) return at.failure();
+  if (auto allowed = check_reach(options, at->address().is_loopback(), place); !allowed)
     return allowed.failure();
   std::unique_ptr<asio::ssl::context> tls;
   if (options.tls) {
@@ -208,7 +205,8 @@ result<std::unique_ptr<http_server>> http_server::start(http_options options,
                                    : open_listener(options.address, options.port);
   if (!listener) return listener.failure();
   tcp::acceptor acceptor(*io);
-  acceptor.assign(tcp::endpoint(address, options.port).protocol(), *listener, ec);
+  error_code ec;
+  acceptor.assign(at->protocol(), *listener, ec);
   if (ec) return error{errc::io, "gateway cannot listen on " + place + ": " + ec.message()};
   auto state = std::make_unique<impl>(std::move(options), runtime, std::move(encoder),
                                       std::move(acceptor), std::move(io), std::move(tls));

@@ -21,6 +21,14 @@ class http_completions : public http_test {
     EXPECT_TRUE(taken) << "nothing was submitted for " << body;
     return taken ? *taken : submission{};
   }
+
+  static constexpr std::uint32_t many_parts = 24;
+  static constexpr std::size_t large_part = 1u << 20;
+  /// More than any socket buffer holds; the runtime here ignores credit on purpose.
+  static void say_much(const submission& s) {
+    const std::string big(large_part, 'x');
+    for (std::uint32_t i = 0; i < many_parts; ++i) s.to->chunk(chunk(s.id, big));
+  }
 };
 
 TEST_F(http_completions, plain_chat_answers_once_the_request_is_finished) {
@@ -232,9 +240,7 @@ TEST_F(http_completions, an_answer_that_is_finished_when_the_server_stops_goes_o
   EXPECT_EQ(idle.ask("GET", "/health").status, 200u);
   const auto s = submit(client, stream_body);
   s.to->accepted(accepted(s.id));
-  // More than any socket buffer holds, so that its end is not written when the server stops.
-  const std::string big(1u << 20, 'x');
-  for (int i = 0; i < 24; ++i) s.to->chunk(chunk(s.id, big));
+  say_much(s);  // so that its end is not written when the server stops
   s.to->finish(finish(s.id, FinishReason::STOP));
   std::thread stopping([&] { server().stop(); });
   EXPECT_TRUE(idle.closed_by_server()) << "who waits for nothing is not waited for";
@@ -242,7 +248,7 @@ TEST_F(http_completions, an_answer_that_is_finished_when_the_server_stops_goes_o
   const auto answer = client.read_reply();
   EXPECT_TRUE(client.ended_well());
   EXPECT_THAT(answer.body, testing::EndsWith("data: [DONE]\n\n"));
-  EXPECT_GT(answer.body.size(), 24 * big.size());
+  EXPECT_GT(answer.body.size(), many_parts * large_part);
   client.hang_up();
   stopping.join();
   EXPECT_FALSE(runtime.cancelled(s.id));
@@ -271,7 +277,7 @@ TEST_F(http_completions, who_does_not_read_a_finished_answer_delays_a_stop_for_a
   auto client = peer(4096);
   const auto s = submit(client, stream_body);
   s.to->accepted(accepted(s.id));
-  for (int i = 0; i < 24; ++i) s.to->chunk(chunk(s.id, std::string(1u << 20, 'x')));
+  say_much(s);
   s.to->finish(finish(s.id, FinishReason::STOP));
   server().stop();
   EXPECT_EQ(server().connections_open(), 0u);
@@ -283,10 +289,7 @@ TEST_F(http_completions, a_slow_reader_gets_no_more_credit_and_stalls_nobody) {
   auto slow = peer(4096);
   const auto s = submit(slow, stream_body);
   s.to->accepted(accepted(s.id));
-  // More than any socket buffer holds; the runtime here ignores credit on purpose.
-  const std::string big(1u << 20, 'x');
-  constexpr std::uint32_t chunks = 24;
-  for (std::uint32_t i = 0; i < chunks; ++i) s.to->chunk(chunk(s.id, big));
+  say_much(s);
   for (int i = 0; i < 3; ++i) {
     auto other = peer();
     const auto quick = submit(other, chat_body);
@@ -294,10 +297,10 @@ TEST_F(http_completions, a_slow_reader_gets_no_more_credit_and_stalls_nobody) {
     quick.to->finish(finish(quick.id, FinishReason::STOP));
     EXPECT_EQ(other.read_reply().status, 200u);
   }
-  EXPECT_LT(runtime.credit_of(s.id), chunks);
+  EXPECT_LT(runtime.credit_of(s.id), many_parts);
   s.to->finish(finish(s.id, FinishReason::STOP));
-  EXPECT_GT(slow.read_reply().body.size(), chunks * big.size());
-  EXPECT_TRUE(runtime.wait_credit(s.id, chunks));
+  EXPECT_GT(slow.read_reply().body.size(), many_parts * large_part);
+  EXPECT_TRUE(runtime.wait_credit(s.id, many_parts));
 }
 
 TEST_F(http_completions, a_reader_that_never_reads_is_dropped_by_the_write_deadline) {
@@ -305,7 +308,7 @@ TEST_F(http_completions, a_reader_that_never_reads_is_dropped_by_the_write_deadl
   auto slow = peer(4096);
   const auto s = submit(slow, stream_body);
   s.to->accepted(accepted(s.id));
-  for (int i = 0; i < 24; ++i) s.to->chunk(chunk(s.id, std::string(1u << 20, 'x')));
+  say_much(s);
   EXPECT_TRUE(runtime.wait_cancelled(s.id));
 }
 

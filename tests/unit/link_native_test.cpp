@@ -76,6 +76,13 @@ class link_native : public ::testing::Test {
     server_ = std::move(*made);
   }
 
+  /// More than a client has credit for.
+  template <class Submission>
+  static void say_forty_parts(const Submission& s) {
+    s.to->accepted(fake::accepted(s.id));
+    for (int i = 0; i < 40; ++i) s.to->chunk(fake::chunk(s.id, "x", {{1, 0, {}}}));
+  }
+
   using answer = kj::Promise<msg<schema::Finish>>;
   template <class F>
   answer generate(raw_peer& from, client_sink::seen& to, F&& fill) {
@@ -188,8 +195,7 @@ TEST_F(link_native, gives_credit_only_for_what_the_client_has_taken) {
   auto answer = generate(peer_, sink, plain);
   ASSERT_TRUE(runs_until([&] { return port_->submitted_count() == 1; }));
   auto got = port_->take();
-  got->to->accepted(fake::accepted(got->id));
-  for (int i = 0; i < 40; ++i) got->to->chunk(fake::chunk(got->id, "x", {{1, 0, {}}}));
+  say_forty_parts(*got);
   ASSERT_TRUE(runs_until([&] { return sink.puts == 16; }));
   EXPECT_EQ(port_->credit_of(got->id), 0u);
   for (int i = 0; i < 3; ++i) sink.held[i]->fulfill();
@@ -202,8 +208,7 @@ TEST_F(link_native, that_stops_lets_a_client_have_the_answer_that_is_made) {
   auto answer = generate(peer_, sink, plain);
   ASSERT_TRUE(runs_until([&] { return port_->submitted_count() == 1; }));
   auto got = port_->take();
-  got->to->accepted(fake::accepted(got->id));
-  for (int i = 0; i < 40; ++i) got->to->chunk(fake::chunk(got->id, "x", {{1, 0, {}}}));
+  say_forty_parts(*got);
   got->to->finish(fake::finish(got->id, schema::FinishReason::STOP, 1, 40));
   ASSERT_TRUE(runs_until([&] { return sink.puts == 16; }));
   EXPECT_FALSE(server_->settle(std::chrono::milliseconds(1))) << "it has read sixteen parts";
