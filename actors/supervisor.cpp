@@ -108,15 +108,7 @@ class warden {
     auto& m = at->second;
     disconnect(m);
     settle_drains(m, e.status);
-    if (m.again && !stopping_) {
-      m.again = false;
-      m.pid = 0;
-      m.state = schema::NodeState::RESTARTING;
-      m.restart_at_ms = now_ms(self_);
-      m.reason = "drained to be started anew";
-      event(schema::EventLevel::INFO, m, "node_restarting", "asked by an admin");
-      return;
-    }
+    if (m.again && !stopping_) return start_anew(m);
     if (m.state == schema::NodeState::DRAINING || stopping_) {
       m.state = schema::NodeState::STOPPED;
       m.reason = how_it_ended(e.status);
@@ -197,6 +189,11 @@ class warden {
   caf::result<reply<void>> drain(const std::string& name, bool again, std::uint32_t deadline_ms) {
     auto promise = self_->make_response_promise<reply<void>>();
     const auto at = s_.nodes.find(name);
+    if (at != s_.nodes.end() && again && is_over(at->second)) {  // drained before
+      start_anew(at->second);
+      promise.deliver(make_reply<void>(result<void>()));
+      return promise;
+    }
     if (at == s_.nodes.end() || !at->second.control) {
       promise.deliver(make_reply<void>(
           error{errc::not_found, "node '" + name + "' is not serving; nodes: " + names()}));
@@ -310,6 +307,20 @@ class warden {
         coordinator::follow(registered_versions(*registered), registered_versions(*served));
     for (const auto& id : steps.load) m.missing.push_back(to_string(id));
     return steps.done();
+  }
+
+  /// A process of this head that was drained and has ended.
+  bool is_over(const member& m) const {
+    return m.plan.process && m.state == schema::NodeState::STOPPED && !stopping_;
+  }
+
+  void start_anew(member& m) {
+    m.again = false;
+    m.pid = 0;
+    m.state = schema::NodeState::RESTARTING;
+    m.restart_at_ms = now_ms(self_);
+    m.reason = "drained to be started anew";
+    event(schema::EventLevel::INFO, m, "node_restarting", "asked by an admin");
   }
 
   void settle_drains(member& m, std::int32_t status) {

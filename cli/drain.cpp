@@ -45,7 +45,7 @@ void add_drain(program& p) {
   v.flag("--deadline", o->deadline, "what still runs after it is ended, such as 2m; at most 10m")
       ->capture_default_str();
   add_cluster_flags(v, o->cluster);
-  v.toggle("--restart", o->again, "and start its process anew");
+  v.toggle("--restart", o->again, "and start its process anew; also one that was drained before");
   v.runs(p.io, p.exit, [&io = p.io, o] { return drain(io, *o); });
 }
 

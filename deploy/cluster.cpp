@@ -123,6 +123,14 @@ struct cluster::impl {
   bool quiet() const;
 };
 
+/// A damaged file of the state, with what an operator can do.
+static error with_mend(error failure, const std::filesystem::path& state) {
+  if (failure.code == errc::corrupt && failure.message.starts_with(state.string()))
+    failure.message += "; move " + state.string() +
+                       " away, then collm restore a backup of it, or begin without its versions";
+  return failure;
+}
+
 result<void> cluster::impl::start() {
   if (auto made = keep_private(plan.head.state_dir); !made) return made.failure();
   auto alone = state_lock::take(plan.head.state_dir);
@@ -139,7 +147,8 @@ result<void> cluster::impl::start() {
   using step = result<void> (impl::*)();
   for (step next :
        {&impl::start_actors, &impl::start_link, &impl::start_threads, &impl::start_gateways}) {
-    if (auto done = (this->*next)(); !done) return done;
+    if (auto done = (this->*next)(); !done)
+      return with_mend(done.failure(), plan.head.state_dir);
   }
   return {};
 }

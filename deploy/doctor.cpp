@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "deploy/manifest_values.hpp"
+#include "deploy/private_folder.hpp"
 
 namespace collm::deploy {
 namespace fs = std::filesystem;
@@ -185,6 +186,24 @@ std::vector<finding> busy_ports(const spawn_plan& plan) {
   return busy;
 }
 
+/// While a head works with this state, the ports are its own cluster's.
+static void add_ports(const spawn_plan& plan, std::vector<finding>& all) {
+  const auto alone = state_lock::take(plan.head.state_dir);
+  if (!alone && alone.failure().code == errc::conflict) {
+    all.push_back(
+        {"ports", health::good,
+         "not tried: this cluster runs (a head works with " + plan.head.state_dir.string() + ")",
+         ""});
+    return;
+  }
+  const std::vector<finding> busy = busy_ports(plan);
+  all.insert(all.end(), busy.begin(), busy.end());
+  if (busy.empty()) {
+    all.push_back({"ports", health::good,
+                   "all " + std::to_string(addresses_of(plan).size()) + " ports are free", ""});
+  }
+}
+
 std::vector<finding> examine(std::string_view yaml, std::string_view file, const fs::path& base_dir,
                              const machine& on) {
   std::vector<finding> all;
@@ -208,12 +227,7 @@ std::vector<finding> examine(std::string_view yaml, std::string_view file, const
   all.push_back(memory_of(plan));
   all.push_back(files_of(plan));
   all.push_back(disk_of("the state", plan.head.state_dir));
-  const std::vector<finding> busy = busy_ports(plan);
-  all.insert(all.end(), busy.begin(), busy.end());
-  if (busy.empty()) {
-    all.push_back({"ports", health::good,
-                   "all " + std::to_string(addresses_of(plan).size()) + " ports are free", ""});
-  }
+  add_ports(plan, all);
   return all;
 }
 

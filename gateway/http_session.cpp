@@ -314,8 +314,12 @@ void http_session::dispatch() {
   const auto x = current_;
   try {
     admission_.run(context_, x);
+  } catch (const std::bad_alloc&) {
+    spdlog::warn("gateway: no memory for request {}", x->request_id);
+    x->fail(
+        api_error::of({errc::overloaded, "there is no memory for this request", busy_retry_ms}));
   } catch (const std::exception& e) {
-    // The wall for foreign exceptions (JSON, allocation): this request fails, the gateway goes on.
+    // The wall for foreign exceptions (of JSON): this request fails, the gateway goes on.
     context_.counters.internal_errors.fetch_add(1, std::memory_order_relaxed);
     spdlog::error("gateway: request {} ended by an exception: {}", x->request_id, e.what());
     x->fail({condition_of(errc::internal),

@@ -28,11 +28,30 @@ class Backup(unittest.TestCase):
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn("another head works with " + os.path.join(c.dir.name, "state"), done.stderr)
 
+    def doctor_knows_that_it_runs(self, c):
+        done = subprocess.run([COLLM, "doctor", "--quick", "-f", c.manifest], capture_output=True,
+                              text=True, timeout=60, stdin=subprocess.DEVNULL)
+        self.assertIn("not tried: this cluster runs", done.stdout, done.stderr)
+        self.assertNotIn("end what listens there", done.stdout)
+
+    def a_damaged_registry_names_its_mend(self, c, file):
+        for beside in ("-wal", "-shm"):
+            if os.path.exists(file + beside):
+                os.remove(file + beside)
+        with open(file, "r+b") as f:
+            f.write(b"\0" * 4096)
+        done = subprocess.run([COLLM, "up", "--once", "-f", c.manifest], capture_output=True,
+                              text=True, timeout=60, stdin=subprocess.DEVNULL)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(f"{file}: ", done.stderr)
+        self.assertIn("collm restore a backup", done.stderr)
+
     def test_a_head_comes_back_from_a_backup_that_was_taken_in_the_middle_of_a_round(self):
         with TinyLearningCluster(COLLM, steps=100) as c:
             first = c.ended(1)
             until("round 2 is open", lambda: c.round(2), 60)
             self.a_second_head_is_refused(c)
+            self.doctor_knows_that_it_runs(c)
             backup, state = os.path.join(c.dir.name, "backup"), os.path.join(c.dir.name, "state")
             done = self.collm(c, "backup", backup)
             self.assertEqual(done.returncode, 0, done.stderr)
@@ -42,6 +61,7 @@ class Backup(unittest.TestCase):
                           "nothing is overwritten")
 
             c.kill_head(c.node_pids())
+            self.a_damaged_registry_names_its_mend(c, os.path.join(state, "registry.db"))
             os.rename(state, state + ".lost")
             done = self.collm(c, "restore", backup)
             self.assertEqual(done.returncode, 0, done.stderr)

@@ -15,6 +15,7 @@ class Drain(unittest.TestCase):
             self.is_refused_beyond_its_bounds(c)
             self.ends_what_still_runs(c)
             self.waits_for_what_ends_before(c)
+            self.comes_back_when_asked_for(c)
 
     def is_refused_beyond_its_bounds(self, c):
         done = c.verb("drain", "edge-a", "--deadline", "11m")
@@ -50,6 +51,12 @@ class Drain(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         thread.join(60)
         self.assertEqual(box[0][0], "length")
+
+    def comes_back_when_asked_for(self, c):
+        done = c.verb("drain", "edge-b", "--restart")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        until("it serves again", lambda: c.node("edge-b")["state"] == "serving")
+        self.assertEqual(c.ask(c.b, "Hello", 2)[0], 200)
 
     def asks(self, c, port, tokens, on_error, **more):
         """A stream, once it has begun."""

@@ -108,24 +108,27 @@ class supervision : public testing::Test {
     caf::anon_send(supervisor_, child_exit{"edge-a", pid, status});
     system_.settle();
   }
-  schema::NodeState state() {
-    return system_.ask<msg<schema::ClusterStatus>>(supervisor_, list_atom::value)
-        .read()
-        ->getNodes()[0]
-        .getState();
+  /// Whether a drain went well; its process ends in order.
+  bool drain(bool again, int status = 0) {
+    caf::scoped_actor self(system_.get());
+    auto asked = self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"),
+                               again, drain_deadline_ms);
+    system_.settle();
+    if (state() == schema::NodeState::DRAINING) exit_of(pid_, status);
+    bool done = false;
+    asked.receive([&](const reply<void>& r) { done = static_cast<bool>(*r); },
+                  [](const caf::error& e) { FAIL() << caf::to_string(e); });
+    return done;
   }
-  std::string reason() {
-    return system_.ask<msg<schema::ClusterStatus>>(supervisor_, list_atom::value)
-        .read()
-        ->getNodes()[0]
-        .getReason()
-        .cStr();
+  msg<schema::ClusterStatus> status() {
+    return system_.ask<msg<schema::ClusterStatus>>(supervisor_, list_atom::value);
   }
-
+  schema::NodeState state() { return status().read()->getNodes()[0].getState(); }
+  std::string reason() { return status().read()->getNodes()[0].getReason().cStr(); }
   std::vector<std::string> missing() {
     std::vector<std::string> out;
-    const auto status = system_.ask<msg<schema::ClusterStatus>>(supervisor_, list_atom::value);
-    const auto view = status.read();
+    const auto told = status();
+    const auto view = told.read();
     for (const auto id : view->getNodes()[0].getMissing()) out.emplace_back(id.cStr());
     return out;
   }
@@ -317,14 +320,7 @@ TEST_F(supervision, a_drain_whose_answer_is_lost_with_its_process_is_told_by_the
   ++incarnation_;
   join(cut);
   for (const int status : {0, 9}) {
-    caf::scoped_actor self(system_.get());
-    auto asked = self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"),
-                               false, drain_deadline_ms);
-    system_.settle();
-    exit_of(pid_, status);
-    asked.receive(
-        [&](const reply<void>& r) { EXPECT_EQ(static_cast<bool>(*r), status == 0) << status; },
-        [](const caf::error&) { FAIL(); });
+    EXPECT_EQ(drain(false, status), status == 0) << status;
     if (status != 0) break;
     // Once more, killed instead: a new process, as an operator would start the node again.
     ++incarnation_;
@@ -336,14 +332,8 @@ TEST_F(supervision, a_drain_whose_answer_is_lost_with_its_process_is_told_by_the
 TEST_F(supervision, a_node_that_is_drained_to_be_started_anew_comes_back_at_once) {
   join();
   for (int round = 0; round < 3; ++round) {
-    caf::scoped_actor self(system_.get());
-    auto asked = self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"),
-                               true, drain_deadline_ms);
-    system_.settle();
     const auto before = pid_;
-    exit_of(pid_, 0);
-    asked.receive([&](const reply<void>& r) { EXPECT_TRUE(*r) << r->failure().message; },
-                  [](const caf::error&) { FAIL(); });
+    EXPECT_TRUE(drain(true));
     EXPECT_EQ(state(), schema::NodeState::RESTARTING);
     system_.pass(600ms);  // no wait that grows: nothing went wrong
     EXPECT_NE(pid_, before) << round;
@@ -352,6 +342,21 @@ TEST_F(supervision, a_node_that_is_drained_to_be_started_anew_comes_back_at_once
   }
   exit_of(pid_, 0);
   EXPECT_EQ(state(), schema::NodeState::RESTARTING) << "and the next end is a loss as ever";
+}
+
+TEST_F(supervision, a_node_that_was_drained_for_good_can_be_started_anew) {
+  join();
+  EXPECT_TRUE(drain(false));
+  EXPECT_EQ(state(), schema::NodeState::STOPPED);
+  EXPECT_FALSE(drain(false)) << "it is drained already";
+  const auto before = pid_;
+  system_.pass(5s);
+  EXPECT_EQ(pid_, before) << "nobody asked for it";
+  EXPECT_TRUE(drain(true));
+  system_.pass(600ms);
+  EXPECT_NE(pid_, before);
+  join();
+  EXPECT_EQ(state(), schema::NodeState::SERVING);
 }
 
 TEST_F(supervision, a_killed_process_is_started_again_with_growing_waits) {
@@ -396,12 +401,7 @@ TEST_F(supervision, nobody_is_left_waiting_at_a_node_that_does_not_come_again_so
 TEST_F(supervision, a_drained_node_is_away_unless_it_is_started_anew) {
   for (const bool again : {true, false}) {
     join();
-    caf::scoped_actor self(system_.get());
-    auto asked = self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"),
-                               again, drain_deadline_ms);
-    system_.settle();
-    exit_of(pid_, 0);
-    asked.receive([](const reply<void>&) {}, [](const caf::error&) { FAIL(); });
+    drain(again);
     EXPECT_EQ(away_, !again);
     system_.pass(600ms);
   }
