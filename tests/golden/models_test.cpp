@@ -146,7 +146,8 @@ TEST_P(tiny_golden, int8_rows_are_the_same_bytes_whole_in_chunks_and_beside_othe
 
 INSTANTIATE_TEST_SUITE_P(models, tiny_golden,
                          testing::Values("tied", "untied", "blocks", "nibbles", "qwen2", "qwen3",
-                                         "gemma3", "llama_folder", "qwen2_folder", "gemma3_folder"),
+                                         "gemma3", "llama_folder", "qwen2_folder", "qwen3_folder",
+                                         "gemma3_folder"),
                          [](const auto& info) { return info.param; });
 
 struct real_model {
