@@ -76,8 +76,8 @@ golden() {
   need golden
   fetch_model gemma3-270m
   venv oracle tests/golden/requirements.txt 3500
-  build release "$build_folder" models_test
-  "$build_folder/bin/models_test" --gtest_filter='*gemma3*' ||
+  build release "$build_folder" models_test gemma_golden_test
+  { "$build_folder/bin/models_test" --gtest_filter='*gemma3*' && "$build_folder/bin/gemma_golden_test"; } ||
     die "Gemma 3 does not answer as transformers does: the first failure above says where"
   exec "$COLLM_CACHE/oracle/bin/python" tests/golden/golden.py "$@"
 }

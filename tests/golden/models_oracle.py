@@ -23,6 +23,8 @@ from transformers import (AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM
                           LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config,
                           Qwen3ForCausalLM)
 
+from adapter_folder import settle
+
 DATA = pathlib.Path(__file__).parent / "data"
 TYPES = {name: gguf.GGMLQuantizationType[name]
          for name in ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")}
@@ -219,13 +221,6 @@ def randomise(model, kind):
         parameter.copy_(torch.randn_like(parameter) * spread + centre)
 
 
-def settle_order(path):
-    """peft writes its sets in any order."""
-    config = json.loads(path.read_text())
-    config["target_modules"].sort()
-    path.write_text(json.dumps(config, indent=2) + "\n")
-
-
 def save_folder(path, model, dtype, shard, words):
     """Saves in `dtype`; the model that goes on is what that rounded, read anew: its rotary angles
     stay exact. `words`: a tokenizer of tokenizer_kinds_oracle.py, with fewer tokens than rows."""
@@ -262,8 +257,7 @@ def tiny(name, spec):
         if "lora_" in key:
             parameter.copy_(torch.randn_like(parameter) * 0.15)
     adapted.save_pretrained(folder / "lora")
-    (folder / "lora" / "README.md").unlink(missing_ok=True)
-    settle_order(folder / "lora" / "adapter_config.json")
+    settle(folder / "lora")
     expected["lora"] = answers(adapted.eval(), prompt)
     (folder / "expected.json").write_text(json.dumps(expected, separators=(",", ":")) + "\n")
     return adapted

@@ -14,6 +14,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from adapter_folder import settle
+
 FOLDER = pathlib.Path(__file__).with_name("data") / "peft_odd"
 
 
@@ -45,7 +47,7 @@ def write():
             torch.nn.init.normal_(weight, std=0.2)
     FOLDER.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(FOLDER)
-    (FOLDER / "README.md").unlink(missing_ok=True)
+    settle(FOLDER)
     (FOLDER / "scales.txt").write_text("\n".join(lines(model)) + "\n")
 
 
