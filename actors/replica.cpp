@@ -18,7 +18,7 @@ constexpr std::uint32_t retry_after_ms_min = 1000, retry_after_ms_max = 60'000;
 constexpr double returns_share = 0.8;
 // Whoever asks for all of the engine beside others fills steps only so far, of what the promise
 // allows: the others wait for these steps, too.
-constexpr double modest_share = 0.75;
+constexpr double modest_share = 0.5;
 
 class desk {
  public:
@@ -290,7 +290,8 @@ class desk {
                         coordinator::return_line& line,
                         const std::vector<coordinator::tenant_times::claim>& claims,
                         const coordinator::admission_decision& decision) const {
-    const double gap_ms = cost_ms(h) / (returns_share * (1 - coordinator::share_of(claims)));
+    const double others = coordinator::share_later(claims, line.wait_ms(h.since_ms));
+    const double gap_ms = cost_ms(h) / (returns_share * (1 - others));
     if (gap_ms <= 0) return decision.retry_after_ms;
     return line.join(question, {double(h.prompt_tokens), double(h.choices)}, h.since_ms, gap_ms,
                      retry_after_ms_min, retry_after_ms_max);

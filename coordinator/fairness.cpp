@@ -60,6 +60,7 @@ void tenant_times::ask(const std::string& tenant, double engine_ms, double promp
   account& a = faded(tenant, now_ms);
   // All of the time: who knocks more often is not owed more, or for longer.
   a.asked_ms = std::min(a.asked_ms + engine_ms, memory_ms);
+  a.asked_at_ms = now_ms;
   a.longest_prompt = std::max(prompt_tokens, prompt_memory * a.longest_prompt);
 }
 
@@ -90,7 +91,7 @@ std::vector<tenant_times::claim> tenant_times::claims_before(const std::string& 
     const double left = fading(a.at_ms, now_ms);
     const double share = std::min(a.asked_ms * left, own) / memory_ms;
     if (share >= claimed_least && turn(name, now_ms) < own_turn)
-      claims.push_back({name, share, a.longest_prompt});
+      claims.push_back({name, share, a.longest_prompt, now_ms - a.asked_at_ms <= span_ms});
   }
   return claims;
 }
@@ -104,6 +105,12 @@ bool tenant_times::goes_first(const std::string& tenant, double now_ms) const {
 double share_of(const std::vector<tenant_times::claim>& claims) {
   double sum = 0;
   for (const auto& c : claims) sum += c.share;
+  return std::min(sum, claimed_most);
+}
+
+double share_later(const std::vector<tenant_times::claim>& claims, double wait_ms) {
+  double sum = 0;
+  for (const auto& c : claims) sum += c.asks_still ? c.share : c.share * fading(0, wait_ms);
   return std::min(sum, claimed_most);
 }
 

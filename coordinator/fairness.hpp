@@ -2,6 +2,7 @@
 // those who were turned away may come back. Pure: time is an argument.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -40,6 +41,7 @@ class tenant_times {
     std::string tenant;
     double share = 0;          ///< of the engine's time, up to as much as the other was given
     double prompt_tokens = 0;  ///< about its longest prompt of late
+    bool asks_still = false;   ///< it asked for something within the last span
   };
   /// Whether its turn comes before another's.
   bool goes_first(const std::string& tenant, double now_ms) const;
@@ -49,7 +51,7 @@ class tenant_times {
  private:
   struct account {
     double asked_ms = 0, given_ms = 0;  ///< as they were at
-    double at_ms = 0;
+    double at_ms = 0, asked_at_ms = 0;
     double longest_prompt = 0;
   };
   account& faded(const std::string& tenant, double now_ms);
@@ -59,6 +61,9 @@ class tenant_times {
 /// Share of the engine's time that claims take together: at most half, or who was given most would
 /// be refused by an engine that idles.
 double share_of(const std::vector<tenant_times::claim>& claims);
+
+/// The same in `wait_ms`: claims of those who ask no more fade until then.
+double share_later(const std::vector<tenant_times::claim>& claims, double wait_ms);
 
 /// Choices to keep free so that those who ask for `share` of the engine's time seldom find none.
 /// Each that they alone may take is full that much more rarely than the one before (trunk
@@ -86,6 +91,8 @@ class return_line {
 
   /// Whether it is the turn of who asks this.
   bool in_turn(std::uint64_t question, double now_ms) const;
+  /// How long a new one would wait at least, ms.
+  double wait_ms(double now_ms) const { return std::max(0.0, ends_ms_ - now_ms); }
   /// It was let in.
   void enter(std::uint64_t question, double now_ms);
   /// It was turned away: milliseconds until its turn. Who was in turn keeps its place and is told

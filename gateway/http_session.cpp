@@ -6,6 +6,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/error.hpp>
 #include <cctype>
+#include <new>
 
 namespace collm::gateway {
 

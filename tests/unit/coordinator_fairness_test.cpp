@@ -132,6 +132,21 @@ TEST(tenant_times, know_who_asks_for_all_of_the_engine) {
   EXPECT_FALSE(times.asks_for_all("noisy", now + tenant_times::memory_ms / 2)) << "it fades";
 }
 
+TEST(tenant_times, a_claim_of_who_asks_no_more_fades_until_another_turn_comes) {
+  tenant_times times;
+  times.ask("once", 8'000, 100, 0);
+  times.give("own", 10'000, 0);
+  const auto share_in = [&](double now, double wait) {
+    return share_later(times.claims_before("own", now), wait);
+  };
+  EXPECT_NEAR(share_in(0, 0), 0.4, 1e-9);
+  EXPECT_NEAR(share_in(0, 60'000), 0.4, 1e-9) << "it may go on asking";
+  const double later = tenant_times::span_ms + 1;
+  const double now = share_in(later, 0);
+  EXPECT_NEAR(now, 0.4 * std::exp(-later / tenant_times::memory_ms), 1e-6);
+  EXPECT_NEAR(share_in(later, tenant_times::memory_ms), now / std::exp(1.0), 1e-6);
+}
+
 TEST(choices_kept, grow_with_what_the_others_ask_for_and_never_beyond_what_is_held) {
   EXPECT_EQ(choices_kept(0, 20), 0);
   EXPECT_NEAR(choices_kept(0.001, 20), 1, 1e-9);
@@ -158,6 +173,14 @@ TEST(return_line, each_is_told_the_turn_behind_the_one_before) {
   EXPECT_EQ(line.join(2, small, 0, 2000, 1000, 60'000), 1500u);
   EXPECT_EQ(line.join(3, small, 250, 500, 1000, 60'000), 3250u) << "the one before takes its time";
   EXPECT_EQ(line.join(4, small, 100'000, 500, 1000, 60'000), 1000u) << "the line has gone in";
+}
+
+TEST(return_line, a_new_one_waits_for_the_last) {
+  return_line line;
+  EXPECT_EQ(line.wait_ms(500), 0);
+  line.join(1, small, 0, 300, 1000, 60'000);
+  EXPECT_EQ(line.wait_ms(0), 1300);
+  EXPECT_EQ(line.wait_ms(2000), 0);
 }
 
 TEST(return_line, is_not_longer_than_what_clients_obey) {
