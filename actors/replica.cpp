@@ -56,7 +56,10 @@ class desk {
     state_.times.ask(h.tenant, cost_ms(h), h.prompt_tokens, h.since_ms);
     const auto question = question_of(*r);
     auto& line = state_.lines[h.tenant];
-    const auto claims = state_.times.claims_before(h.tenant, h.since_ms);
+    auto claims = state_.times.claims_before(h.tenant, h.since_ms);
+    for (auto& c : claims)  // who was told to come back is silent until then
+      if (const auto at = state_.lines.find(c.tenant); at != state_.lines.end())
+        c.asks_still |= !at->second.empty(h.since_ms);
     const auto decision = decide(h, line.in_turn(question, h.since_ms), line, claims);
     if (!decision.admit) {
       const auto why = deps_.name + " is at capacity: " + told(decision) +
@@ -273,7 +276,8 @@ class desk {
     switch (d.why) {
       case coordinator::refusal::crowded:
         return "a token predicted every " + ms(d.predicted_tpot_ms) +
-               " without time for prompts, promised every " + ms(deps_.promises.tpot_ms);
+               " without time for prompts, let in up to " + ms(d.tpot_most_ms) +
+               ", promised every " + ms(deps_.promises.tpot_ms);
       case coordinator::refusal::memory:
         return "the KV cache is full";
       case coordinator::refusal::queue:
@@ -342,11 +346,10 @@ class desk {
     auto load = load_with(asks, returns, nullptr);
     load.goes_first = claims.empty() && state_.times.goes_first(asks.tenant, asks.since_ms);
     load.claimed = share;
-    auto promises = deps_.promises;
     if (!claims.empty() && state_.times.asks_for_all(asks.tenant, asks.since_ms))
-      promises.tpot_ms *= modest_share;
+      load.fills = modest_share;
     auto decision =
-        coordinator::admit(load, asks.prompt_tokens, promises, deps_.queued_max, jitter);
+        coordinator::admit(load, asks.prompt_tokens, deps_.promises, deps_.queued_max, jitter);
     for (const auto& c : claims) {
       if (!decision.admit) break;
       auto other = asks;

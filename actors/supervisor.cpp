@@ -194,6 +194,11 @@ class warden {
       promise.deliver(make_reply<void>(result<void>()));
       return promise;
     }
+    if (at != s_.nodes.end() && again && ends(at->second)) {  // its process is told of by its exit
+      at->second.again = true;
+      at->second.drains.push_back(promise);
+      return promise;
+    }
     if (at == s_.nodes.end() || !at->second.control) {
       promise.deliver(make_reply<void>(
           error{errc::not_found, "node '" + name + "' is not serving; nodes: " + names()}));
@@ -213,10 +218,16 @@ class warden {
     event(schema::EventLevel::INFO, m, "node_draining", "asked by an admin");
     self_->request(m.control, caf::infinite, drain_atom::value, deadline_ms)
         .then(
-            [this, promise, name, again](const reply<void>& r) mutable {
+            [this, promise, name, again, of = m.incarnation](const reply<void>& r) mutable {
               auto& ended = s_.nodes.at(name);
               // Its last answer may be lost with its connection: how it ends tells.
               const bool unheard = !*r && r->failure().code == errc::unavailable;
+              const bool gone =
+                  ended.incarnation != of || ended.state == schema::NodeState::RESTARTING;
+              if (unheard && gone) {
+                promise.deliver(make_reply<void>(result<void>()));
+                return;
+              }
               const bool told_later = ended.plan.process && ended.pid > 0;
               const bool leaves = ended.plan.remote && ended.state == schema::NodeState::DRAINING;
               if (unheard && (told_later || leaves)) {
@@ -309,6 +320,10 @@ class warden {
     return steps.done();
   }
 
+  /// A process of this head that has drained, left, and not ended yet.
+  static bool ends(const member& m) {
+    return m.plan.process && m.state == schema::NodeState::DRAINING && !m.control && m.pid > 0;
+  }
   /// A process of this head that was drained and has ended.
   bool is_over(const member& m) const {
     return m.plan.process && m.state == schema::NodeState::STOPPED && !stopping_;

@@ -28,9 +28,9 @@ refusal refusal_of(const replica_load& load, const admission_decision& d, double
   const bool others = load.sequences > 0;
   if (others && load.kv_tokens_max > 0 && load.kv_tokens > load.kv_tokens_max)
     return refusal::memory;
-  const double tpot_max = decode_share_max * promises.tpot_ms;
-  const bool company = load.costs.bound_ms({.decodes = 1}) <= company_share_max * tpot_max;
-  if (others && company && d.predicted_tpot_ms > tpot_max) return refusal::crowded;
+  const double promised = decode_share_max * promises.tpot_ms;
+  const bool company = load.costs.bound_ms({.decodes = 1}) <= company_share_max * promised;
+  if (others && company && d.predicted_tpot_ms > d.tpot_most_ms) return refusal::crowded;
   if (rate <= 0)
     return load.backlog_tokens > unmeasured_tokens_max ? refusal::queue : refusal::none;
   if (load.backlog_tokens > 2 * rate * promises.ttft_ms) return refusal::queue;
@@ -95,10 +95,11 @@ admission_decision admit(const replica_load& load, std::uint32_t prompt_tokens, 
   const bool modelled = load.costs.theta[1] > 0;
   const double rate =
       (1 - load.claimed) *
-      (modelled ? sustained_prefill_per_ms(load.costs, load.decodes, promises.tpot_ms)
+      (modelled ? sustained_prefill_per_ms(load.costs, load.decodes, load.fills * promises.tpot_ms)
                 : load.prefill_tokens_per_ms);
   d.predicted_ttft_ms = predicted_ttft_ms(load, rate, prompt_tokens);
   if (modelled) d.predicted_tpot_ms = load.costs.bound_ms(load.decodes);
+  d.tpot_most_ms = load.fills * decode_share_max * promises.tpot_ms;
   d.why = refusal_of(load, d, rate, prompt_tokens, promises, queued_max);
   d.admit = d.why == refusal::none;
   if (!d.admit)

@@ -23,6 +23,7 @@ struct replica_load {
   double finished_per_s = 0;                ///< EWMA of sequences that ended
   double claimed = 0;                       ///< share of the time for prompts that is others'
   bool goes_first = false;                  ///< before the prompts of others, who had more
+  double fills = 1;  ///< share of the TPOT promise up to which who asks may fill steps
 };
 
 enum class refusal : std::uint8_t { none, late, crowded, memory, queue };
@@ -32,6 +33,7 @@ struct admission_decision {
   refusal why = refusal::none;
   double predicted_ttft_ms = 0;
   double predicted_tpot_ms = 0;      ///< when all decode together
+  double tpot_most_ms = 0;           ///< what that may be at most
   std::uint32_t retry_after_ms = 0;  ///< if not admitted
 };
 

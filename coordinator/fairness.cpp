@@ -91,7 +91,7 @@ std::vector<tenant_times::claim> tenant_times::claims_before(const std::string& 
     const double left = fading(a.at_ms, now_ms);
     const double share = std::min(a.asked_ms * left, own) / memory_ms;
     if (share >= claimed_least && turn(name, now_ms) < own_turn)
-      claims.push_back({name, share, a.longest_prompt, now_ms - a.asked_at_ms <= span_ms});
+      claims.push_back({name, share, a.longest_prompt, now_ms - a.asked_at_ms <= still_ms});
   }
   return claims;
 }

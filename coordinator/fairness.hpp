@@ -24,6 +24,7 @@ class tenant_times {
  public:
   static constexpr double memory_ms = 20'000;  ///< in so long a counter falls to 1/e
   static constexpr double span_ms = 2'000;     ///< who had a little less overtakes nobody
+  static constexpr double still_ms = 5'000;    ///< who was silent for longer asks no more
 
   void ask(const std::string& tenant, double engine_ms, double prompt_tokens, double now_ms);
   void give(const std::string& tenant, double engine_ms, double now_ms);
@@ -41,7 +42,7 @@ class tenant_times {
     std::string tenant;
     double share = 0;          ///< of the engine's time, up to as much as the other was given
     double prompt_tokens = 0;  ///< about its longest prompt of late
-    bool asks_still = false;   ///< it asked for something within the last span
+    bool asks_still = false;   ///< it asked for something within still_ms
   };
   /// Whether its turn comes before another's.
   bool goes_first(const std::string& tenant, double now_ms) const;

@@ -125,7 +125,7 @@ struct cluster::impl {
 
 /// A damaged file of the state, with what an operator can do.
 static error with_mend(error failure, const std::filesystem::path& state) {
-  if (failure.code == errc::corrupt && failure.message.starts_with(state.string()))
+  if (failure.code == errc::corrupt && failure.message.starts_with((state / "").string()))
     failure.message += "; move " + state.string() +
                        " away, then collm restore a backup of it, or begin without its versions";
   return failure;

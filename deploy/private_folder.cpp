@@ -32,6 +32,11 @@ result<state_lock> state_lock::take(const std::filesystem::path& folder) {
   return lock;
 }
 
+bool state_lock::is_held(const std::filesystem::path& folder) {
+  const state_lock look(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return look.fd_ >= 0 && ::flock(look.fd_, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
 state_lock::~state_lock() {
   if (fd_ >= 0) ::close(fd_);
 }

@@ -17,6 +17,8 @@ class state_lock {
  public:
   /// conflict: another one holds it.
   static result<state_lock> take(const std::filesystem::path& folder);
+  /// Whether a head holds it now; two who look at once do not see each other.
+  static bool is_held(const std::filesystem::path& folder);
   state_lock(state_lock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
   state_lock& operator=(state_lock&&) = delete;
   ~state_lock();

@@ -316,6 +316,8 @@ void http_session::dispatch() {
   try {
     admission_.run(context_, x);
   } catch (const std::bad_alloc&) {
+    context_.counters.internal_errors.fetch_add(1, std::memory_order_relaxed);
+    x->drop_body();  // so that there is some for the answer
     spdlog::warn("gateway: no memory for request {}", x->request_id);
     x->fail(
         api_error::of({errc::overloaded, "there is no memory for this request", busy_retry_ms}));

@@ -21,7 +21,7 @@ result<void> prepare_schema(sqlite3* db, const std::string& file, const database
   auto tables = pragma(db, "SELECT count(*) FROM sqlite_master");
   if (!tables) return tables.failure();
   if (*tables > 0 && *id != kind.application_id)
-    return error{errc::corrupt, file + " is a database of another program; name another stateDir"};
+    return error{errc::conflict, file + " is a database of another program; name another stateDir"};
   auto version = pragma(db, "PRAGMA user_version");
   if (!version) return version.failure();
   const auto newest = static_cast<std::int64_t>(kind.releases.size());

@@ -53,9 +53,10 @@ class Drain(unittest.TestCase):
         self.assertEqual(box[0][0], "length")
 
     def comes_back_when_asked_for(self, c):
-        done = c.verb("drain", "edge-b", "--restart")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        until("it serves again", lambda: c.node("edge-b")["state"] == "serving")
+        for node in ("edge-b", "edge-a"):  # one that ends now, one that ended long ago
+            done = c.verb("drain", node, "--restart")
+            self.assertEqual(done.returncode, 0, done.stderr)
+        until("both serve again", c.serving)
         self.assertEqual(c.ask(c.b, "Hello", 2)[0], 200)
 
     def asks(self, c, port, tokens, on_error, **more):

@@ -134,6 +134,16 @@ TEST(admission, company_is_refused_only_where_it_could_be_had) {
   EXPECT_NE(admit(load, 10, {100000, 120}, 256, 0).why, refusal::crowded);
 }
 
+TEST(admission, who_may_fill_steps_less_is_refused_earlier_and_wherever_others_are) {
+  replica_load load{.prefill_tokens_per_ms = 1, .sequences = 1, .costs = {{20, 1, 0, 20, 0}, 0}};
+  load.decodes.decodes = 2;  // 60 ms
+  EXPECT_NE(admit(load, 10, {100000, 120}, 256, 0).why, refusal::crowded);
+  load.fills = 0.5;
+  const auto d = admit(load, 10, {100000, 120}, 256, 0);
+  EXPECT_EQ(d.why, refusal::crowded) << "one alone takes 40 ms, more than half of half of it";
+  EXPECT_DOUBLE_EQ(d.tpot_most_ms, 51);
+}
+
 TEST(admission, the_cache_is_not_promised_twice) {
   replica_load load{.sequences = 3, .costs = steady, .kv_tokens = 1000, .kv_tokens_max = 1000};
   EXPECT_TRUE(admit(load, 10, {1000, 120}, 256, 0).admit);

@@ -141,7 +141,7 @@ TEST(tenant_times, a_claim_of_who_asks_no_more_fades_until_another_turn_comes) {
   };
   EXPECT_NEAR(share_in(0, 0), 0.4, 1e-9);
   EXPECT_NEAR(share_in(0, 60'000), 0.4, 1e-9) << "it may go on asking";
-  const double later = tenant_times::span_ms + 1;
+  const double later = tenant_times::still_ms + 1;
   const double now = share_in(later, 0);
   EXPECT_NEAR(now, 0.4 * std::exp(-later / tenant_times::memory_ms), 1e-6);
   EXPECT_NEAR(share_in(later, tenant_times::memory_ms), now / std::exp(1.0), 1e-6);
