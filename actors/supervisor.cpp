@@ -218,25 +218,19 @@ class warden {
     event(schema::EventLevel::INFO, m, "node_draining", "asked by an admin");
     self_->request(m.control, caf::infinite, drain_atom::value, deadline_ms)
         .then(
-            [this, promise, name, again, of = m.incarnation](const reply<void>& r) mutable {
+            [this, promise, name, of = m.incarnation](const reply<void>& r) mutable {
               auto& ended = s_.nodes.at(name);
               // Its last answer may be lost with its connection: how it ends tells.
               const bool unheard = !*r && r->failure().code == errc::unavailable;
-              const bool gone =
-                  ended.incarnation != of || ended.state == schema::NodeState::RESTARTING;
-              if (unheard && gone) {
-                promise.deliver(make_reply<void>(result<void>()));
-                return;
-              }
+              const bool over = ended.incarnation != of ||
+                                ended.state == schema::NodeState::RESTARTING ||
+                                ended.state == schema::NodeState::STOPPED;
               const bool told_later = ended.plan.process && ended.pid > 0;
               const bool leaves = ended.plan.remote && ended.state == schema::NodeState::DRAINING;
-              if (unheard && (told_later || leaves)) {
+              if (unheard && !over && (told_later || leaves))
                 ended.drains.push_back(promise);
-              } else {
-                const bool over = ended.state == schema::NodeState::STOPPED ||
-                                  (again && ended.state != schema::NodeState::DRAINING);
+              else
                 promise.deliver(unheard && over ? make_reply<void>(result<void>()) : r);
-              }
             },
             [promise](const caf::error&) mutable {
               promise.deliver(make_reply<void>(result<void>()));

@@ -102,11 +102,7 @@ bool tenant_times::goes_first(const std::string& tenant, double now_ms) const {
                      [&](const auto& a) { return own < turn(a.first, now_ms); });
 }
 
-double share_of(const std::vector<tenant_times::claim>& claims) {
-  double sum = 0;
-  for (const auto& c : claims) sum += c.share;
-  return std::min(sum, claimed_most);
-}
+double share_of(const std::vector<tenant_times::claim>& claims) { return share_later(claims, 0); }
 
 double share_later(const std::vector<tenant_times::claim>& claims, double wait_ms) {
   double sum = 0;

@@ -13,8 +13,8 @@ COLLM = sys.argv.pop()
 
 
 class Backup(unittest.TestCase):
-    def collm(self, c, verb, folder):
-        return subprocess.run([COLLM, verb, folder, "-f", c.manifest], capture_output=True,
+    def collm(self, c, *words):
+        return subprocess.run([COLLM, *words, "-f", c.manifest], capture_output=True,
                               text=True, timeout=60, stdin=subprocess.DEVNULL)
 
     def a_second_head_is_refused(self, c):
@@ -29,8 +29,7 @@ class Backup(unittest.TestCase):
         self.assertIn("another head works with " + os.path.join(c.dir.name, "state"), done.stderr)
 
     def doctor_knows_that_it_runs(self, c):
-        done = subprocess.run([COLLM, "doctor", "--quick", "-f", c.manifest], capture_output=True,
-                              text=True, timeout=60, stdin=subprocess.DEVNULL)
+        done = self.collm(c, "doctor", "--quick")
         self.assertIn("not tried: this cluster runs", done.stdout, done.stderr)
         self.assertNotIn("end what listens there", done.stdout)
 
@@ -40,8 +39,7 @@ class Backup(unittest.TestCase):
                 os.remove(file + beside)
         with open(file, "r+b") as f:
             f.write(b"\0" * 4096)
-        done = subprocess.run([COLLM, "up", "--once", "-f", c.manifest], capture_output=True,
-                              text=True, timeout=60, stdin=subprocess.DEVNULL)
+        done = self.collm(c, "up", "--once")
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn(f"{file}: ", done.stderr)
         self.assertIn("collm restore a backup", done.stderr)
