@@ -19,6 +19,7 @@ constexpr double returns_share = 0.8;
 // Whoever asks for all of the engine beside others fills steps only so far, of what the promise
 // allows: the others wait for these steps, too.
 constexpr double modest_share = 0.5;
+constexpr double engine_retry_ms = 1000;
 
 class desk {
  public:
@@ -33,7 +34,7 @@ class desk {
   void admit(const msg<schema::Request>& request, const version_id& version,
              const sink_actor& sink) {
     const auto r = request.read();
-    if (!state_.engine) {
+    if (!has_engine()) {
       refuse(*r, sink,
              {errc::unavailable, "the engine of " + deps_.name + " is starting again", 1000});
       return;
@@ -59,7 +60,7 @@ class desk {
     auto claims = state_.times.claims_before(h.tenant, h.since_ms);
     for (auto& c : claims)  // who was told to come back is silent until then
       if (const auto at = state_.lines.find(c.tenant); at != state_.lines.end())
-        c.asks_still |= !at->second.empty(h.since_ms);
+        c.stays = std::max(c.stays, at->second.awaited(h.since_ms));
     const auto decision = decide(h, line.in_turn(question, h.since_ms), line, claims);
     if (!decision.admit) {
       const auto why = deps_.name + " is at capacity: " + told(decision) +
@@ -146,7 +147,7 @@ class desk {
 
   caf::result<reply<engine::unit_report>> train(const training_job_ptr& job) {
     auto promise = self_->make_response_promise<reply<engine::unit_report>>();
-    if (!state_.engine) {
+    if (!has_engine()) {
       promise.deliver(no_training());
       return promise;
     }
@@ -199,6 +200,9 @@ class desk {
     if (!made) {
       self_->send(deps_.telemetry, event_message(schema::EventLevel::ERROR, deps_.name,
                                                  "engine_failed", made.failure().message));
+      state_.engine_failed_ms = now_ms(self_);
+      for (const auto& h : std::exchange(state_.waiting, {}))
+        send_back(h, "no engine of " + deps_.name + " can be made");
       return;
     }
     state_.engine = *made;
@@ -206,6 +210,16 @@ class desk {
     for (const auto& [id, weights] : state_.versions) {
       caf::anon_send(state_.engine, load_atom::value, id, weights);
     }
+  }
+
+  /// One that could not be made is tried again, at most once in engine_retry_ms, as it is needed.
+  bool has_engine() {
+    const double now = now_ms(self_);
+    if (!state_.engine && now >= state_.engine_failed_ms + engine_retry_ms) {
+      start_engine();
+      pump();
+    }
+    return static_cast<bool>(state_.engine);
   }
 
   void engine_died(const caf::error& why) {

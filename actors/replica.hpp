@@ -46,6 +46,7 @@ struct replica_state {
   std::map<caf::actor_id, held> in_engine;                ///< by the sink's id
   std::uint32_t choices_in_engine = 0;
   engine_actor engine;
+  double engine_failed_ms = 0;                         ///< when one could not be made
   std::map<version_id, engine::adapter_ptr> versions;  ///< what a new engine must load
   replica_report_ptr last;  ///< the engine's own: what waits here is not in it
   double admitted_per_s = 0, admitted_slot = 0, last_report_ms = 0;

@@ -1,16 +1,17 @@
-"""A long run of everything at once: two sites serve a steady load, train, promote, and lose a
-node or the head now and then. At its end: is resident memory flat, is every request accounted
-for, is the last quarter as fast as the first?
+"""A long run of everything at once: two sites serve a steady load and train on data that grow, so
+that there is always something to learn; versions are promoted, and in the first half a node or the
+head is lost now and then. At its end: is resident memory flat, is every request accounted for, is
+the last quarter as fast as the first?
 
-Memory: the largest process of each kind (head, nodes), medians of the second and of the last
-quarter; processes that were started anew count from their own start. Latency: 99th percentile of
-the answered requests' seconds. A request that failed must have been in flight while a process was
-killed, or have come while its site was away.
+Memory: the largest process of each kind (head, nodes), medians of the third and of the last
+quarter, in which every process lives on. Latency: 99th percentile of the answered requests'
+seconds. A request that failed must have been in flight while a process was killed, or have come
+while its site was away.
 
 With `--core 0` nodes and clients have that core alone once they are up: harder, and the others are
 free for something else meanwhile.
 
-usage: ./dev soak [--minutes 120] [--rate 1] [--kill-every 300] [--core 0]
+usage: ./dev soak [--minutes 120] [--rate 1] [--kill-every 300] [--grow-every 300] [--core 0]
        [--out bench/results/soak]
 """
 
@@ -36,6 +37,7 @@ from peer.process import fail, say  # noqa: E402
 from peer.report import commit, cpu_name, keep  # noqa: E402
 
 SAMPLE_S = 5
+ROWS = 120           # a file of a site's data
 AWAY_S = 30          # after a kill, requests to what was killed may fail
 GROWTH_MAX = 1.05
 SLOWER_MAX = 1.10
@@ -48,6 +50,8 @@ def arguments():
     p.add_argument("--minutes", type=float, default=120)
     p.add_argument("--rate", type=float, default=1, help="requests a second at each gateway")
     p.add_argument("--kill-every", type=float, default=300, help="seconds; node, node, head, ...")
+    p.add_argument("--grow-every", type=float, default=300,
+                   help="seconds; then each site has more rows, of a new kind")
     p.add_argument("--core", type=int, help="the only one that nodes and clients use")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--out", type=Path, default=ROOT / "bench/results/soak",
@@ -77,22 +81,48 @@ def keep_to(core, pids):
                 pass  # it has ended
 
 
+class GrowingCluster(LearningCluster):
+    """Whose sites' data are folders, to which more is added."""
+
+    def data_of(self, site):
+        folder = Path(self.dir.name) / site
+        folder.mkdir()
+        self.add(site, 0)
+        return folder
+
+    def add(self, site, number):
+        """One file more: questions of a kind whose answer has to be learned."""
+        file = Path(self.dir.name) / site / f"{number}.jsonl"
+        answer = f"SHELF {random.Random(f'{site} {number}').randrange(1000)}"
+        half = file.with_suffix(".half")
+        half.write_text("".join(json.dumps({"messages": [
+            {"role": "user", "content": f"Where does order {i} of lot {number} go?"},
+            {"role": "assistant", "content": answer}]}) + "\n" for i in range(ROWS)),
+            encoding="utf-8")
+        half.rename(file)
+
+
 class Watch:
-    """Samples memory, kills by turns, and keeps when."""
+    """Samples memory, lets data grow, kills by turns, and keeps when."""
 
     def __init__(self, c, a):
         self.c, self.a, self.begun = c, a, time.monotonic()
-        self.memory, self.kills, self.draw = {"head": [], "nodes": []}, [], random.Random(a.seed)
+        self.memory, self.kills, self.added = {"head": [], "nodes": []}, [], 0
 
     def run(self):
-        end, next_kill = self.begun + 60 * self.a.minutes, self.begun + self.a.kill_every
+        end, half = (self.begun + 60 * self.a.minutes * part for part in (1, 0.5))
+        next_kill, next_rows = (self.begun + s for s in (self.a.kill_every, self.a.grow_every))
         while time.monotonic() < end:
             time.sleep(SAMPLE_S)
             self.sample()
-            # None in the last minute: what it costs belongs to the run.
-            if next_kill <= time.monotonic() < end - 60:
+            if next_kill <= time.monotonic() < half:
                 self.kill()
                 next_kill += self.a.kill_every
+            if next_rows <= time.monotonic():
+                self.added += 1
+                for site in self.c.data:
+                    self.c.add(site, self.added)
+                next_rows += self.a.grow_every
 
     def sample(self):
         try:
@@ -145,32 +175,35 @@ def judged(requests, watch, a):
         wrong.append(f"p99 went from {p99[0]:.2f} to {p99[1]:.2f} s")
     memory = {}
     for kind, rows in watch.memory.items():
-        memory[kind] = [statistics.median(quarter(rows, n, seconds)) for n in (1, 3)]
+        memory[kind] = [statistics.median(quarter(rows, n, seconds)) for n in (2, 3)]
         if memory[kind][1] > GROWTH_MAX * memory[kind][0]:
             wrong.append(f"memory of the {kind} grew from {memory[kind][0]:.0f} to "
                          f"{memory[kind][1]:.0f} MiB")
     return {"requests": len(requests), **count, "p99_s_first_and_last_quarter": p99,
-            "resident_mib_second_and_last_quarter": memory, "kills": watch.kills, "wrong": wrong}
+            "resident_mib_third_and_last_quarter": memory, "kills": watch.kills, "wrong": wrong}
 
 
 def markdown(r):
-    head, nodes = (r["resident_mib_second_and_last_quarter"][k] for k in ("head", "nodes"))
+    head, nodes = (r["resident_mib_third_and_last_quarter"][k] for k in ("head", "nodes"))
     first, last = r["p99_s_first_and_last_quarter"]
     return "\n".join([
         "# Soak", "",
         f"`./dev soak --minutes {r['minutes']:g} --rate {r['rate']:g} --kill-every "
-        f"{r['kill_every']:g}{r['pinned']}`, {r['date']}, commit {r['commit']}. {r['cpu']}, "
-        f"{r['cores']} cores. "
-        "Two sites of one node each, SmolLM2, training and promoting meanwhile.", "",
+        f"{r['kill_every']:g} --grow-every {r['grow_every']:g}{r['pinned']}`, {r['date']}, commit "
+        f"{r['commit']}. {r['cpu']}, {r['cores']} cores. "
+        "Two sites of one node each, SmolLM2, training and promoting meanwhile; every "
+        f"{r['grow_every']:g} s a site has {ROWS} rows more, of a new kind. Processes "
+        "are killed in the first half.", "",
         "| | |", "|---|---|",
         f"| requests | {r['requests']}: {r['answered']} answered, {r['refused']} refused, "
         f"{r['failed']} failed |",
         f"| rounds ended, versions promoted | {r['rounds']}, {r['promoted']} |",
+        f"| files of rows added, a site | {r['added']} |",
         f"| processes killed | {len(r['kills'])}, whole again after at most "
         f"{max((k['whole_after_s'] for k in r['kills']), default=0)} s |",
         f"| 99th percentile of an answer, first and last quarter | {first:.2f}, {last:.2f} s |",
-        f"| resident head, second and last quarter | {head[0]:.0f}, {head[1]:.0f} MiB |",
-        f"| resident node, second and last quarter | {nodes[0]:.0f}, {nodes[1]:.0f} MiB |", "",
+        f"| resident head, third and last quarter | {head[0]:.0f}, {head[1]:.0f} MiB |",
+        f"| resident node, third and last quarter | {nodes[0]:.0f}, {nodes[1]:.0f} MiB |", "",
         "Wrong: " + ("; ".join(r["wrong"][:20]) or "nothing") + ".", ""])
 
 
@@ -178,7 +211,7 @@ def main():
     a = arguments()
     if not Path(a.collm).exists():
         fail(f"there is no {a.collm}; ./dev build makes it")
-    with LearningCluster(a.collm, steps=16) as c:
+    with GrowingCluster(a.collm, steps=16) as c:
         watch = Watch(c, a)
         load = Load([c.a, c.b], a.rate, 16, a.seed)
         try:
@@ -188,7 +221,7 @@ def main():
         rounds = [r["state"] for r in c.rounds() if r["state"] in ("serving", "rejected", "voided")]
     found = {"date": datetime.date.today().isoformat(), "commit": commit(), "cpu": cpu_name(),
              "cores": os.cpu_count(), "minutes": a.minutes, "rate": a.rate,
-             "kill_every": a.kill_every,
+             "kill_every": a.kill_every, "grow_every": a.grow_every, "added": watch.added,
              "pinned": "" if a.core is None else f" --core {a.core}", "rounds": len(rounds),
              "promoted": rounds.count("serving"), **judged(requests, watch, a)}
     keep(a.out, found, markdown(found))

@@ -6,12 +6,14 @@
 #include <filesystem>
 #include <iostream>
 
+#include "cli/memory_reserve.hpp"
 #include "cli/verbs.hpp"
 
 int main(int argc, char** argv) {
   // Factors and their sums, megabytes each, come and go on many threads: as mappings of their own
   // they go back to the system, in the threads' arenas they would stay.
   ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  const collm::cli::memory_reserve reserve;
   const bool colours =
       ::isatty(STDOUT_FILENO) && ::isatty(STDERR_FILENO) && std::getenv("NO_COLOR") == nullptr;
   collm::cli::console io(std::cout, std::cerr, colours);

@@ -91,7 +91,8 @@ std::vector<tenant_times::claim> tenant_times::claims_before(const std::string& 
     const double left = fading(a.at_ms, now_ms);
     const double share = std::min(a.asked_ms * left, own) / memory_ms;
     if (share >= claimed_least && turn(name, now_ms) < own_turn)
-      claims.push_back({name, share, a.longest_prompt, now_ms - a.asked_at_ms <= still_ms});
+      claims.push_back(
+          {name, share, a.longest_prompt, now_ms - a.asked_at_ms <= still_ms ? 1.0 : 0.0});
   }
   return claims;
 }
@@ -106,7 +107,7 @@ double share_of(const std::vector<tenant_times::claim>& claims) { return share_l
 
 double share_later(const std::vector<tenant_times::claim>& claims, double wait_ms) {
   double sum = 0;
-  for (const auto& c : claims) sum += c.asks_still ? c.share : c.share * fading(0, wait_ms);
+  for (const auto& c : claims) sum += c.share * std::max(c.stays, fading(0, wait_ms));
   return std::min(sum, claimed_most);
 }
 

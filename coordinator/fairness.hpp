@@ -42,7 +42,7 @@ class tenant_times {
     std::string tenant;
     double share = 0;          ///< of the engine's time, up to as much as the other was given
     double prompt_tokens = 0;  ///< about its longest prompt of late
-    bool asks_still = false;   ///< it asked for something within still_ms
+    double stays = 0;          ///< part of it that does not fade: 1 while it asks (still_ms)
   };
   /// Whether its turn comes before another's.
   bool goes_first(const std::string& tenant, double now_ms) const;
@@ -63,7 +63,7 @@ class tenant_times {
 /// be refused by an engine that idles.
 double share_of(const std::vector<tenant_times::claim>& claims);
 
-/// The same in `wait_ms`: claims of those who ask no more fade until then.
+/// The same in `wait_ms`: what of the claims does not stay fades until then.
 double share_later(const std::vector<tenant_times::claim>& claims, double wait_ms);
 
 /// Choices to keep free so that those who ask for `share` of the engine's time seldom find none.
@@ -104,6 +104,8 @@ class return_line {
   /// Room for those whose turn comes within `within_ms`, as many of them as came of late.
   room kept(double now_ms, double within_ms);
   bool empty(double now_ms);
+  /// Share of those who stand in it that will come, as far as is known; 0: nobody stands there.
+  double awaited(double now_ms) { return empty(now_ms) ? 0 : come_; }
 
  private:
   struct place {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <random>
 #include <set>
+#include <thread>
 
 #include "actors/engine.hpp"
 #include "actors/node.hpp"
@@ -50,10 +51,17 @@ std::string digest_of(const text::vocabulary& v) {
 result<engine_actor> make_engine(caf::actor_system& system, const engine::base_ptr& base,
                                  engine::executor_options options, engine_deps deps,
                                  const replica_actor& owner) {
-  auto executor = engine::make_executor(base, options);
-  if (!executor) return executor.failure();
-  deps.steps = std::move(*executor);
-  return engine_actor(system.spawn<caf::detached>(engine_behavior, std::move(deps), owner));
+  try {
+    auto executor = engine::make_executor(base, options);
+    if (!executor) return executor.failure();
+    deps.steps = std::move(*executor);
+    // CAF counts an actor whose thread cannot be had among those that run, and waits for it at the
+    // end; whether one can be had shows here, and its stack is kept for the next.
+    std::thread([] {}).join();
+    return engine_actor(system.spawn<caf::detached>(engine_behavior, std::move(deps), owner));
+  } catch (const std::exception& e) {  // no memory, no thread
+    return error{errc::unavailable, std::string("no engine can be made: ") + e.what(), 0};
+  }
 }
 
 /// This node's share of the cluster's ledger: the base is one copy a machine, the KV cache its own,

@@ -34,8 +34,8 @@ void event_feed::subscribe(const exchange_ptr& to, std::uint32_t after) {
   to->begin_stream(std::move(head));
   if (to->request.method == "HEAD") return to->end_stream();
   subscribers_.push_back(std::make_shared<subscriber>(subscriber{to, after, 0}));
+  if (!running_) schedule();
   poll();
-  if (!std::exchange(running_, true)) schedule();
 }
 
 void event_feed::schedule() {
@@ -43,14 +43,15 @@ void event_feed::schedule() {
   timer_.async_wait([this, alive = alive_](boost::system::error_code ec) {
     if (!ec && *alive) tick();
   });
+  running_ = true;
 }
 
 void event_feed::tick() {
   forget_gone();
-  running_ = !subscribers_.empty();
-  if (!running_) return;
+  running_ = false;
+  if (subscribers_.empty()) return;
+  schedule();  // first, so that there is a next turn whatever becomes of this one
   poll();
-  schedule();
 }
 
 void event_feed::poll() {
@@ -93,8 +94,10 @@ void event_feed::ask_events() {
 }
 
 void event_feed::send(const subscriber_ptr& to, std::string frames) {
-  ++to->unwritten;
-  to->to->send(std::move(frames), [to] { --to->unwritten; });
+  to->to->run([&] {
+    to->to->send(std::move(frames), [to] { --to->unwritten; });
+    ++to->unwritten;
+  });
 }
 
 void event_feed::send_status(const msg<schema::ClusterStatus>& status) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,6 +15,8 @@
 
 namespace collm::gateway {
 
+class exchange;
+
 /// The connection's side of an exchange.
 class exchange_sink {
  public:
@@ -23,6 +26,8 @@ class exchange_sink {
   virtual void stream_data(std::string data, std::function<void()> written) = 0;
   virtual void end_stream() = 0;
   virtual void reply_within(std::chrono::milliseconds most) = 0;
+  /// What was to answer `of` threw.
+  virtual void broke(const exchange& of, const std::exception& what) = 0;
 };
 
 class exchange {
@@ -58,6 +63,15 @@ class exchange {
     if (auto to = live()) to->reply_within(most);
   }
   void when_gone(std::function<void()> f) { gone_ = std::move(f); }
+  /// For late callbacks: what `f` throws ends this request and nothing else.
+  template <class F>
+  void run(F f) {
+    try {
+      f();
+    } catch (const std::exception& e) {
+      if (const auto to = to_.lock()) to->broke(*this, e);
+    }
+  }
 
   /// Answered, or nobody is there any more.
   bool over() const { return over_; }

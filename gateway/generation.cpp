@@ -45,13 +45,15 @@ template <class M, class F>
 void generation::hop(M m, F on_io) {
   gate_->post([self = shared_from_this(), m = std::move(m), on_io] {
     if (self->exchange_->over()) return;
-    const auto handled = guard([&] {
-      const auto view = m.read();
-      (self.get()->*on_io)(*view);
+    self->exchange_->run([&] {
+      const auto handled = guard([&] {
+        const auto view = m.read();
+        (self.get()->*on_io)(*view);
+      });
+      if (handled) return;
+      self->context_.runtime.cancel(self->id_);
+      self->fail(api_error::of({errc::internal, handled.failure().message, 0}));
     });
-    if (handled) return;
-    self->context_.runtime.cancel(self->id_);
-    self->fail(api_error::of({errc::internal, handled.failure().message, 0}));
   });
 }
 

@@ -34,9 +34,11 @@ auto back_on_io(http_context& context, const exchange_ptr& x, F f) {
   return [gate = context.gate, x, f](auto value) {
     gate->post([x, f, value = std::move(value)] {
       if (x->over()) return;
-      // What came from another process may not read well; that is this one answer's failure.
-      const auto handled = guard([&] { f(*x, value); });
-      if (!handled) x->fail(api_error::of({errc::internal, handled.failure().message, 0}));
+      x->run([&] {
+        // What came from another process may not read well; that is this one answer's failure.
+        const auto handled = guard([&] { f(*x, value); });
+        if (!handled) x->fail(api_error::of({errc::internal, handled.failure().message, 0}));
+      });
     });
   };
 }

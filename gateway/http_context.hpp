@@ -30,6 +30,7 @@ class body_pool {
  public:
   /// `change` may be a fall, in two's complement.
   void count(const std::string& tenant, std::size_t change) {
+    if (change == 0) return;
     all_ += change;
     if (!tenant.empty() && (by_tenant_[tenant] += change) == 0) by_tenant_.erase(tenant);
   }

@@ -28,6 +28,8 @@ namespace {
 constexpr std::size_t turned_away_max = 64;
 // How long to wait before accepting again when the system has no descriptor left.
 constexpr std::chrono::milliseconds accept_retry{100};
+// And where not even that could be asked for.
+constexpr std::chrono::milliseconds no_memory_pause{10};
 // Advice to who was turned away. How fast connections free up is not measured, so this is a polite
 // constant.
 constexpr std::uint32_t full_retry_ms = 1000;
@@ -87,17 +89,63 @@ struct http_server::impl {
 
   void accept() {
     acceptor.async_accept([this](error_code ec, tcp::socket peer) {
+      accepting = false;
       if (!acceptor.is_open()) return;
       if (!ec) {
-        admit_connection(std::move(peer));
+        take_in(std::move(peer));
         return accept();
       }
       spdlog::warn("gateway: accept failed: {}", ec.message());
       retry.expires_after(accept_retry);
       retry.async_wait([this](error_code cancelled) {
+        accepting = false;
         if (!cancelled) accept();
       });
+      accepting = true;
     });
+    accepting = true;
+  }
+
+  void take_in(tcp::socket peer) {
+    try {
+      admit_connection(std::move(peer));
+    } catch (const std::exception& e) {
+      broke(e);  // and whoever came next is taken in
+    }
+  }
+
+  /// Sessions and exchanges have walls of their own: here is what belongs to no request.
+  void broke(const std::exception& e) {
+    context.counters.internal_errors.fetch_add(1, std::memory_order_relaxed);
+    spdlog::error("gateway: an exception: {}", e.what());
+  }
+
+  /// Until there is nothing to do any more, whatever is thrown.
+  void run() {
+    for (bool over = false; !over;) {
+      try {
+        io->restart();  // it stops when nothing is to be done, which an accept may change
+        if (hears()) {
+          io->run();
+          over = true;
+        } else {
+          io->run_for(no_memory_pause);
+        }
+      } catch (const std::exception& e) {
+        broke(e);
+      }
+    }
+  }
+
+  /// Whoever connects is accepted, or nobody is any more.
+  bool hears() {
+    if (accepting || !acceptor.is_open()) return true;
+    try {
+      accept();
+    } catch (const std::exception& e) {
+      broke(e);
+    }
+    return accepting;
   }
 
   void admit_connection(tcp::socket peer) {
@@ -174,6 +222,7 @@ struct http_server::impl {
   const std::unique_ptr<asio::ssl::context> tls;  ///< null: plain HTTP
   const std::unique_ptr<asio::io_context> io;
   tcp::acceptor acceptor;
+  bool accepting = false;  ///< or waiting to
   asio::steady_timer retry, patience;
   const std::uint16_t port;
   http_context context;
@@ -210,10 +259,9 @@ result<std::unique_ptr<http_server>> http_server::start(http_options options,
   if (ec) return error{errc::io, "gateway cannot listen on " + place + ": " + ec.message()};
   auto state = std::make_unique<impl>(std::move(options), runtime, std::move(encoder),
                                       std::move(acceptor), std::move(io), std::move(tls));
-  state->accept();
   state->thread = std::thread([s = state.get()] {
     pthread_setname_np(pthread_self(), "collm-http");
-    s->io->run();
+    s->run();
   });
   return std::unique_ptr<http_server>(new http_server(std::move(state)));
 }

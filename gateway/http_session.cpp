@@ -59,12 +59,16 @@ http_session::http_session(http_context& context, std::unique_ptr<byte_stream> p
       read_timer_(stream_->tcp().get_executor()),
       write_timer_(stream_->tcp().get_executor()) {}
 
-void http_session::start() { open(&http_session::read_more); }
+void http_session::start() {
+  walled([&] { open(&http_session::read_more); });
+}
 
 void http_session::turn_away(const api_error& failure) {
-  turned_away_ = true;
-  request_id_ = context_.random_id();
-  open([failure](http_session& s) { s.refuse(failure); });
+  walled([&] {
+    turned_away_ = true;
+    request_id_ = context_.random_id();
+    open([failure](http_session& s) { s.refuse(failure); });
+  });
 }
 
 // A handshake and the first byte behind it share one deadline.
@@ -72,9 +76,35 @@ void http_session::open(std::function<void(http_session&)> then) {
   arm(read_timer_, context_.options.timeouts.header, &http_session::read_deadline_passed);
   stream_->async_open([self = shared_from_this(), then = std::move(then)](error_code ec) {
     if (self->state_ == state::closed) return;
-    if (ec) return self->close();
-    then(*self);
+    self->walled([&] { ec ? self->close() : then(*self); });
   });
+}
+
+// A connection that cannot be answered any more is closed; of a response that has begun its client
+// then sees that it lacks its end.
+void http_session::threw(const std::exception& what) noexcept {
+  const bool memory = dynamic_cast<const std::bad_alloc*>(&what) != nullptr;
+  context_.counters.internal_errors.fetch_add(1, std::memory_order_relaxed);
+  try {
+    if (memory) {
+      std::string().swap(in_);  // so that there is some for the answer
+      if (current_) current_->drop_body();
+      spdlog::warn("gateway: no memory for request {}", request_id_);
+    } else {
+      spdlog::error("gateway: request {} ended by an exception: {}", request_id_, what.what());
+    }
+    if (const auto x = std::exchange(current_, nullptr)) x->leave();
+    keep_alive_ = false;
+    if (state_ == state::busy && complete_ && writing_) return;  // it is answered
+    const bool asked = state_ == state::header || state_ == state::body || state_ == state::busy;
+    if (!asked || begun_ || (!in_flight_.empty() && !writing_)) return close();
+    refuse(memory ? api_error::of(
+                        {errc::overloaded, "there is no memory for this request", busy_retry_ms})
+                  : api_error::of({errc::internal,
+                                   "internal error; see the log for request " + request_id_, 0}));
+  } catch (const std::exception&) {
+    close();
+  }
 }
 
 std::optional<http_session::readiness> http_session::gives_way() const {
@@ -94,7 +124,7 @@ void http_session::read_more() {
   stream_->async_read_some(asio::buffer(read_area_),
                            [self = shared_from_this()](error_code ec, std::size_t n) {
                              self->reading_ = false;
-                             self->on_read(ec, n);
+                             self->walled([&] { self->on_read(ec, n); });
                            });
 }
 
@@ -231,7 +261,7 @@ void http_session::header_complete() {
     if (admission_.refusal) {
       keep_alive_ = false;
       state_ = state::busy;
-      return respond(std::move(*admission_.refusal));
+      return answer(std::move(*admission_.refusal));
     }
     push("HTTP/1.1 100 Continue\r\n\r\n");
   }
@@ -276,12 +306,12 @@ void http_session::count_body() {
 }
 
 void http_session::note_act(unsigned status) {
-  auto act = std::exchange(act_, std::nullopt);
-  if (!act) return;
-  act->status = status;
+  if (!act_) return;
+  act_->status = status;
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   context_.options.audit->add(
-      audit_line(*act, std::chrono::duration_cast<std::chrono::milliseconds>(now).count()));
+      audit_line(*act_, std::chrono::duration_cast<std::chrono::milliseconds>(now).count()));
+  act_.reset();
 }
 
 void http_session::leave_tenant() {
@@ -297,7 +327,7 @@ void http_session::dispatch() {
   parser_.reset();
   if (admission_.refusal) {
     count_body();
-    respond(std::move(*admission_.refusal));
+    answer(std::move(*admission_.refusal));
     return read_more();
   }
   if (admission_.admin_act && context_.options.audit) {
@@ -313,23 +343,7 @@ void http_session::dispatch() {
   current_ = std::make_shared<exchange>(weak_from_this(), std::move(request_), admission_.who,
                                         request_id_);
   const auto x = current_;
-  try {
-    admission_.run(context_, x);
-  } catch (const std::bad_alloc&) {
-    context_.counters.internal_errors.fetch_add(1, std::memory_order_relaxed);
-    x->drop_body();  // so that there is some for the answer
-    spdlog::warn("gateway: no memory for request {}", x->request_id);
-    x->fail(
-        api_error::of({errc::overloaded, "there is no memory for this request", busy_retry_ms}));
-  } catch (const std::exception& e) {
-    // The wall for foreign exceptions (of JSON): this request fails, the gateway goes on.
-    context_.counters.internal_errors.fetch_add(1, std::memory_order_relaxed);
-    spdlog::error("gateway: request {} ended by an exception: {}", x->request_id, e.what());
-    x->fail({condition_of(errc::internal),
-             "internal error; see the log for request " + x->request_id,
-             {},
-             0});
-  }
+  admission_.run(context_, x);
   x->drop_body();
   count_body();
   read_more();
@@ -341,7 +355,7 @@ void http_session::refuse(const api_error& failure) {
   read_timer_.cancel();
   parser_.reset();
   count_body();
-  respond(error_response(failure));
+  answer(error_response(failure));
 }
 
 void http_session::refuse_parse(error_code ec) {
@@ -366,6 +380,10 @@ void http_session::add_headers(http_response& response) const {
 }
 
 void http_session::respond(http_response response) {
+  walled([&] { answer(std::move(response)); });
+}
+
+void http_session::answer(http_response response) {
   if (state_ == state::closed) return;
   read_timer_.cancel();
   note_act(response.status);
@@ -373,39 +391,58 @@ void http_session::respond(http_response response) {
   std::string bytes =
       head_bytes(response, {request_.version == 10 ? 10u : 11u, keep_alive_, false, false});
   if (!head_only_ && response.status != 204) bytes += response.body;
-  push(std::move(bytes));
+  push_first(std::move(bytes));
   complete();
 }
 
 void http_session::begin_stream(http_response head) {
   if (state_ == state::closed || begun_) return;
-  begun_ = true;
-  read_timer_.cancel();
-  add_headers(head);
-  const bool old = current_->request.version == 10;
-  chunked_ = !old;
-  if (old) keep_alive_ = false;
-  push(head_bytes(head, {old ? 10u : 11u, keep_alive_, chunked_, old}));
+  walled([&] {
+    read_timer_.cancel();
+    add_headers(head);
+    const bool old = current_->request.version == 10;
+    chunked_ = !old;
+    if (old) keep_alive_ = false;
+    push_first(head_bytes(head, {old ? 10u : 11u, keep_alive_, chunked_, old}));
+  });
 }
 
 void http_session::stream_data(std::string data, std::function<void()> written) {
   if (state_ == state::closed) return;
-  if (head_only_) data.clear();
-  push(chunked_ ? chunk_bytes(data) : std::move(data), std::move(written));
+  walled([&] {
+    if (head_only_) data.clear();
+    push(chunked_ ? chunk_bytes(data) : std::move(data), std::move(written));
+  });
 }
 
 void http_session::end_stream() {
   if (state_ == state::closed) return;
-  if (chunked_ && !head_only_) push(std::string(last_chunk_bytes));
-  complete();
+  walled([&] {
+    if (chunked_ && !head_only_) push(std::string(last_chunk_bytes));
+    complete();
+  });
+}
+
+// One that is over has been answered, or nobody waits for it: only a handler that goes on after its
+// answer comes here so.
+void http_session::broke(const exchange& of, const std::exception& what) {
+  if (current_.get() == &of) return threw(what);
+  context_.counters.internal_errors.fetch_add(1, std::memory_order_relaxed);
+  spdlog::error("gateway: after request {} was over: {}", of.request_id, what.what());
 }
 
 void http_session::reply_within(ms most) {
-  arm(read_timer_, most, &http_session::reply_deadline_passed);
+  walled([&] { arm(read_timer_, most, &http_session::reply_deadline_passed); });
 }
 
 void http_session::push(std::string data, std::function<void()> written) {
   out_.push_back({std::move(data), std::move(written)});
+  flush();
+}
+
+void http_session::push_first(std::string data) {
+  out_.push_back({std::move(data), {}});
+  begun_ = true;
   flush();
 }
 
@@ -422,8 +459,11 @@ void http_session::flush() {
   std::vector<asio::const_buffer> buffers;
   for (const auto& p : in_flight_) buffers.emplace_back(asio::buffer(p.data));
   arm(write_timer_, context_.options.timeouts.write, &http_session::drop);
-  stream_->async_write(
-      buffers, [self = shared_from_this()](error_code ec, std::size_t) { self->on_written(ec); });
+  stream_->async_write(buffers, [self = shared_from_this()](error_code ec, std::size_t) {
+    self->writing_ = false;
+    self->walled([&] { self->on_written(ec); });
+  });
+  writing_ = true;
 }
 
 void http_session::on_written(error_code ec) {
@@ -454,8 +494,9 @@ void http_session::linger() {
   state_ = state::lingering;
   in_.clear();
   arm(read_timer_, context_.options.timeouts.linger, &http_session::close);
-  stream_->async_end(
-      [self = shared_from_this()] { self->eof_ ? self->close() : self->read_more(); });
+  stream_->async_end([self = shared_from_this()] {
+    self->walled([&] { self->eof_ ? self->close() : self->read_more(); });
+  });
 }
 
 // -- deadlines and end
@@ -465,7 +506,8 @@ void http_session::arm(asio::steady_timer& timer, ms after, void (http_session::
   const auto due = timer.expiry();
   timer.async_wait([self = shared_from_this(), &timer, due, then](error_code ec) {
     // A handler that was queued just before the timer was set anew must not fire.
-    if (!ec && timer.expiry() == due && self->state_ != state::closed) ((*self).*then)();
+    if (ec || timer.expiry() != due || self->state_ == state::closed) return;
+    self->walled([&] { ((*self).*then)(); });
   });
 }
 
@@ -496,20 +538,26 @@ void http_session::finish() {
   keep_alive_ = false;
 }
 
+// What takes memory comes last: without any, a connection is closed all the same.
 void http_session::close() {
   if (state_ == state::closed) return;
+  const auto self = shared_from_this();
   state_ = state::closed;
-  if (const auto x = std::exchange(current_, nullptr)) x->leave();
   read_timer_.cancel();
   write_timer_.cancel();
   leave_tenant();
-  note_act(0);
   parser_.reset();
   count_body();
   error_code ignored;  // closing: nothing is left to tell
   stream_->tcp().close(ignored);
   out_.clear();
   if (const auto closed = std::exchange(closed_, nullptr)) closed(this);
+  try {
+    if (const auto x = std::exchange(current_, nullptr)) x->leave();
+    note_act(0);
+  } catch (const std::exception& e) {
+    spdlog::error("gateway: of request {}, whose connection closed: {}", request_id_, e.what());
+  }
 }
 
 }  // namespace collm::gateway

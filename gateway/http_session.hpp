@@ -12,6 +12,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -59,6 +60,17 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
   using parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
   using error_code = boost::system::error_code;
 
+  /// Every way into the session that is not its caller's own goes through here: what `f` throws
+  /// ends the request that it met and nothing else.
+  template <class F>
+  void walled(F f) {
+    try {
+      f();
+    } catch (const std::exception& e) {
+      threw(e);
+    }
+  }
+  void threw(const std::exception& what) noexcept;
   void open(std::function<void(http_session&)> then);
   // reading
   void read_more();
@@ -79,11 +91,14 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
 
   // writing: exchange_sink
   void respond(http_response response) override;
+  void broke(const exchange& of, const std::exception& what) override;
   void begin_stream(http_response head) override;
   void stream_data(std::string data, std::function<void()> written) override;
   void end_stream() override;
   void reply_within(ms most) override;
+  void answer(http_response response);
   void push(std::string data, std::function<void()> written = {});
+  void push_first(std::string data);
   void complete();
   void flush();
   void on_written(error_code ec);
@@ -118,7 +133,9 @@ class http_session final : public exchange_sink, public std::enable_shared_from_
 
   std::deque<piece> out_;
   std::vector<piece> in_flight_;
-  bool keep_alive_ = true, chunked_ = false, head_only_ = false, complete_ = false, begun_ = false;
+  bool writing_ = false;  ///< what is in flight
+  bool keep_alive_ = true, chunked_ = false, head_only_ = false, complete_ = false;
+  bool begun_ = false;  ///< bytes of the response wait, or have left
   bool turned_away_ = false;
   bool ending_ = false;  ///< its server stops
   exchange_ptr current_;

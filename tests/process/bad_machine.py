@@ -1,30 +1,84 @@
 """What a machine may do to a process that is not the process's fault: no more memory, a full disk,
 a clock that jumps. For tests and `./dev bench faults`."""
 import contextlib
+import http.client
+import json
 import os
 import pathlib
 import resource
 import subprocess
 import tempfile
+import threading
 
 FAKETIME = pathlib.Path(f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
+LOOKS_EVERY_S = 0.02
+
+
 @contextlib.contextmanager
 def no_more_memory(pid):
-    """That process gets no more address space and no more writable memory than it has. (The second,
-    because malloc grows within address space that it took long ago.)"""
-    with open(f"/proc/{pid}/status") as status:
-        now = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in status
-               if line.startswith(("VmSize", "VmData"))}
-    before = {limit: resource.prlimit(pid, limit, (now[size], resource.RLIM_INFINITY))
-              for limit, size in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData"))}
+    """That process gets no more writable memory than it has, and what it gives back it does not get
+    again. (Not of its address space: malloc grows within what it took of that long ago, and at that
+    limit Linux does not look at this one as such growth becomes writable.)"""
+    before = resource.prlimit(pid, resource.RLIMIT_DATA)
+    least, over = resource.RLIM_INFINITY, threading.Event()
+
+    def take_back():
+        nonlocal least
+        with open(f"/proc/{pid}/status") as status:
+            has = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmData"))
+        if least == resource.RLIM_INFINITY or has < least:
+            least = has
+            resource.prlimit(pid, resource.RLIMIT_DATA, (least, before[1]))
+
+    def follow():
+        with contextlib.suppress(OSError, StopIteration):  # it is gone
+            while not over.wait(LOOKS_EVERY_S):
+                take_back()
+
+    take_back()
+    follows = threading.Thread(target=follow)
+    follows.start()
     try:
         yield
     finally:
+        over.set()
+        follows.join()
         with contextlib.suppress(ProcessLookupError):  # it did not survive
-            for limit, was in before.items():
-                resource.prlimit(pid, limit, was)
+            resource.prlimit(pid, resource.RLIMIT_DATA, before)
+
+
+class HalfBodies:
+    """Requests whose bodies are all there but for the last byte, so that a gateway holds them."""
+
+    def __init__(self, port, count, size):
+        text = json.dumps({"model": "assistant", "prompt": "", "max_tokens": 4})
+        self.body = text.replace('""', '"' + (size - len(text)) * "x" + '"').encode()
+        self.port, self.count, self.open, self.ends = port, count, [], []
+
+    def __enter__(self):
+        for _ in range(self.count):
+            c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            c.putrequest("POST", "/v1/completions")
+            c.putheader("Content-Length", str(len(self.body)))
+            c.endheaders()
+            with contextlib.suppress(OSError):  # refused already: told below
+                c.send(self.body[:-1])
+            self.open.append(c)
+        return self
+
+    def __exit__(self, *_):
+        """`ends`: what each was told; nothing where its connection was closed."""
+        for c in self.open:
+            try:
+                with contextlib.suppress(OSError):
+                    c.send(self.body[-1:])
+                with c.getresponse() as told:
+                    self.ends.append((told.status, json.load(told)["error"]["message"]))
+            except (OSError, http.client.HTTPException):
+                self.ends.append((None, ""))
+            c.close()
 
 
 class SmallDisk:

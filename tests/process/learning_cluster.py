@@ -48,14 +48,19 @@ class LearningCluster(Cluster):
     def text_of(self, manifest):
         for node, site in (("edge-a", "kitchen"), ("edge-b", "workshop")):
             if site in self.data:
-                file = os.path.join(self.dir.name, site + ".jsonl")
-                with open(file, "w", encoding="utf-8") as out:
-                    out.write(self.rows(site, 120))
-                manifest = manifest.replace(f"{{name: {node}, site: {site},",
-                                            f"{{name: {node}, site: {site}, data: {file},")
+                manifest = manifest.replace(
+                    f"{{name: {node}, site: {site},",
+                    f"{{name: {node}, site: {site}, data: {self.data_of(site)},")
         if self.one_site:
             manifest = manifest.replace("site: workshop", "site: kitchen")
         return manifest.replace("  coordinator: {policy: inference_only}\n", self.terms)
+
+    def data_of(self, site):
+        """Where the site's data are, written."""
+        file = os.path.join(self.dir.name, site + ".jsonl")
+        with open(file, "w", encoding="utf-8") as out:
+            out.write(self.rows(site, 120))
+        return file
 
     def rounds(self):
         return self.get(self.head, "/admin/v1/rounds").get("rounds", [])

@@ -1,4 +1,4 @@
-collm_test(actors_simulation_test simulation/serving_test.cpp simulation/supervisor_test.cpp simulation/capacity_test.cpp
+collm_test(actors_simulation_test simulation/serving_test.cpp simulation/supervisor_test.cpp simulation/supervisor_drain_test.cpp simulation/capacity_test.cpp
   simulation/fairness_test.cpp
   simulation/versions_test.cpp simulation/promotions_test.cpp simulation/training_test.cpp LINK actors)
 collm_test(training_bytes_test simulation/training_bytes_test.cpp LINK actors engine)

@@ -289,6 +289,29 @@ TEST(serving, p11_three_failed_steps_in_a_row_start_a_new_engine_with_the_same_v
   EXPECT_EQ(rig.answers[after].tokens, expected("second", {4}, 10));
 }
 
+TEST(serving, an_engine_that_cannot_be_made_is_tried_again_as_requests_come) {
+  serving_rig rig;
+  rig.load("first");
+  rig.executor->failing_steps = 3;
+  rig.no_engine = true;
+  std::vector<request_id> ids;
+  for (std::uint32_t i = 0; i < 8; ++i) {
+    ids.push_back(rig.send("assistant", {i}, 10));
+    rig.system.pass(300ms);
+  }
+  rig.system.pass(30s);
+  for (const auto id : ids) {
+    EXPECT_TRUE(rig.answers[id].ended);
+    EXPECT_NE(rig.answers[id].tokens.size(), 10u);
+  }
+  EXPECT_EQ(rig.answers[ids.back()].code, "unavailable");
+  rig.no_engine = false;
+  rig.system.pass(1s);
+  const auto after = rig.send("assistant", {4}, 10);
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.answers[after].tokens, expected("first", {4}, 10));
+}
+
 TEST(serving, a_draining_node_refuses_new_requests_and_finishes_what_runs) {
   serving_rig rig;
   const auto running = rig.send("assistant", {1}, 50);

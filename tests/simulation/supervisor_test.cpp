@@ -1,158 +1,13 @@
 // The supervisor on virtual time: a killed or frozen node process is noticed, replaced with
 // back-off, and the status tells the truth.
-#include "actors/supervisor.hpp"
-
-#include <gtest/gtest.h>
-
-#include "messages/limits.hpp"
-#include "tests/support/serving_rig.hpp"
+#include "tests/support/supervision_rig.hpp"
 
 namespace collm {
 namespace {
 
 using namespace actors;
 using namespace std::chrono_literals;
-using testing_support::memory_versions;
-using testing_support::virtual_system;
-
-class supervision : public testing::Test {
- protected:
-  void SetUp() override {
-    telemetry_ = system_.keep(system_.get().spawn(
-        telemetry_behavior, telemetry_deps{.node = "head",
-                                           .site = "",
-                                           .model = "tiny",
-                                           .kernel_path = "",
-                                           .http_address = "",
-                                           .board = board_,
-                                           .ledger = {},
-                                           .beats = {},
-                                           .requests_in_flight = [] { return 0u; },
-                                           .draining = [] { return false; },
-                                           .on_event = {},
-                                           .counts = board_->make("telemetry", "")}));
-    auto registry = system_.keep(system_.get().spawn(
-        registry_behavior,
-        registry_deps{versions_, "base", telemetry_, "head", board_->make("registry", "")}));
-    auto ingress = system_.keep(
-        system_.get().spawn([this](site_router_actor::pointer) { return noting_routes(); }));
-    supervisor_ = system_.keep(system_.get().spawn(
-        supervisor_behavior,
-        supervisor_deps{.cluster = "demo",
-                        .product_version = "0",
-                        .base_name = "tiny",
-                        .base_digest = "base",
-                        .precision = "int8",
-                        .nodes = {planned_},
-                        .inactive = {},
-                        .launch = [this](const std::string&,
-                                         std::uint64_t incarnation) -> result<std::int32_t> {
-                          if (launch_fails_) return error{errc::io, "no such binary"};
-                          incarnation_ = incarnation;
-                          return ++pid_;
-                        },
-                        .kill = [this](std::int32_t pid) { killed_.push_back(pid); },
-                        .away = [this](const std::string&) { away_ = true; },
-                        .telemetry = telemetry_,
-                        .registry = registry,
-                        .ingress = ingress,
-                        .on_serving =
-                            [this](std::uint32_t answering, std::uint32_t own) {
-                              serving_ = answering;
-                              own_ = own;
-                            },
-                        .counts = board_->make("supervisor", "")}));
-    system_.settle();
-  }
-
-  /// An ingress that only notes whether there is a way to the node.
-  site_router_actor::behavior_type noting_routes() {
-    return {[](const msg<schema::Request>&, const sink_actor&) {},
-            [](cancel_atom, request_id, const sink_actor&) {},
-            [](const msg<schema::VersionRecord>&) {},
-            [](const replica_report_ptr&) {},
-            [](list_atom) { return msg<schema::VersionList>::build([](auto) {}); },
-            [](drain_atom) {},
-            [](status_atom) { return msg<schema::ActorStatus>::build([](auto) {}); },
-            [this](const node_route& n) { routed_ = static_cast<bool>(n.router); }};
-  }
-
-  /// As a link does it: the first beat follows at once.
-  void join() { join(rig_.node); }
-  void join(const node_actor& control) {
-    join_without_a_report(control);
-    beat();
-  }
-  void join_without_a_report(const node_actor& control) {
-    auto hello = msg<schema::Hello>::build([&](schema::Hello::Builder b) {
-      b.setName("edge-a");
-      b.setSite("kitchen");
-      b.setIncarnation(incarnation_);
-      b.setPid(static_cast<std::uint32_t>(pid_));
-    });
-    caf::anon_send(supervisor_, join_atom::value, hello, router_actor(rig_.router), control);
-    system_.settle();
-  }
-  void beat(std::uint32_t replicas = 1, bool draining = false) {
-    caf::anon_send(supervisor_, beat_atom::value, std::string("edge-a"), incarnation_,
-                   msg<schema::Snapshot>::build([&](schema::Snapshot::Builder b) {
-                     b.setNode("edge-a");
-                     b.setDraining(draining);
-                     auto r = b.initReplicas(replicas);
-                     for (std::uint32_t i = 0; i < replicas; ++i)
-                       r[i].setName("edge-a/" + std::to_string(i));
-                   }));
-    system_.settle();
-  }
-  void exit_of(std::int32_t pid, int status) {
-    caf::anon_send(supervisor_, child_exit{"edge-a", pid, status});
-    system_.settle();
-  }
-  /// Whether a drain went well; its process ends in order.
-  bool drain(bool again, int status = 0) {
-    caf::scoped_actor self(system_.get());
-    auto asked = self->request(supervisor_, caf::infinite, drain_atom::value, std::string("edge-a"),
-                               again, drain_deadline_ms);
-    system_.settle();
-    if (state() == schema::NodeState::DRAINING) exit_of(pid_, status);
-    bool done = false;
-    asked.receive([&](const reply<void>& r) { done = static_cast<bool>(*r); },
-                  [](const caf::error& e) { FAIL() << caf::to_string(e); });
-    return done;
-  }
-  msg<schema::ClusterStatus> status() {
-    return system_.ask<msg<schema::ClusterStatus>>(supervisor_, list_atom::value);
-  }
-  schema::NodeState state() { return status().read()->getNodes()[0].getState(); }
-  std::string reason() { return status().read()->getNodes()[0].getReason().cStr(); }
-  std::vector<std::string> missing() {
-    std::vector<std::string> out;
-    const auto told = status();
-    const auto view = told.read();
-    for (const auto id : view->getNodes()[0].getMissing()) out.emplace_back(id.cStr());
-    return out;
-  }
-  void register_serving(const std::string& name, const std::string& digest) {
-    store::version_row row;
-    row.id.name = name;
-    row.digest = digest;
-    ASSERT_TRUE(versions_->add(row));
-    ASSERT_TRUE(versions_->promote({name, 0}));
-  }
-
-  std::shared_ptr<memory_versions> versions_ = std::make_shared<memory_versions>();
-  testing_support::serving_rig rig_;  // lends a router and a node handle
-  virtual_system system_;
-  meter_board_ptr board_ = std::make_shared<meter_board>();
-  telemetry_actor telemetry_;
-  head_supervisor_actor supervisor_;
-  planned_node planned_{"edge-a", "kitchen", true};
-  std::int32_t pid_ = 1000;
-  std::uint64_t incarnation_ = 0;
-  std::vector<std::int32_t> killed_;
-  std::uint32_t serving_ = 0, own_ = 0;
-  bool launch_fails_ = false, routed_ = false, away_ = false;
-};
+using testing_support::supervision;
 
 TEST_F(supervision, starts_its_nodes_and_serves_once_they_joined) {
   EXPECT_EQ(pid_, 1001);
@@ -301,64 +156,6 @@ TEST_F(supervision_without_registry, lets_a_node_serve_after_a_while) {
   EXPECT_EQ(state(), schema::NodeState::SERVING);
 }
 
-TEST_F(supervision, a_drain_whose_answer_is_lost_with_its_process_is_told_by_the_exit) {
-  join();
-  // A link's stand-in for a node whose connection ended before its answer came.
-  const auto cut =
-      system_.keep(system_.get().spawn([](node_actor::pointer) -> node_actor::behavior_type {
-        const auto lost = [] {
-          return make_reply<void>(error{errc::unavailable, "the connection was lost"});
-        };
-        const auto none = [] {
-          return make_reply<msg<schema::VersionRecord>>(error{errc::unavailable, "lost"});
-        };
-        return {[none](load_atom, const std::string&, const std::string&) { return none(); },
-                [lost](unload_atom, const version_id&) { return lost(); },
-                [lost](drain_atom, std::uint32_t) { return lost(); }, [](slot_atom) {},
-                [](status_atom) { return msg<schema::ActorStatus>::build([](auto) {}); }};
-      }));
-  ++incarnation_;
-  join(cut);
-  for (const int status : {0, 9}) {
-    EXPECT_EQ(drain(false, status), status == 0) << status;
-    if (status != 0) break;
-    // Once more, killed instead: a new process, as an operator would start the node again.
-    ++incarnation_;
-    ++pid_;
-    join(cut);
-  }
-}
-
-TEST_F(supervision, a_node_that_is_drained_to_be_started_anew_comes_back_at_once) {
-  join();
-  for (int round = 0; round < 3; ++round) {
-    const auto before = pid_;
-    EXPECT_TRUE(drain(true));
-    EXPECT_EQ(state(), schema::NodeState::RESTARTING);
-    system_.pass(600ms);  // no wait that grows: nothing went wrong
-    EXPECT_NE(pid_, before) << round;
-    join();
-    EXPECT_EQ(state(), schema::NodeState::SERVING);
-  }
-  exit_of(pid_, 0);
-  EXPECT_EQ(state(), schema::NodeState::RESTARTING) << "and the next end is a loss as ever";
-}
-
-TEST_F(supervision, a_node_that_was_drained_for_good_can_be_started_anew) {
-  join();
-  EXPECT_TRUE(drain(false));
-  EXPECT_EQ(state(), schema::NodeState::STOPPED);
-  EXPECT_FALSE(drain(false)) << "it is drained already";
-  const auto before = pid_;
-  system_.pass(5s);
-  EXPECT_EQ(pid_, before) << "nobody asked for it";
-  EXPECT_TRUE(drain(true));
-  system_.pass(600ms);
-  EXPECT_NE(pid_, before);
-  join();
-  EXPECT_EQ(state(), schema::NodeState::SERVING);
-}
-
 TEST_F(supervision, a_killed_process_is_started_again_with_growing_waits) {
   double waited[3];
   for (double& w : waited) {
@@ -396,15 +193,6 @@ TEST_F(supervision, nobody_is_left_waiting_at_a_node_that_does_not_come_again_so
   away_ = false;
   system_.pass(11s);
   EXPECT_TRUE(away_) << "no process can be started";
-}
-
-TEST_F(supervision, a_drained_node_is_away_unless_it_is_started_anew) {
-  for (const bool again : {true, false}) {
-    join();
-    drain(again);
-    EXPECT_EQ(away_, !again);
-    system_.pass(600ms);
-  }
 }
 
 TEST_F(supervision, a_frozen_process_is_lost_then_killed_then_replaced) {

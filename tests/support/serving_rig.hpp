@@ -158,6 +158,7 @@ class serving_rig {
                                         .routers = {router_actor(router)},
                                         .telemetry = telemetry},
                            [this](const replica_actor& owner) -> result<engine_actor> {
+                             if (no_engine) return error{errc::unavailable, "no memory", 0};
                              auto steps = std::make_shared<modelled_executor>(options_.blocks);
                              executor = steps.get();
                              if (options_.step_time) {
@@ -297,6 +298,7 @@ class serving_rig {
   actors::local_node_actor node;
   modelled_executor* executor = nullptr;
   int engines_made = 0;
+  bool no_engine = false;  ///< none can be made
   std::uint32_t in_flight = 0;
   std::map<request_id, seen_answer> answers;
   std::map<request_id, actors::bridge_actor> bridges;

@@ -1,0 +1,66 @@
+#include "cli/memory_reserve.hpp"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <new>
+
+namespace collm::cli {
+
+namespace {
+constexpr std::chrono::seconds fills_every{1};
+}  // namespace
+
+std::array<std::atomic<void*>, memory_reserve::blocks> memory_reserve::kept_{};
+
+memory_reserve::memory_reserve() {
+  fill();
+  std::set_new_handler(&memory_reserve::give_back);
+  // Signals are for the threads that the program waits for them on.
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  fills_ = std::jthread([this](const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    while (!stop.stop_requested()) {
+      over_.wait_for(lock, stop, fills_every, [] { return false; });
+      fill();
+    }
+  });
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+memory_reserve::~memory_reserve() {
+  fills_ = {};
+  std::set_new_handler(nullptr);
+  for (auto& block : kept_) std::free(block.exchange(nullptr));
+}
+
+std::size_t memory_reserve::kept() {
+  return static_cast<std::size_t>(
+      std::count_if(kept_.begin(), kept_.end(), [](const auto& b) { return b.load() != nullptr; }));
+}
+
+// Of operator new, on any thread: it tries again after each block, so one too large to be had takes
+// them all, and they lie free for what is small.
+void memory_reserve::give_back() {
+  for (auto& block : kept_) {
+    if (void* const at = block.exchange(nullptr)) return std::free(at);
+  }
+  throw std::bad_alloc();
+}
+
+// malloc, which calls no handler.
+void memory_reserve::fill() {
+  for (auto& block : kept_) {
+    if (block.load() != nullptr) continue;
+    void* const at = std::malloc(block_bytes);
+    if (at == nullptr) return;
+    block.store(at);
+  }
+}
+
+}  // namespace collm::cli
