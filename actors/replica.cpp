@@ -102,8 +102,6 @@ class desk {
     }
     state_.admitted_slot = 0;
     state_.last_report_ms = now;
-    for (auto line = state_.lines.begin(); line != state_.lines.end();)
-      line = line->second.empty(now) ? state_.lines.erase(line) : std::next(line);
     tell_long_units(*r);
     state_.last = r;
     auto whole = std::make_shared<replica_report>(*r);
@@ -116,7 +114,7 @@ class desk {
 
   caf::result<reply<void>> load_version(const version_id& v, const engine::adapter_ptr& weights) {
     auto promise = self_->make_response_promise<reply<void>>();
-    if (!state_.engine) {
+    if (!has_engine()) {
       promise.deliver(
           make_reply<void>(error{errc::unavailable, deps_.name + " is starting again", 1000}));
       return promise;

@@ -1,11 +1,11 @@
 #include "cli/memory_reserve.hpp"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <new>
 
 namespace collm::cli {
@@ -36,7 +36,7 @@ memory_reserve::memory_reserve() {
 memory_reserve::~memory_reserve() {
   fills_ = {};
   std::set_new_handler(nullptr);
-  for (auto& block : kept_) std::free(block.exchange(nullptr));
+  for (auto& block : kept_) let_go(block.exchange(nullptr));
 }
 
 std::size_t memory_reserve::kept() {
@@ -45,22 +45,28 @@ std::size_t memory_reserve::kept() {
 }
 
 // Of operator new, on any thread: it tries again after each block, so one too large to be had takes
-// them all, and they lie free for what is small.
+// them all, and they are there for what is small.
 void memory_reserve::give_back() {
   for (auto& block : kept_) {
-    if (void* const at = block.exchange(nullptr)) return std::free(at);
+    if (void* const at = block.exchange(nullptr)) return let_go(at);
   }
   throw std::bad_alloc();
 }
 
-// malloc, which calls no handler.
+// Mappings, which any thread's arena can take: a block of malloc's would serve its own arena alone.
 void memory_reserve::fill() {
   for (auto& block : kept_) {
     if (block.load() != nullptr) continue;
-    void* const at = std::malloc(block_bytes);
-    if (at == nullptr) return;
-    block.store(at);
+    void* const at =
+        ::mmap(nullptr, block_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) return;
+    void* none = nullptr;
+    if (!block.compare_exchange_strong(none, at)) let_go(at);
   }
+}
+
+void memory_reserve::let_go(void* block) {
+  if (block != nullptr) ::munmap(block, block_bytes);
 }
 
 }  // namespace collm::cli

@@ -31,6 +31,7 @@ class memory_reserve {
 
  private:
   static void give_back();
+  static void let_go(void* block);
 
   static std::array<std::atomic<void*>, blocks> kept_;
   std::mutex mutex_;

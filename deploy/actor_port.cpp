@@ -1,5 +1,7 @@
 #include "deploy/actor_port.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <chrono>
 #include <map>
 #include <set>
@@ -98,8 +100,44 @@ void actor_port::close() {
   if (federation_) federation_->close();
 }
 
+/// A request's entry in the books, as long as its bridge lives: one that ends without a word, for
+/// want of memory, leaves them all the same, and its client hears of it.
+class actor_port::entry {
+ public:
+  entry(std::shared_ptr<live_bridges> live, std::shared_ptr<std::atomic<std::uint32_t>> in_flight,
+        request_id id, std::shared_ptr<gateway::stream> to)
+      : live_(std::move(live)), in_flight_(std::move(in_flight)), id_(id), to_(std::move(to)) {
+    in_flight_->fetch_add(1);
+  }
+  ~entry() {
+    if (ended_ || !end()) return;
+    try {
+      to_->reject(actors::reject_message(
+          id_, {errc::internal, "the request was lost in the runtime; its log says why", 0}));
+    } catch (const std::exception& e) {
+      spdlog::error("request {} was lost, and its client cannot be told: {}", id_, e.what());
+    }
+  }
+  /// Whether somebody may still listen: not once the port is closed.
+  bool end() {
+    ended_ = true;
+    in_flight_->fetch_sub(1);
+    const std::lock_guard lock(live_->mutex);
+    live_->by_id.erase(id_);
+    return !live_->closed;
+  }
+
+ private:
+  const std::shared_ptr<live_bridges> live_;
+  const std::shared_ptr<std::atomic<std::uint32_t>> in_flight_;
+  const request_id id_;
+  const std::shared_ptr<gateway::stream> to_;
+  bool ended_ = false;
+};
+
 void actor_port::submit(msg<schema::Request> request, std::shared_ptr<gateway::stream> to) {
   const auto id = request.read()->getId();
+  const auto held = std::make_shared<entry>(live_, deps_.in_flight, id, to);
   actors::bridge_deps deps{
       .router = deps_.router,
       .telemetry = deps_.telemetry,
@@ -107,25 +145,20 @@ void actor_port::submit(msg<schema::Request> request, std::shared_ptr<gateway::s
                  .chunk = [to](auto m) { to->chunk(std::move(m)); },
                  .finish = [to](auto m) { to->finish(std::move(m)); },
                  .reject = [to](auto m) { to->reject(std::move(m)); }},
-      .ended =
-          [live = live_, in_flight = deps_.in_flight](request_id ended) {
-            in_flight->fetch_sub(1);
-            const std::lock_guard lock(live->mutex);
-            live->by_id.erase(ended);
-          },
+      .ended = [held](request_id) { held->end(); },
       .credit = gateway::stream_credit_start,
       .unsent_tokens_max = deps_.bounds.stream_unsent_tokens_max,
       .counts = deps_.bridges,
   };
-  const std::lock_guard lock(
-      live_->mutex);  // ended() of a very short life waits until the entry stands
+  std::unique_lock lock(live_->mutex);  // the end of a very short life waits until the entry stands
   if (live_->closed) {
+    lock.unlock();
+    held->end();
     to->reject(actors::reject_message(id, {errc::draining, "this process is stopping", 5000}));
     return;
   }
-  deps_.in_flight->fetch_add(1);
-  live_->by_id.emplace(id,
-                       system_.spawn(actors::bridge_behavior, std::move(deps), std::move(request)));
+  auto& bridge = live_->by_id[id];
+  bridge = system_.spawn(actors::bridge_behavior, std::move(deps), std::move(request));
 }
 
 std::size_t actor_port::end_all(const std::string& why) {

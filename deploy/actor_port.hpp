@@ -89,6 +89,7 @@ class actor_port final : public gateway::port {
     std::unordered_map<request_id, actors::bridge_actor> by_id;
     bool closed = false;
   };
+  class entry;
   actors::bridge_actor find(request_id id) const;
 
   caf::actor_system& system_;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <utility>
 
 namespace collm::deploy {
 
@@ -39,11 +40,12 @@ fs::path audit_log::file(int age) const {
 }
 
 result<void> audit_log::reopen() {
-  if (fd_ >= 0) ::close(fd_);
-  fd_ = ::open(file(0).c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+  const auto path = file(0);
+  if (const int old = std::exchange(fd_, -1); old >= 0) ::close(old);
+  fd_ = ::open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
   struct stat about {};
   if (fd_ < 0 || ::fstat(fd_, &about) != 0)
-    return error{errc::io, "cannot write " + file(0).string() + ": " + std::strerror(errno)};
+    return error{errc::io, "cannot write " + path.string() + ": " + std::strerror(errno)};
   bytes_ = static_cast<std::uint64_t>(about.st_size);
   char last = '\n';
   torn_ = bytes_ > 0 && ::pread(fd_, &last, 1, about.st_size - 1) == 1 && last != '\n';

@@ -19,6 +19,12 @@ std::string utc(std::int64_t unix_ms) {
   return std::string(text.data(), size) + rest.data();
 }
 
+const char* outcome_of(unsigned status) {
+  if (status == 0) return "the caller left";
+  if (status == admin_act::unknown) return "it broke: done or not";
+  return status < 400 ? "done" : "refused";
+}
+
 }  // namespace
 
 std::string audit_line(const admin_act& act, std::int64_t unix_ms) {
@@ -31,7 +37,7 @@ std::string audit_line(const admin_act& act, std::int64_t unix_ms) {
   out["asked"] = act.asked.substr(0, admin_act::asked_bytes_max);
   out["request_id"] = act.request_id;
   out["status"] = act.status;
-  out["outcome"] = act.status == 0 ? "the caller left" : act.status < 400 ? "done" : "refused";
+  out["outcome"] = outcome_of(act.status);
   return out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 

@@ -29,6 +29,7 @@ struct admin_act {
   std::string asked;       ///< the body, or the query where there is none; as much as is kept of it
   std::string request_id;  ///< as in the response
   unsigned status = 0;     ///< of the response; 0: the caller went away before it
+  static constexpr unsigned unknown = 1;  ///< as a status: it broke, and may be done or not
 };
 
 /// `{"time":"2026-01-31T12:00:00.123Z","gateway":…,"who":…}`; `unix_ms`: the wall clock.

@@ -50,7 +50,12 @@ void event_feed::tick() {
   forget_gone();
   running_ = false;
   if (subscribers_.empty()) return;
-  schedule();  // first, so that there is a next turn whatever becomes of this one
+  try {
+    schedule();  // first, so that there is a next turn whatever becomes of this one
+  } catch (const std::exception&) {
+    for (const auto& s : subscribers_) s->to->end_stream();  // they come again, as browsers do
+    throw;
+  }
   poll();
 }
 
@@ -116,19 +121,23 @@ void event_feed::send_status(const msg<schema::ClusterStatus>& status) {
 void event_feed::send_events(std::uint32_t after, const std::vector<msg<schema::Event>>& events) {
   for (const auto& s : subscribers_) {
     if (s->unwritten > 1 || s->after < after) continue;
-    std::string frames;
-    for (const auto& m : events) {
-      const auto made = guard([&] {
-        const auto event = m.read();
-        if (event->getSeq() <= s->after) return;
-        frames += "event: event\nid: " + std::to_string(event->getSeq()) +
-                  "\ndata: " + to_json(*event) + "\n\n";
-        s->after = event->getSeq();
-      });
-      if (!made) break;
-    }
-    if (!frames.empty()) send(s, std::move(frames));
+    s->to->run([&] { send_new(s, events); });
   }
+}
+
+void event_feed::send_new(const subscriber_ptr& to, const std::vector<msg<schema::Event>>& events) {
+  std::string frames;
+  for (const auto& m : events) {
+    const auto made = guard([&] {
+      const auto event = m.read();
+      if (event->getSeq() <= to->after) return;
+      frames += "event: event\nid: " + std::to_string(event->getSeq()) +
+                "\ndata: " + to_json(*event) + "\n\n";
+      to->after = event->getSeq();
+    });
+    if (!made) break;
+  }
+  if (!frames.empty()) send(to, std::move(frames));
 }
 
 }  // namespace collm::gateway

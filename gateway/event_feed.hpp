@@ -43,6 +43,7 @@ class event_feed {
   void schedule();
   void send_status(const msg<schema::ClusterStatus>& status);
   void send_events(std::uint32_t after, const std::vector<msg<schema::Event>>& events);
+  void send_new(const subscriber_ptr& to, const std::vector<msg<schema::Event>>& events);
   void send(const subscriber_ptr& to, std::string frames);
   void forget_gone();
 

@@ -31,8 +31,8 @@ class body_pool {
   /// `change` may be a fall, in two's complement.
   void count(const std::string& tenant, std::size_t change) {
     if (change == 0) return;
-    all_ += change;
     if (!tenant.empty() && (by_tenant_[tenant] += change) == 0) by_tenant_.erase(tenant);
+    all_ += change;
   }
   bool full(const std::string& tenant, std::size_t most) const {
     const auto own = by_tenant_.find(tenant);

@@ -6,15 +6,16 @@
 
 #include <algorithm>
 #include <random>
+#include <stdexcept>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 
 #include "gateway/byte_stream.hpp"
 #include "gateway/event_feed.hpp"
 #include "gateway/http_context.hpp"
 #include "gateway/http_session.hpp"
 #include "gateway/listener.hpp"
-#include "messages/assert.hpp"
 
 namespace collm::gateway {
 
@@ -45,12 +46,29 @@ result<void> check_reach(const http_options& o, bool loopback, const std::string
                                       lacks + "; add what is lacking, or listen on 127.0.0.1"};
 }
 
+/// True while somebody holds it, also if that is a handler which is destroyed and never called, as
+/// Asio's are when it finds no memory itself.
+class held_flag {
+ public:
+  explicit held_flag(bool& flag) : flag_(&flag) { flag = true; }
+  held_flag(held_flag&& other) noexcept : flag_(std::exchange(other.flag_, nullptr)) {}
+  held_flag& operator=(held_flag&&) = delete;
+  ~held_flag() { release(); }
+  void release() {
+    if (auto* flag = std::exchange(flag_, nullptr)) *flag = false;
+  }
+
+ private:
+  bool* flag_;
+};
+
 }  // namespace
 
 std::uint64_t http_context::draw() {
   if (options.seed != 0) return random();
   std::uint64_t bits = 0;
-  COLLM_ASSERT(RAND_bytes(reinterpret_cast<unsigned char*>(&bits), sizeof bits) == 1);
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(&bits), sizeof bits) != 1)
+    throw std::runtime_error("OpenSSL has no random numbers");
   return bits;
 }
 
@@ -88,22 +106,21 @@ struct http_server::impl {
   }
 
   void accept() {
-    acceptor.async_accept([this](error_code ec, tcp::socket peer) {
-      accepting = false;
-      if (!acceptor.is_open()) return;
-      if (!ec) {
-        take_in(std::move(peer));
-        return accept();
-      }
-      spdlog::warn("gateway: accept failed: {}", ec.message());
-      retry.expires_after(accept_retry);
-      retry.async_wait([this](error_code cancelled) {
-        accepting = false;
-        if (!cancelled) accept();
-      });
-      accepting = true;
-    });
-    accepting = true;
+    acceptor.async_accept(
+        [this, held = held_flag(accepting)](error_code ec, tcp::socket peer) mutable {
+          held.release();
+          if (!acceptor.is_open()) return;
+          if (!ec) {
+            take_in(std::move(peer));
+            return accept();
+          }
+          spdlog::warn("gateway: accept failed: {}", ec.message());
+          retry.expires_after(accept_retry);
+          retry.async_wait([this, again = held_flag(accepting)](error_code cancelled) mutable {
+            again.release();
+            if (!cancelled) accept();
+          });
+        });
   }
 
   void take_in(tcp::socket peer) {
@@ -129,10 +146,13 @@ struct http_server::impl {
           io->run();
           over = true;
         } else {
+          const auto waits = asio::make_work_guard(*io);
           io->run_for(no_memory_pause);
         }
       } catch (const std::exception& e) {
         broke(e);
+        // Whatever was to end them in order is lost.
+        while (!acceptor.is_open() && !sessions.empty()) sessions.begin()->second->close();
       }
     }
   }
@@ -156,6 +176,8 @@ struct http_server::impl {
                       has_its_share(peer);
     if (full) context.counters.connections_refused++;
     if (full && sessions.size() - context.counters.connections_open >= turned_away_max) return;
+    const auto refused =
+        api_error::of({errc::overloaded, "too many connections are open", full_retry_ms});
     auto bytes = tls ? make_tls_stream(std::move(peer), *tls) : make_plain_stream(std::move(peer));
     auto session =
         std::make_shared<http_session>(context, std::move(bytes), [this, full](http_session* s) {
@@ -165,9 +187,7 @@ struct http_server::impl {
         });
     sessions.emplace(session.get(), session);
     if (!full) context.counters.connections_open++;
-    full ? session->turn_away(
-               api_error::of({errc::overloaded, "too many connections are open", full_retry_ms}))
-         : session->start();
+    full ? session->turn_away(refused) : session->start();
   }
 
   /// Whoever waits longest for nothing, then who has longest begun and not said who he is, gives

@@ -94,6 +94,7 @@ void http_session::threw(const std::exception& what) noexcept {
       spdlog::error("gateway: request {} ended by an exception: {}", request_id_, what.what());
     }
     if (const auto x = std::exchange(current_, nullptr)) x->leave();
+    note_act(admin_act::unknown);
     keep_alive_ = false;
     if (state_ == state::busy && complete_ && writing_) return;  // it is answered
     const bool asked = state_ == state::header || state_ == state::body || state_ == state::busy;
@@ -120,12 +121,12 @@ std::optional<http_session::readiness> http_session::gives_way() const {
 void http_session::read_more() {
   const bool full = state_ == state::busy && in_.size() >= context_.options.bounds.header_bytes_max;
   if (reading_ || eof_ || full || state_ == state::closed) return;
-  reading_ = true;
   stream_->async_read_some(asio::buffer(read_area_),
                            [self = shared_from_this()](error_code ec, std::size_t n) {
                              self->reading_ = false;
                              self->walled([&] { self->on_read(ec, n); });
                            });
+  reading_ = true;
 }
 
 void http_session::on_read(error_code ec, std::size_t bytes) {
@@ -432,7 +433,7 @@ void http_session::broke(const exchange& of, const std::exception& what) {
 }
 
 void http_session::reply_within(ms most) {
-  walled([&] { arm(read_timer_, most, &http_session::reply_deadline_passed); });
+  arm(read_timer_, most, &http_session::reply_deadline_passed);
 }
 
 void http_session::push(std::string data, std::function<void()> written) {

@@ -110,7 +110,8 @@ void handlers::metrics(http_context& context, const exchange_ptr& x) {
            "\n# HELP collm_gateway_http_requests_total HTTP requests whose header was read.\n"
            "# TYPE collm_gateway_http_requests_total counter\ncollm_gateway_http_requests_total " +
            std::to_string(counters.requests.load()) +
-           "\n# HELP collm_gateway_internal_errors_total Requests ended by an exception.\n"
+           "\n# HELP collm_gateway_internal_errors_total Exceptions that ended a request or a "
+           "connection.\n"
            "# TYPE collm_gateway_internal_errors_total "
            "counter\ncollm_gateway_internal_errors_total " +
            std::to_string(counters.internal_errors.load()) + "\n";

@@ -14,6 +14,7 @@ FAKETIME = pathlib.Path(f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfa
 
 
 LOOKS_EVERY_S = 0.02
+RESERVE = 1 << 20  # what a process keeps for this, and may take again (cli/memory_reserve.hpp)
 
 
 @contextlib.contextmanager
@@ -28,7 +29,7 @@ def no_more_memory(pid):
         nonlocal least
         with open(f"/proc/{pid}/status") as status:
             has = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmData"))
-        if least == resource.RLIM_INFINITY or has < least:
+        if least == resource.RLIM_INFINITY or has < least - RESERVE:
             least = has
             resource.prlimit(pid, resource.RLIMIT_DATA, (least, before[1]))
 
@@ -62,8 +63,8 @@ class HalfBodies:
             c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
             c.putrequest("POST", "/v1/completions")
             c.putheader("Content-Length", str(len(self.body)))
-            c.endheaders()
             with contextlib.suppress(OSError):  # refused already: told below
+                c.endheaders()
                 c.send(self.body[:-1])
             self.open.append(c)
         return self

@@ -147,6 +147,19 @@ TEST(tenant_times, a_claim_of_who_asks_no_more_fades_until_another_turn_comes) {
   EXPECT_NEAR(share_in(later, tenant_times::memory_ms), now / std::exp(1.0), 1e-6);
 }
 
+TEST(tenant_times, a_claim_stays_as_far_as_those_come_who_were_told_to) {
+  EXPECT_DOUBLE_EQ(share_later({{"told", 0.4, 100, 0.75}}, 1e9), 0.3);
+  EXPECT_DOUBLE_EQ(share_later({{"told", 0.4, 100, 0.75}}, 0), 0.4);
+  return_line line;
+  EXPECT_EQ(line.awaited(0), 0);
+  line.join(1, {100, 1}, 0, 1000, 1000, 60'000);
+  EXPECT_EQ(line.awaited(0), 0) << "nothing is known of them";
+  line.enter(1, 1000);
+  EXPECT_EQ(line.awaited(1000), 0) << "nobody stands in it";
+  line.join(2, {100, 1}, 1000, 1000, 1000, 60'000);
+  EXPECT_DOUBLE_EQ(line.awaited(1000), 0.1);
+}
+
 TEST(choices_kept, grow_with_what_the_others_ask_for_and_never_beyond_what_is_held) {
   EXPECT_EQ(choices_kept(0, 20), 0);
   EXPECT_NEAR(choices_kept(0.001, 20), 1, 1e-9);

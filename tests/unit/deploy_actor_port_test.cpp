@@ -1,4 +1,4 @@
-// What the head's gateway lists as models, by what its nodes serve.
+// What the head's gateway lists as models, by what its nodes serve; requests that are lost.
 #include "deploy/actor_port.hpp"
 
 #include <gmock/gmock.h>
@@ -83,6 +83,49 @@ TEST(models_of_the_head, are_those_that_a_serving_node_has) {
 TEST(models_of_the_head, are_not_those_that_only_a_lost_node_would_have) {
   EXPECT_THAT(listed({{lost, {}}, {serving, {"polite@0"}}}), ElementsAre("tiny"));
   EXPECT_THAT(listed({{lost, {}}}), ElementsAre("tiny"));
+}
+
+/// A client's side that finds no memory for what it is told first.
+struct stream_without_memory final : gateway::stream {
+  std::promise<std::string> told;
+  void accepted(msg<schema::Accepted>) override { throw std::bad_alloc(); }
+  void chunk(msg<schema::TokenChunk>) override {}
+  void finish(msg<schema::Finish>) override {}
+  void reject(msg<schema::Reject> m) override { told.set_value(m.read()->getMessage().cStr()); }
+};
+
+/// Accepts and says nothing more.
+router_actor::behavior_type accepts(router_actor::pointer self) {
+  return {[self](const msg<schema::Request>& r, const sink_actor& sink) {
+            self->send(sink, msg<schema::Accepted>::build([&](schema::Accepted::Builder b) {
+                         b.setRequest(r.read()->getId());
+                       }));
+          },
+          [](cancel_atom, request_id, const sink_actor&) {},
+          [](const msg<schema::VersionRecord>&) {},
+          [](const replica_report_ptr&) {},
+          [](list_atom) { return msg<schema::VersionList>::build([](auto) {}); },
+          [](drain_atom) {},
+          [](status_atom) { return msg<schema::ActorStatus>::build([](auto) {}); }};
+}
+
+TEST(a_request, whose_bridge_ends_without_a_word_leaves_the_books_and_its_client_hears_of_it) {
+  caf::actor_system_config config;
+  caf::actor_system system(config);
+  port_deps deps;
+  deps.router = system.spawn(accepts);
+  deps.in_flight = std::make_shared<std::atomic<std::uint32_t>>(0);
+  deps.bridges = std::make_shared<meter>("bridge", "");
+  const auto to = std::make_shared<stream_without_memory>();
+  {
+    actor_port port(system, deps, 1);
+    port.submit(msg<schema::Request>::build([](schema::Request::Builder b) { b.setId(1); }), to);
+    auto told = to->told.get_future();
+    ASSERT_EQ(told.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+    EXPECT_THAT(told.get(), testing::HasSubstr("was lost"));
+    EXPECT_EQ(deps.in_flight->load(), 0u);
+  }
+  caf::anon_send_exit(deps.router, caf::exit_reason::kill);
 }
 
 }  // namespace
