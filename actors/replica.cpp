@@ -102,6 +102,8 @@ class desk {
     }
     state_.admitted_slot = 0;
     state_.last_report_ms = now;
+    for (auto line = state_.lines.begin(); line != state_.lines.end();)
+      line = line->second.empty(now) ? state_.lines.erase(line) : std::next(line);
     tell_long_units(*r);
     state_.last = r;
     auto whole = std::make_shared<replica_report>(*r);

@@ -42,8 +42,7 @@ struct replica_state {
   };
   std::deque<held> waiting;                               ///< in order of admission
   coordinator::tenant_times times;                        ///< what tenants asked for and were given
-  std::map<std::string, coordinator::return_line> lines;  ///< of those turned away, by tenant;
-                                                          ///< empty ones know how many come back
+  std::map<std::string, coordinator::return_line> lines;  ///< of those turned away, by tenant
   std::map<caf::actor_id, held> in_engine;                ///< by the sink's id
   std::uint32_t choices_in_engine = 0;
   engine_actor engine;

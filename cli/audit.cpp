@@ -20,7 +20,7 @@ std::string audit_text(const json& list) {
     rows.push_back(
         {text(act, "time"), text(act, "gateway"), text(act, "who"), text(act, "from"),
          text(act, "what"), text(act, "asked"),
-         text(act, "outcome") + (status > 0 ? " (" + std::to_string(status) + ")" : "")});
+         text(act, "outcome") + (status >= 100 ? " (" + std::to_string(status) + ")" : "")});
   }
   return table(rows);
 }

@@ -147,7 +147,7 @@ std::uint32_t return_line::join(std::uint64_t question, room wanted, double now_
   }
   const double turn = std::max(now_ms + least_ms, ends_ms_);
   if (turn > now_ms + most_ms || places_.size() >= places_max) return most_ms;
-  ends_ms_ = turn + gap_ms;
+  ends_ms_ = turn + std::min(gap_ms, double(most_ms));  // one wrong guess must not shut the line
   places_.push_back({question, turn, wanted});
   return static_cast<std::uint32_t>(std::ceil(turn - now_ms));
 }

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -104,32 +105,53 @@ void actor_port::close() {
 /// want of memory, leaves them all the same, and its client hears of it.
 class actor_port::entry {
  public:
-  entry(std::shared_ptr<live_bridges> live, std::shared_ptr<std::atomic<std::uint32_t>> in_flight,
-        request_id id, std::shared_ptr<gateway::stream> to)
-      : live_(std::move(live)), in_flight_(std::move(in_flight)), id_(id), to_(std::move(to)) {
+  entry(const actor_port& port, request_id id, std::shared_ptr<gateway::stream> to)
+      : live_(port.live_),
+        in_flight_(port.deps_.in_flight),
+        telemetry_(port.deps_.telemetry),
+        id_(id),
+        to_(std::move(to)) {
     in_flight_->fetch_add(1);
   }
   ~entry() {
-    if (ended_ || !end()) return;
+    if (ended_) return;
+    const auto lost = find_and_end();
+    if (!lost) return;
     try {
-      to_->reject(actors::reject_message(
-          id_, {errc::internal, "the request was lost in the runtime; its log says why", 0}));
+      const std::string why = "the request was lost in the runtime";
+      spdlog::error("request {}: {}", id_, why);
+      actors::request_outcome outcome;
+      outcome.how = actors::request_outcome::kind::failed;
+      outcome.reason = to_string(errc::internal);
+      outcome.key = *lost;
+      if (telemetry_) caf::anon_send(telemetry_, outcome);
+      if (accepted)
+        to_->finish(actors::finish_message(id_, schema::FinishReason::ERROR, why));
+      else
+        to_->reject(actors::reject_message(id_, {errc::unavailable, why, 1000}));
     } catch (const std::exception& e) {
       spdlog::error("request {} was lost, and its client cannot be told: {}", id_, e.what());
     }
   }
-  /// Whether somebody may still listen: not once the port is closed.
-  bool end() {
+  void end() { find_and_end(); }
+
+  std::atomic<bool> accepted{false};  ///< and its client told so
+
+ private:
+  /// The id of its bridge, 0: it had none; nothing once the port is closed and nobody listens.
+  std::optional<caf::actor_id> find_and_end() {
     ended_ = true;
     in_flight_->fetch_sub(1);
     const std::lock_guard lock(live_->mutex);
-    live_->by_id.erase(id_);
-    return !live_->closed;
+    const auto at = live_->by_id.find(id_);
+    const auto bridge = at == live_->by_id.end() || !at->second ? 0 : at->second.id();
+    if (at != live_->by_id.end()) live_->by_id.erase(at);
+    return live_->closed ? std::nullopt : std::optional<caf::actor_id>(bridge);
   }
 
- private:
   const std::shared_ptr<live_bridges> live_;
   const std::shared_ptr<std::atomic<std::uint32_t>> in_flight_;
+  const actors::telemetry_actor telemetry_;
   const request_id id_;
   const std::shared_ptr<gateway::stream> to_;
   bool ended_ = false;
@@ -137,11 +159,15 @@ class actor_port::entry {
 
 void actor_port::submit(msg<schema::Request> request, std::shared_ptr<gateway::stream> to) {
   const auto id = request.read()->getId();
-  const auto held = std::make_shared<entry>(live_, deps_.in_flight, id, to);
+  const auto held = std::make_shared<entry>(*this, id, to);
   actors::bridge_deps deps{
       .router = deps_.router,
       .telemetry = deps_.telemetry,
-      .stream = {.accepted = [to](auto m) { to->accepted(std::move(m)); },
+      .stream = {.accepted =
+                     [to, held](auto m) {
+                       to->accepted(std::move(m));
+                       held->accepted = true;
+                     },
                  .chunk = [to](auto m) { to->chunk(std::move(m)); },
                  .finish = [to](auto m) { to->finish(std::move(m)); },
                  .reject = [to](auto m) { to->reject(std::move(m)); }},

@@ -46,8 +46,8 @@ result<void> check_reach(const http_options& o, bool loopback, const std::string
                                       lacks + "; add what is lacking, or listen on 127.0.0.1"};
 }
 
-/// True while somebody holds it, also if that is a handler which is destroyed and never called, as
-/// Asio's are when it finds no memory itself.
+/// Makes a flag true as long as it is held. False again also when its holder is a handler that is
+/// destroyed and never called, as Asio's are when it finds no memory itself.
 class held_flag {
  public:
   explicit held_flag(bool& flag) : flag_(&flag) { flag = true; }
@@ -151,7 +151,7 @@ struct http_server::impl {
         }
       } catch (const std::exception& e) {
         broke(e);
-        // Whatever was to end them in order is lost.
+        // What was to end them in order may be lost, and nothing else would.
         while (!acceptor.is_open() && !sessions.empty()) sessions.begin()->second->close();
       }
     }

@@ -85,6 +85,7 @@ void http_session::open(std::function<void(http_session&)> then) {
 void http_session::threw(const std::exception& what) noexcept {
   const bool memory = dynamic_cast<const std::bad_alloc*>(&what) != nullptr;
   context_.counters.internal_errors.fetch_add(1, std::memory_order_relaxed);
+  if (act_) act_->status = admin_act::unknown;
   try {
     if (memory) {
       std::string().swap(in_);  // so that there is some for the answer
@@ -555,7 +556,7 @@ void http_session::close() {
   if (const auto closed = std::exchange(closed_, nullptr)) closed(this);
   try {
     if (const auto x = std::exchange(current_, nullptr)) x->leave();
-    note_act(0);
+    if (act_) note_act(act_->status);
   } catch (const std::exception& e) {
     spdlog::error("gateway: of request {}, whose connection closed: {}", request_id_, e.what());
   }

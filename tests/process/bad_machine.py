@@ -20,8 +20,8 @@ RESERVE = 1 << 20  # what a process keeps for this, and may take again (cli/memo
 @contextlib.contextmanager
 def no_more_memory(pid):
     """That process gets no more writable memory than it has, and what it gives back it does not get
-    again. (Not of its address space: malloc grows within what it took of that long ago, and at that
-    limit Linux does not look at this one as such growth becomes writable.)"""
+    again, but for its reserve. (Not of its address space: malloc grows within what it took of that
+    long ago, and at that limit Linux does not look at this one as such growth becomes writable.)"""
     before = resource.prlimit(pid, resource.RLIMIT_DATA)
     least, over = resource.RLIM_INFINITY, threading.Event()
 

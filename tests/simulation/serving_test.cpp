@@ -307,9 +307,13 @@ TEST(serving, an_engine_that_cannot_be_made_is_tried_again_as_requests_come) {
   EXPECT_EQ(rig.answers[ids.back()].code, "unavailable");
   rig.no_engine = false;
   rig.system.pass(1s);
+  const auto made = rig.engines_made;
+  rig.load("second");  // an engine is needed for that as well
+  rig.system.pass(1s);
+  EXPECT_EQ(rig.engines_made, made + 1);
   const auto after = rig.send("assistant", {4}, 10);
   rig.system.pass(2s);
-  EXPECT_EQ(rig.answers[after].tokens, expected("first", {4}, 10));
+  EXPECT_EQ(rig.answers[after].tokens, expected("second", {4}, 10));
 }
 
 TEST(serving, a_draining_node_refuses_new_requests_and_finishes_what_runs) {

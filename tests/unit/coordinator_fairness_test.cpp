@@ -206,6 +206,14 @@ TEST(return_line, is_not_longer_than_what_clients_obey) {
   EXPECT_TRUE(line.in_turn(61, 61'000));
 }
 
+TEST(return_line, one_who_is_thought_to_take_for_ever_shuts_it_no_longer_than_clients_obey) {
+  return_line line;
+  line.join(1, small, 0, 1e12, 1000, 60'000);
+  EXPECT_EQ(line.wait_ms(0), 61'000);
+  line.enter(1, 1000);
+  EXPECT_EQ(line.join(2, small, 2000, 1000, 1000, 60'000), 59'000u);
+}
+
 TEST(return_line, holds_so_many_places_and_no_more) {
   return_line line;
   for (std::uint64_t i = 0; i < return_line::places_max; ++i)

@@ -124,6 +124,7 @@ TEST(a_request, whose_bridge_ends_without_a_word_leaves_the_books_and_its_client
     ASSERT_EQ(told.wait_for(std::chrono::seconds(20)), std::future_status::ready);
     EXPECT_THAT(told.get(), testing::HasSubstr("was lost"));
     EXPECT_EQ(deps.in_flight->load(), 0u);
+    EXPECT_EQ(port.end_all("over"), 0u) << "it is in the books still";
   }
   caf::anon_send_exit(deps.router, caf::exit_reason::kill);
 }
