@@ -20,6 +20,8 @@ constexpr double turned_away = 0.001;
 constexpr double forgotten_ms = 1;
 // Where a step alone takes most of the promise, so much of it is still taken for work.
 constexpr double work_least = 0.1;
+// Weight of one gap in what is known of a tenant's, and a silence that says nothing.
+constexpr double gap_weight = 0.2, silent_least_ms = 500;
 // Weight of one place in what is known of those who were told to come back.
 constexpr double place_weight = 0.1;
 
@@ -60,8 +62,14 @@ void tenant_times::ask(const std::string& tenant, double engine_ms, double promp
   account& a = faded(tenant, now_ms);
   // All of the time: who knocks more often is not owed more, or for longer.
   a.asked_ms = std::min(a.asked_ms + engine_ms, memory_ms);
+  if (a.asked_at_ms >= 0) a.gap_ms += gap_weight * (now_ms - a.asked_at_ms - a.gap_ms);
   a.asked_at_ms = now_ms;
   a.longest_prompt = std::max(prompt_tokens, prompt_memory * a.longest_prompt);
+}
+
+bool tenant_times::account::asks_still(double now_ms) const {
+  return asked_at_ms >= 0 &&
+         now_ms - asked_at_ms <= std::clamp(silent_gaps * gap_ms, silent_least_ms, memory_ms);
 }
 
 void tenant_times::give(const std::string& tenant, double engine_ms, double now_ms) {
@@ -91,8 +99,7 @@ std::vector<tenant_times::claim> tenant_times::claims_before(const std::string& 
     const double left = fading(a.at_ms, now_ms);
     const double share = std::min(a.asked_ms * left, own) / memory_ms;
     if (share >= claimed_least && turn(name, now_ms) < own_turn)
-      claims.push_back(
-          {name, share, a.longest_prompt, now_ms - a.asked_at_ms <= still_ms ? 1.0 : 0.0});
+      claims.push_back({name, share, a.longest_prompt, a.asks_still(now_ms) ? 1.0 : 0.0});
   }
   return claims;
 }

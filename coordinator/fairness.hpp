@@ -24,7 +24,8 @@ class tenant_times {
  public:
   static constexpr double memory_ms = 20'000;  ///< in so long a counter falls to 1/e
   static constexpr double span_ms = 2'000;     ///< who had a little less overtakes nobody
-  static constexpr double still_ms = 5'000;    ///< who was silent for longer asks no more
+  static constexpr double silent_gaps = 3;  ///< who was silent for so many of its gaps asks no more
+  static constexpr double still_ms = 5'000;  ///< who asked once and was silent so long asks no more
 
   void ask(const std::string& tenant, double engine_ms, double prompt_tokens, double now_ms);
   void give(const std::string& tenant, double engine_ms, double now_ms);
@@ -42,7 +43,7 @@ class tenant_times {
     std::string tenant;
     double share = 0;          ///< of the engine's time, up to as much as the other was given
     double prompt_tokens = 0;  ///< about its longest prompt of late
-    double stays = 0;          ///< part of it that does not fade: 1 while it asks (still_ms)
+    double stays = 0;          ///< part of it that does not fade: 1 while it asks
   };
   /// Whether its turn comes before another's.
   bool goes_first(const std::string& tenant, double now_ms) const;
@@ -51,8 +52,10 @@ class tenant_times {
 
  private:
   struct account {
-    double asked_ms = 0, given_ms = 0;  ///< as they were at
-    double at_ms = 0, asked_at_ms = 0;
+    double asked_ms = 0, given_ms = 0;       ///< as they were at
+    double at_ms = 0, asked_at_ms = -1;      ///< -1: it asked for nothing yet
+    double gap_ms = still_ms / silent_gaps;  ///< mean, from one question to the next
+    bool asks_still(double now_ms) const;
     double longest_prompt = 0;
   };
   account& faded(const std::string& tenant, double now_ms);

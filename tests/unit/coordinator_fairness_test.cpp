@@ -147,6 +147,24 @@ TEST(tenant_times, a_claim_of_who_asks_no_more_fades_until_another_turn_comes) {
   EXPECT_NEAR(share_in(later, tenant_times::memory_ms), now / std::exp(1.0), 1e-6);
 }
 
+TEST(tenant_times, who_asks_often_is_soon_silent_and_who_asks_seldom_is_not) {
+  tenant_times times;
+  times.give("own", 10'000, 0);
+  double often = 0, seldom = 0;
+  for (; often < 30'000; often += 50) times.ask("often", 20, 100, often);
+  for (; seldom < 30'000; seldom += 4000) times.ask("seldom", 1500, 100, seldom);
+  times.give("own", 10'000, 30'000);
+  const auto stays = [&](const std::string& tenant, double now) {
+    for (const auto& c : times.claims_before("own", now))
+      if (c.tenant == tenant) return c.stays;
+    return -1.0;
+  };
+  EXPECT_EQ(stays("often", often), 1);
+  EXPECT_EQ(stays("often", often + 1000), 0);
+  EXPECT_EQ(stays("seldom", seldom + 4000), 1);
+  EXPECT_EQ(stays("seldom", seldom + 10'000), 0);
+}
+
 TEST(tenant_times, a_claim_stays_as_far_as_those_come_who_were_told_to) {
   EXPECT_DOUBLE_EQ(share_later({{"told", 0.4, 100, 0.75}}, 1e9), 0.3);
   EXPECT_DOUBLE_EQ(share_later({{"told", 0.4, 100, 0.75}}, 0), 0.4);
