@@ -31,8 +31,7 @@ endfunction()
 # files given. Target and parsers (fuzz/parsers.cmake) have ASan and UBSan in every build.
 # Templates that another library asks for can bring in the plain object of a parser beside the sanitized one, which stands
 # before it: the first definition counts.
-# GCC 12 warns of standard containers as the sanitizers rewrite them (its bugs 105562, 105329).
-set(COLLM_SANITIZED ${COLLM_SANITIZERS} -O1 -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds)
+set(COLLM_SANITIZED ${COLLM_SANITIZERS} -O1)
 function(collm_fuzz name)
   cmake_parse_arguments(T "" "" "LINK" ${ARGN})
   add_executable(${name} fuzz/${name}.cpp fuzz/${name}_driver.cpp fuzz/fuzz_main.cpp)
