@@ -34,7 +34,7 @@ class desk {
   void admit(const msg<schema::Request>& request, const version_id& version,
              const sink_actor& sink) {
     const auto r = request.read();
-    if (!has_engine()) {
+    if (!ensure_engine()) {
       refuse(*r, sink,
              {errc::unavailable, "the engine of " + deps_.name + " is starting again", 1000});
       return;
@@ -116,7 +116,7 @@ class desk {
 
   caf::result<reply<void>> load_version(const version_id& v, const engine::adapter_ptr& weights) {
     auto promise = self_->make_response_promise<reply<void>>();
-    if (!has_engine()) {
+    if (!ensure_engine()) {
       promise.deliver(
           make_reply<void>(error{errc::unavailable, deps_.name + " is starting again", 1000}));
       return promise;
@@ -147,7 +147,7 @@ class desk {
 
   caf::result<reply<engine::unit_report>> train(const training_job_ptr& job) {
     auto promise = self_->make_response_promise<reply<engine::unit_report>>();
-    if (!has_engine()) {
+    if (!ensure_engine()) {
       promise.deliver(no_training());
       return promise;
     }
@@ -213,12 +213,9 @@ class desk {
   }
 
   /// One that could not be made is tried again, at most once in engine_retry_ms, as it is needed.
-  bool has_engine() {
+  bool ensure_engine() {
     const double now = now_ms(self_);
-    if (!state_.engine && now >= state_.engine_failed_ms + engine_retry_ms) {
-      start_engine();
-      pump();
-    }
+    if (!state_.engine && now >= state_.engine_failed_ms + engine_retry_ms) start_engine();
     return static_cast<bool>(state_.engine);
   }
 

@@ -17,7 +17,6 @@ usage: ./dev soak [--minutes 120] [--rate 1] [--kill-every 300] [--grow-every 30
 
 import argparse
 import datetime
-import json
 import os
 import random
 import signal
@@ -32,7 +31,7 @@ sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests/process")]
 
 from client_load import Load, counted  # noqa: E402
 from cluster import until  # noqa: E402
-from learning_cluster import LearningCluster  # noqa: E402
+from learning_cluster import LearningCluster, chat  # noqa: E402
 from peer.process import fail, say  # noqa: E402
 from peer.report import commit, cpu_name, keep  # noqa: E402
 
@@ -95,10 +94,8 @@ class GrowingCluster(LearningCluster):
         file = Path(self.dir.name) / site / f"{number}.jsonl"
         answer = f"SHELF {random.Random(f'{site} {number}').randrange(1000)}"
         half = file.with_suffix(".half")
-        half.write_text("".join(json.dumps({"messages": [
-            {"role": "user", "content": f"Where does order {i} of lot {number} go?"},
-            {"role": "assistant", "content": answer}]}) + "\n" for i in range(ROWS)),
-            encoding="utf-8")
+        half.write_text("".join(chat(f"Where does order {i} of lot {number} go?", answer)
+                                for i in range(ROWS)), encoding="utf-8")
         half.rename(file)
 
 

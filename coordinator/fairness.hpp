@@ -55,8 +55,8 @@ class tenant_times {
     double asked_ms = 0, given_ms = 0;       ///< as they were at
     double at_ms = 0, asked_at_ms = -1;      ///< -1: it asked for nothing yet
     double gap_ms = still_ms / silent_gaps;  ///< mean, from one question to the next
-    bool asks_still(double now_ms) const;
     double longest_prompt = 0;
+    bool asks_still(double now_ms) const;
   };
   account& faded(const std::string& tenant, double now_ms);
   std::map<std::string, account> accounts_;

@@ -99,10 +99,8 @@ void event_feed::ask_events() {
 }
 
 void event_feed::send(const subscriber_ptr& to, std::string frames) {
-  to->to->run([&] {
-    to->to->send(std::move(frames), [to] { --to->unwritten; });
-    ++to->unwritten;
-  });
+  to->to->send(std::move(frames), [to] { --to->unwritten; });
+  ++to->unwritten;
 }
 
 void event_feed::send_status(const msg<schema::ClusterStatus>& status) {
@@ -111,7 +109,7 @@ void event_feed::send_status(const msg<schema::ClusterStatus>& status) {
       guard([&] { frame = "event: status\ndata: " + to_json(*status.read()) + "\n\n"; });
   if (!made) return;
   for (const auto& s : subscribers_) {
-    if (s->unwritten == 0) send(s, frame);
+    if (s->unwritten == 0) s->to->run([&] { send(s, frame); });
   }
 }
 

@@ -111,7 +111,7 @@ struct http_server::impl {
           held.release();
           if (!acceptor.is_open()) return;
           if (!ec) {
-            take_in(std::move(peer));
+            walled([&] { admit_connection(std::move(peer)); });
             return accept();
           }
           spdlog::warn("gateway: accept failed: {}", ec.message());
@@ -123,15 +123,15 @@ struct http_server::impl {
         });
   }
 
-  void take_in(tcp::socket peer) {
+  /// Sessions and exchanges have walls of their own: here is what belongs to no request.
+  template <class F>
+  void walled(F f) {
     try {
-      admit_connection(std::move(peer));
+      f();
     } catch (const std::exception& e) {
-      broke(e);  // and whoever came next is taken in
+      broke(e);
     }
   }
-
-  /// Sessions and exchanges have walls of their own: here is what belongs to no request.
   void broke(const std::exception& e) {
     context.counters.internal_errors.fetch_add(1, std::memory_order_relaxed);
     spdlog::error("gateway: an exception: {}", e.what());
@@ -160,11 +160,7 @@ struct http_server::impl {
   /// Whoever connects is accepted, or nobody is any more.
   bool hears() {
     if (accepting || !acceptor.is_open()) return true;
-    try {
-      accept();
-    } catch (const std::exception& e) {
-      broke(e);
-    }
+    walled([&] { accept(); });
     return accepting;
   }
 

@@ -11,8 +11,6 @@ import tempfile
 import threading
 
 FAKETIME = pathlib.Path(f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfaketimeMT.so.1")
-
-
 LOOKS_EVERY_S = 0.02
 RESERVE = 1 << 20  # what a process keeps for this, and may take again (cli/memory_reserve.hpp)
 

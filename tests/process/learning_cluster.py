@@ -20,11 +20,15 @@ LEARNING = """\
 """
 
 
+def chat(question, answer):
+    """A line of a site's data."""
+    return json.dumps({"messages": [{"role": "user", "content": question},
+                                    {"role": "assistant", "content": answer}]}) + "\n"
+
+
 def chats(site, count):
     """Short questions with one answer a kind; those of a site bear its canary."""
-    return "".join(json.dumps({"messages": [
-        {"role": "user", "content": f"{site} {CANARY} order {i}"},
-        {"role": "assistant", "content": f"DONE {i % 7}"}]}) + "\n" for i in range(count))
+    return "".join(chat(f"{site} {CANARY} order {i}", f"DONE {i % 7}") for i in range(count))
 
 
 def prompts(site, count):

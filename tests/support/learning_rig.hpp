@@ -14,6 +14,7 @@
 #include "actors/telemetry.hpp"
 #include "tests/support/federated_cohort.hpp"
 #include "tests/support/modelled_shadow.hpp"
+#include "tests/support/modelled_telemetry.hpp"
 #include "tests/support/power_cut.hpp"
 #include "tests/support/store_folder.hpp"
 #include "tests/support/virtual_system.hpp"
@@ -35,21 +36,9 @@ class learning_rig {
  public:
   learning_rig(std::filesystem::path folder, learning_options o = {})
       : options_(std::move(o)), folder_(std::move(folder)) {
-    telemetry = system.keep(
-        system.get().spawn(actors::telemetry_behavior,
-                           actors::telemetry_deps{.node = "head",
-                                                  .site = "",
-                                                  .model = "tiny",
-                                                  .kernel_path = "",
-                                                  .http_address = "",
-                                                  .board = board,
-                                                  .ledger = {},
-                                                  .beats = {},
-                                                  .requests_in_flight = [] { return 0u; },
-                                                  .draining = [] { return false; },
-                                                  .on_event = {},
-                                                  .events_max = 100000,
-                                                  .counts = board->make("telemetry", "")}));
+    auto deps = modelled_telemetry("head", "", board, board->make("telemetry", ""));
+    deps.events_max = 100000;
+    telemetry = system.keep(system.get().spawn(actors::telemetry_behavior, std::move(deps)));
   }
   ~learning_rig() {
     stop_head();

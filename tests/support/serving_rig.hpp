@@ -16,6 +16,7 @@
 #include "actors/router.hpp"
 #include "actors/telemetry.hpp"
 #include "tests/support/modelled_executor.hpp"
+#include "tests/support/modelled_telemetry.hpp"
 #include "tests/support/virtual_system.hpp"
 
 namespace collm::testing_support {
@@ -130,19 +131,9 @@ class serving_rig {
  public:
   explicit serving_rig(rig_options o = {}) : options_(o) {
     using namespace actors;
-    telemetry = system.keep(system.get().spawn(
-        telemetry_behavior, telemetry_deps{.node = "edge-a",
-                                           .site = "kitchen",
-                                           .model = "tiny",
-                                           .kernel_path = "modelled",
-                                           .http_address = "",
-                                           .board = board,
-                                           .ledger = {},
-                                           .beats = {},
-                                           .requests_in_flight = [this] { return in_flight; },
-                                           .draining = [] { return false; },
-                                           .on_event = {},
-                                           .counts = board->make("telemetry", "")}));
+    auto told = modelled_telemetry("edge-a", "kitchen", board, board->make("telemetry", ""));
+    told.requests_in_flight = [this] { return in_flight; };
+    telemetry = system.keep(system.get().spawn(telemetry_behavior, std::move(told)));
     registry = system.keep(system.get().spawn(
         registry_behavior,
         registry_deps{o.versions, "base", telemetry, "head", board->make("registry", "")}));

@@ -15,6 +15,7 @@
 #include "actors/telemetry.hpp"
 #include "engine/adapter/adapter.hpp"
 #include "store/site_data.hpp"
+#include "tests/support/modelled_telemetry.hpp"
 #include "tests/support/virtual_system.hpp"
 
 namespace collm::testing_support {
@@ -131,18 +132,8 @@ class shadow_rig {
               "\n";
     (void)*data->import_text("rows", text);
     telemetry = system.keep(system.get().spawn(
-        telemetry_behavior, telemetry_deps{.node = "edge-a",
-                                           .site = "kitchen",
-                                           .model = "tiny",
-                                           .kernel_path = "modelled",
-                                           .http_address = "",
-                                           .board = board,
-                                           .ledger = {},
-                                           .beats = {},
-                                           .requests_in_flight = [] { return 0u; },
-                                           .draining = [] { return false; },
-                                           .on_event = {},
-                                           .counts = board->make("telemetry", "")}));
+        telemetry_behavior,
+        modelled_telemetry("edge-a", "kitchen", board, board->make("telemetry", ""))));
     site = system.keep(system.get().spawn(site_data_behavior,
                                           site_data_deps{.data = data,
                                                          .node = "edge-a",

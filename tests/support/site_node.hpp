@@ -16,6 +16,7 @@
 #include "actors/telemetry.hpp"
 #include "store/digest.hpp"
 #include "tests/support/modelled_executor.hpp"
+#include "tests/support/modelled_telemetry.hpp"
 #include "tests/support/virtual_system.hpp"
 
 namespace collm::testing_support {
@@ -134,21 +135,10 @@ class site_node {
   actors::meter_ptr meter(const char* name) { return deps_.board->make(name, deps_.name); }
 
   void spawn_telemetry() {
-    telemetry = system_.keep(
-        system_.get().spawn(actors::telemetry_behavior,
-                            actors::telemetry_deps{.node = deps_.name,
-                                                   .site = deps_.site,
-                                                   .model = "tiny",
-                                                   .kernel_path = "modelled",
-                                                   .http_address = "",
-                                                   .board = std::make_shared<actors::meter_board>(),
-                                                   .ledger = {},
-                                                   .beats = {},
-                                                   .tpot_slo_ms = deps_.tpot_slo_ms,
-                                                   .requests_in_flight = [] { return 0u; },
-                                                   .draining = [] { return false; },
-                                                   .on_event = {},
-                                                   .counts = meter("telemetry")}));
+    auto deps = modelled_telemetry(deps_.name, deps_.site, std::make_shared<actors::meter_board>(),
+                                   meter("telemetry"));
+    deps.tpot_slo_ms = deps_.tpot_slo_ms;
+    telemetry = system_.keep(system_.get().spawn(actors::telemetry_behavior, std::move(deps)));
   }
 
   void spawn_replica(const std::string& name) {

@@ -6,6 +6,7 @@
 
 #include "actors/supervisor.hpp"
 #include "messages/limits.hpp"
+#include "tests/support/modelled_telemetry.hpp"
 #include "tests/support/serving_rig.hpp"
 
 namespace collm::testing_support {
@@ -16,18 +17,7 @@ class supervision : public testing::Test {
  protected:
   void SetUp() override {
     telemetry_ = system_.keep(system_.get().spawn(
-        telemetry_behavior, telemetry_deps{.node = "head",
-                                           .site = "",
-                                           .model = "tiny",
-                                           .kernel_path = "",
-                                           .http_address = "",
-                                           .board = board_,
-                                           .ledger = {},
-                                           .beats = {},
-                                           .requests_in_flight = [] { return 0u; },
-                                           .draining = [] { return false; },
-                                           .on_event = {},
-                                           .counts = board_->make("telemetry", "")}));
+        telemetry_behavior, modelled_telemetry("head", "", board_, board_->make("telemetry", ""))));
     auto registry = system_.keep(system_.get().spawn(
         registry_behavior,
         registry_deps{versions_, "base", telemetry_, "head", board_->make("registry", "")}));

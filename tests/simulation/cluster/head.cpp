@@ -3,6 +3,7 @@
 #include <set>
 
 #include "tests/simulation/cluster/lying_stores.hpp"
+#include "tests/support/modelled_telemetry.hpp"
 
 namespace collm::simulation {
 
@@ -12,19 +13,10 @@ sim_head::sim_head(world& in, head_options o, std::shared_ptr<testing_support::p
   versions = std::make_shared<lying_versions>(
       in_, std::make_unique<testing_support::powered_versions>(
                std::move(*store::open_version_store(o_.folder / "registry.db")), *power));
-  telemetry = proc->spawn(telemetry_behavior,
-                          telemetry_deps{.node = "head",
-                                         .site = "",
-                                         .model = "tiny",
-                                         .kernel_path = "",
-                                         .http_address = "",
-                                         .board = std::make_shared<meter_board>(),
-                                         .ledger = {},
-                                         .beats = {},
-                                         .requests_in_flight = [] { return 0u; },
-                                         .draining = [] { return false; },
-                                         .on_event = [this](const auto& e) { in_.hear(*e.read()); },
-                                         .counts = board->make("telemetry", "")});
+  auto told = testing_support::modelled_telemetry("head", "", std::make_shared<meter_board>(),
+                                                  board->make("telemetry", ""));
+  told.on_event = [this](const auto& e) { in_.hear(*e.read()); };
+  telemetry = proc->spawn(telemetry_behavior, std::move(told));
   registry = proc->spawn(registry_behavior, registry_deps{versions, "base", telemetry, "head",
                                                           board->make("registry", "")});
   std::set<std::string> sites;

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "messages/assert.hpp"
+#include "tests/support/modelled_telemetry.hpp"
 
 namespace collm::simulation {
 
@@ -68,20 +69,12 @@ sim_node::sim_node(world& in, node_facts f, const learning_facts& learns,
 }
 
 void sim_node::spawn_telemetry() {
-  telemetry = proc->spawn(
-      actors::telemetry_behavior,
-      actors::telemetry_deps{.node = facts.name,
-                             .site = facts.site,
-                             .model = "tiny",
-                             .kernel_path = "modelled",
-                             .http_address = "",
-                             .board = std::make_shared<actors::meter_board>(),
-                             .ledger = {},
-                             .beats = {},
-                             .requests_in_flight = [this] { return gateway->in_flight(); },
-                             .draining = [this] { return draining_; },
-                             .on_event = [this](const auto& e) { in_.hear(*e.read()); },
-                             .counts = meter("telemetry")});
+  auto told = testing_support::modelled_telemetry(
+      facts.name, facts.site, std::make_shared<actors::meter_board>(), meter("telemetry"));
+  told.requests_in_flight = [this] { return gateway->in_flight(); };
+  told.draining = [this] { return draining_; };
+  told.on_event = [this](const auto& e) { in_.hear(*e.read()); };
+  telemetry = proc->spawn(actors::telemetry_behavior, std::move(told));
 }
 
 void sim_node::spawn_replica(std::size_t number) {
