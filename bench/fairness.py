@@ -8,7 +8,7 @@ let in on their return?
 
 The table also stands in docs/RELIABILITY.md.
 
-usage: ./dev bench fairness [--seconds 25] [--turns 3] [--out bench/results/fairness]
+usage: ./dev bench fairness [--seconds 25] [--turns 3] [--words 120] [--out bench/results/fairness]
 """
 
 import argparse
@@ -31,7 +31,6 @@ from peer.process import fail, say  # noqa: E402
 from peer.report import commit, cpu_name, into_docs, keep  # noqa: E402
 
 TOKENS = 48          # of an answer
-PROMPT_WORDS = 120   # of a question, no two alike from the first word on
 CALIBRATE_S, CLIENTS = 12, 16
 BURST_S = 20
 KEYS = {"quiet": "fairness-quiet", "loud": "fairness-loud"}
@@ -43,6 +42,7 @@ def arguments():
     p.add_argument("--collm", default=str(build / "bin/collm"))
     p.add_argument("--seconds", type=float, default=25, help="of a turn")
     p.add_argument("--turns", type=int, default=3, help="of each neighbour")
+    p.add_argument("--words", type=int, default=120, help="of a question; fewer on a slow machine")
     p.add_argument("--out", type=Path, default=ROOT / "bench/results/fairness",
                    help=".json and .md are added")
     return p.parse_args()
@@ -58,16 +58,16 @@ class Tenants(Cluster):
         return manifest.replace(native, "") + "  tenants:\n" + tenants
 
 
-def question(seed):
-    """Another text for each number."""
+def question(seed, words):
+    """Another text for each number, no two alike from the first word on."""
     def text(number):
         draw = random.Random(f"{seed} {number}")
         return " ".join(draw.choice(("salt", "bread", "river", "lamp", "stone", "green", "seven",
-                                     "paper")) for _ in range(PROMPT_WORDS)) + f" {number}"
+                                     "paper")) for _ in range(words)) + f" {number}"
     return text
 
 
-def capacity(c):
+def capacity(c, words):
     """Answers a second to clients of which each asks again at once."""
     over, answered = threading.Event(), []
 
@@ -75,7 +75,7 @@ def capacity(c):
         number = 0
         while not over.is_set():
             number += 1
-            end = asked(c.a, question(f"client {i}")(number), TOKENS, KEYS["loud"])
+            end = asked(c.a, question(f"client {i}", words)(number), TOKENS, KEYS["loud"])
             if end["how"] == "answered":
                 answered.append(time.monotonic())
             else:
@@ -92,13 +92,14 @@ def capacity(c):
     return sum(begun < at <= until for at in answered) / (until - begun)
 
 
-def turn(c, seconds, quiet_rate, loud_rate, seed):
+def turn(c, a, quiet_rate, loud_rate, seed):
     """(the quiet tenant's requests, the loud one's)."""
-    loads = [Load([c.a], quiet_rate, TOKENS, seed, question(f"quiet {seed}"), KEYS["quiet"])]
+    loads = [Load([c.a], quiet_rate, TOKENS, seed, question(f"quiet {seed}", a.words),
+                  KEYS["quiet"])]
     if loud_rate:
-        loads.append(Load([c.a], loud_rate, TOKENS, 1000 + seed, question(f"loud {seed}"),
-                          KEYS["loud"]))
-    time.sleep(seconds)
+        loads.append(Load([c.a], loud_rate, TOKENS, 1000 + seed,
+                          question(f"loud {seed}", a.words), KEYS["loud"]))
+    time.sleep(a.seconds)
     ended = [load.stop() for load in reversed(loads)]  # the quiet one never asks alone
     return ended[-1], ended[0] if loud_rate else []
 
@@ -110,7 +111,7 @@ def beside_neighbours(c, a, full):
     for i in range(a.turns):
         for n, rate in neighbours.items():
             say(f"the quiet tenant, neighbour: {n}, turn {i + 1}")
-            ours, theirs = turn(c, a.seconds, 0.3 * full, rate, 10 * i)
+            ours, theirs = turn(c, a, 0.3 * full, rate, 10 * i)
             quiet[n] += ours
             loud[n] += theirs
     return {n: {"quiet": told(quiet[n]), "loud": told(loud[n])} for n in neighbours}
@@ -134,14 +135,14 @@ def spread(values):
     return {"p50": round(at[49], 1), "p90": round(at[89], 1), "p99": round(at[98], 1)}
 
 
-def who_comes_back(c, full):
+def who_comes_back(c, a, full):
     """Clients of one tenant at three times the capacity; who is refused comes back once, when it
     was told."""
     say("clients that come back when they are told")
     first, returned, lock, clients = [], [], threading.Lock(), []
 
     def client(number):
-        text = question("burst")(number)
+        text = question("burst", a.words)(number)
         end = asked(c.a, text, TOKENS, KEYS["quiet"])
         with lock:
             first.append(end)
@@ -178,7 +179,7 @@ def markdown(r):
     lines = ["# Fairness", "",
              f"`./dev bench fairness`, {r['date']}, commit {r['commit']}. {r['cpu']}, {r['cores']} "
              f"cores, the clients on them, too. One engine thread, SmolLM2, {TOKENS} tokens an "
-             f"answer, about {PROMPT_WORDS} a question; capacity {r['capacity']:.1f} answers a "
+             f"answer, about {r['words']} a question; capacity {r['capacity']:.1f} answers a "
              "second. The quiet tenant asks for 0.3 of it.", "",
              "| neighbour asks for | quiet: asked | refused | failed | TTFT p50, p90, p99 ms | "
              "TPOT p50, p90, p99 ms | loud: asked | refused |", "|---|---|---|---|---|---|---|---|"]
@@ -206,11 +207,12 @@ def main():
     if not Path(a.collm).exists():
         fail(f"there is no {a.collm}; ./dev build makes it")
     with Tenants(a.collm) as c:
-        full = capacity(c)
+        full = capacity(c, a.words)
         neighbours = beside_neighbours(c, a, full)
-        burst = who_comes_back(c, full)
+        burst = who_comes_back(c, a, full)
     found = {"date": datetime.date.today().isoformat(), "commit": commit(), "cpu": cpu_name(),
-             "cores": os.cpu_count(), "seconds": a.seconds, "turns": a.turns, "capacity": full,
+             "cores": os.cpu_count(), "seconds": a.seconds, "turns": a.turns, "words": a.words,
+             "capacity": full,
              "neighbours": neighbours, "burst": burst,
              "moved_percent": {beside: {what: moved(neighbours, beside, what)
                                         for what in ("ttft_ms", "tpot_ms")}

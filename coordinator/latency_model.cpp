@@ -22,7 +22,7 @@ constexpr double ridge = 1e-9;
 
 latency_model::latency_model(const options& o)
     : options_(o), costs_{o.theta, o.margin}, history_(history_steps) {
-  open_covariance();
+  begin();
 }
 
 double step_costs::mean_ms(const step_features& f) const {
@@ -51,36 +51,38 @@ bool latency_model::observe(const step_features& f, double measured_ms) {
   return true;
 }
 
-/// One step of recursive least squares on the scaled features.
+/// Least squares over all samples, older ones weighing less, and no cost below 0. (The recursion of
+/// the inverse, RLS, gives the same where no cost is bound. To cut its result off at 0 is another
+/// thing: of a correction that lowers one cost and raises another only the second half is made, and
+/// predictions run away.)
 void latency_model::adapt(const sample& s) {
-  feature_vector column{};  // covariance * features
-  double denominator = options_.forgetting, residual = s.ms;
   for (std::size_t i = 0; i < features_count; ++i) {
-    for (std::size_t j = 0; j < features_count; ++j) column[i] += covariance_[i][j] * s.scaled[j];
-    residual -= costs_.theta[i] * options_.scale[i] * s.scaled[i];
+    for (std::size_t j = 0; j < features_count; ++j)
+      normal_[i][j] = options_.forgetting * normal_[i][j] + s.scaled[i] * s.scaled[j];
+    right_[i] = options_.forgetting * right_[i] + s.scaled[i] * s.ms;
   }
-  for (std::size_t i = 0; i < features_count; ++i) denominator += s.scaled[i] * column[i];
+  auto normal = normal_;
+  auto right = right_;
   for (std::size_t i = 0; i < features_count; ++i) {
-    const double scaled = costs_.theta[i] * options_.scale[i] + column[i] / denominator * residual;
-    costs_.theta[i] = std::max(0.0, scaled / options_.scale[i]);
+    normal[i][i] += options_.inertia;
+    right[i] += options_.inertia * scaled_theta(i);
   }
-  for (std::size_t i = 0; i < features_count; ++i) {
-    for (std::size_t j = 0; j < features_count; ++j) {
-      covariance_[i][j] =
-          (covariance_[i][j] - column[i] * column[j] / denominator) / options_.forgetting;
-    }
-  }
-  bound_covariance();
+  set_scaled(nonnegative_least_squares(normal, right));
 }
 
-/// A feature that never varies would let forgetting blow the covariance up without bound.
-void latency_model::bound_covariance() {
-  double trace = 0;
-  for (std::size_t i = 0; i < features_count; ++i) trace += covariance_[i][i];
-  if (trace <= options_.covariance_trace_max) return;
-  for (auto& row : covariance_) {
-    for (double& v : row) v *= options_.covariance_trace_max / trace;
-  }
+double latency_model::scaled_theta(std::size_t i) const {
+  return costs_.theta[i] * options_.scale[i];
+}
+
+void latency_model::set_scaled(const feature_vector& theta) {
+  for (std::size_t i = 0; i < features_count; ++i) costs_.theta[i] = theta[i] / options_.scale[i];
+}
+
+/// As if the samples so far had said the present costs.
+void latency_model::agree() {
+  right_ = {};
+  for (std::size_t i = 0; i < features_count; ++i)
+    for (std::size_t j = 0; j < features_count; ++j) right_[i] += normal_[i][j] * scaled_theta(j);
 }
 
 const latency_model::sample& latency_model::newest(std::size_t age) const {
@@ -108,14 +110,13 @@ void latency_model::refit() {
       right[i] += weighted * s.ms;
     }
   }
-  const auto before = costs_.theta;
   for (std::size_t i = 0; i < features_count; ++i) {
     normal[i][i] += ridge;
     // What the samples say nothing about keeps its value instead of becoming 0.
-    right[i] += ridge * before[i] * options_.scale[i];
+    right[i] += ridge * scaled_theta(i);
   }
-  const auto scaled = nonnegative_least_squares(normal, right);
-  for (std::size_t i = 0; i < features_count; ++i) costs_.theta[i] = scaled[i] / options_.scale[i];
+  set_scaled(nonnegative_least_squares(normal, right));
+  agree();
 }
 
 void latency_model::forget_history_on_drift() {
@@ -126,13 +127,15 @@ void latency_model::forget_history_on_drift() {
   if (std::abs(sum / drift_steps) <= drift_band) return;
   kept_ = drift_steps;
   since_refit_ = since_flush_ = 0;
-  open_covariance();
+  begin();
   for (std::size_t age = drift_steps; age-- > 0;) adapt(newest(age));
 }
 
-void latency_model::open_covariance() {
-  covariance_ = {};
-  for (std::size_t i = 0; i < features_count; ++i) covariance_[i][i] = options_.covariance;
+/// Nothing is known but the present costs.
+void latency_model::begin() {
+  normal_ = {};
+  for (std::size_t i = 0; i < features_count; ++i) normal_[i][i] = options_.start_weight;
+  agree();
 }
 
 std::uint32_t step_costs::prefill_root(double packed_ms, double budget_ms, double offset) const {

@@ -1,8 +1,8 @@
 // How long a serving step takes: five non-negative features, fitted online, with an upper bound.
-// Pure; owner: one engine. t_hat = theta . (1, n_P, a_P, n_D, k_D), recursive least squares with
-// forgetting, refitted now and then with non-negative least squares over a longer memory, which is
-// cut when the machine has changed; t_up = t_hat (1 + max(0, M)), M a quantile tracker of the
-// relative error with 95 % target coverage (Robbins-Monro).
+// Pure; owner: one engine. t_hat = theta . (1, n_P, a_P, n_D, k_D), non-negative least squares with
+// forgetting, refitted now and then over a longer memory, which is cut when the machine has
+// changed; t_up = t_hat (1 + max(0, M)), M a quantile tracker of the relative error with 95 %
+// target coverage (Robbins-Monro).
 #pragma once
 
 #include <array>
@@ -47,9 +47,9 @@ class latency_model {
     feature_vector theta;  ///< start values, ms per unit of each feature; rough ones do
     feature_vector scale;  ///< largest values expected: the fit works on feature/scale
     double forgetting = 0.995;
-    double covariance = 10;  ///< start value of the diagonal
-    double covariance_trace_max = 1e4;
-    double margin = 0.05;  ///< start value of M
+    double start_weight = 1e-3;  ///< of the start values, against a sample's
+    double inertia = 1e-4;       ///< the same of the present values: what no sample tells stays
+    double margin = 0.05;        ///< start value of M
     double margin_gain = 0.02;
     double margin_target = 0.05;  ///< share of steps allowed above the bound
   };
@@ -75,14 +75,17 @@ class latency_model {
   const sample& newest(std::size_t age) const;  ///< 0: the last
   void remember(const sample& s);
   void adapt(const sample& s);
-  void bound_covariance();
+  double scaled_theta(std::size_t i) const;
+  void set_scaled(const feature_vector& theta);
+  void agree();
+  void begin();
   void refit();
   void forget_history_on_drift();
-  void open_covariance();
 
   options options_;
-  step_costs costs_;  ///< per unscaled feature
-  feature_matrix covariance_{};
+  step_costs costs_;         ///< per unscaled feature
+  feature_matrix normal_{};  ///< of the samples so far, and their right side
+  feature_vector right_{};
   std::vector<sample> history_;  ///< a ring
   std::size_t next_ = 0, kept_ = 0;
   std::uint32_t since_refit_ = 0, since_flush_ = 0;

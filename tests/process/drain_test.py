@@ -3,15 +3,19 @@ import sys
 import threading
 import unittest
 
-from cluster import Cluster, in_background, until
+from cluster import Cluster, Patient, in_background, until
 
 COLLM = sys.argv.pop()
 LONG = 2500  # tokens: no machine says so many within the deadline
 
 
+class PatientCluster(Patient, Cluster):
+    pass
+
+
 class Drain(unittest.TestCase):
     def test_what_runs_at_the_deadline_ends_with_its_reason_and_nothing_is_lost(self):
-        with Cluster(COLLM) as c:
+        with PatientCluster(COLLM) as c:
             self.is_refused_beyond_its_bounds(c)
             self.ends_what_still_runs(c)
             self.waits_for_what_ends_before(c)

@@ -24,13 +24,21 @@ class PatientCluster(Patient, Cluster):
     pass
 
 
-def asks(test, c, port, tokens=TOKENS, on_error=None, **more):
-    """An answer, once it has begun."""
-    begun = threading.Event()
-    running = in_background(c.stream, port, "Tell me a story about bread.", tokens,
-                            lambda _: begun.set(), on_error, **more)
-    test.assertTrue(begun.wait(STOP_MAX))
+def asks_all(test, c, questions, tokens=TOKENS):
+    """Answers, once all have begun: asked at once, before any of them has taught a node how much of
+    its cache others like it would fill. Each question: (port, on_error, what else it says)."""
+    begun = [threading.Event() for _ in questions]
+    running = [in_background(c.stream, port, "Tell me a story about bread.", tokens,
+                             lambda _, event=event: event.set(), on_error, **more)
+               for event, (port, on_error, more) in zip(begun, questions)]
+    for event, (thread, box) in zip(begun, running):
+        until("an answer begins or ends", lambda e=event, b=box: e.is_set() or b, STOP_MAX)
+        test.assertTrue(event.is_set(), box)
     return running
+
+
+def asks(test, c, port, **more):
+    return asks_all(test, c, [(port, None, more)])[0]
 
 
 def is_answered(test, running):
@@ -117,9 +125,8 @@ class SlowStop(unittest.TestCase):
     def test_what_still_runs_at_the_deadline_ends_with_that_reason_wherever_it_came_in(self):
         with PatientCluster(COLLM, placement="thread") as c:
             at_head, at_node = [], []
-            asked = [asks(self, c, port, LONG, reasons.append, n=8, **more)
-                     for port, reasons, more in [(c.head, at_head, {"site": "kitchen"})] * 5
-                     + [(c.a, at_node, {})]]
+            asked = asks_all(self, c, [(c.head, at_head.append, {"site": "kitchen", "n": 8})] * 5
+                             + [(c.a, at_node.append, {"n": 8})], LONG)
             c.process.send_signal(signal.SIGTERM)
             for thread, box in asked:
                 thread.join(STOP_MAX)

@@ -49,6 +49,6 @@ struct mix {
   std::uint32_t prompt_min, prompt_max, answer_min, answer_max;
 };
 inline constexpr mix mixed{"mixed", 20, 400, 8, 120}, reading{"reading", 100, 600, 4, 40},
-    writing{"writing", 10, 60, 50, 300};
+    writing{"writing", 10, 60, 50, 300}, alike{"alike", 150, 190, 48, 48};
 
 }  // namespace collm::testing_support
