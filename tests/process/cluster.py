@@ -72,6 +72,14 @@ def until(what, condition, seconds=30):
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+def let_in(ask, *arguments, **more):
+    """What it answers, asked again while it is refused for now, as a busy slow machine may."""
+    def answer():
+        found = ask(*arguments, **more)
+        return None if found[0] in (503, "http 503") else found
+    return until("it is let in", answer, 60)
+
+
 def in_slices(what, pids, condition, seconds=60):
     """Lets these processes run for a moment at a time until the condition holds, so that a fast
     machine does not run through it between two looks; they are stopped then."""

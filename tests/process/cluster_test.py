@@ -14,7 +14,7 @@ import threading
 import time
 import unittest
 
-from cluster import STOP_MAX, Cluster, in_background, until
+from cluster import STOP_MAX, Cluster, in_background, let_in, until
 from listeners import listeners
 from long_prompt import beside_a_long_prompt
 
@@ -252,10 +252,10 @@ class Serving(unittest.TestCase):
         self.assertEqual(quiet[0], "length")
         folder = os.path.join(c.dir.name, "adapters", "second")
         write_peft_folder(folder, seed=7, scale=0.2)  # enough to say something else at once
-        started = threading.Event()
-        running = [in_background(c.stream, c.a, prompt, 120, lambda text: started.set())
-                   for _ in range(4)]
-        self.assertTrue(started.wait(30))
+        started = [threading.Event() for _ in range(4)]
+        running = [in_background(let_in, c.stream, c.a, prompt, 120, lambda _, s=s: s.set())
+                   for s in started]
+        self.assertTrue(all(s.wait(30) for s in started))
         status, body = self.load("assistant", folder)
         self.assertEqual(status, 200, body)
         for thread, box in running:

@@ -2,7 +2,7 @@
 import threading
 import time
 
-from cluster import in_background
+from cluster import in_background, let_in
 
 TOKENS = 3500
 TRIES = 3
@@ -38,7 +38,7 @@ def ask_long(test, c, start):
 
     def ask():
         try:
-            return c.call(c.a, "POST", "/v1/completions",
+            return let_in(c.call, c.a, "POST", "/v1/completions",
                           {"model": "assistant", "prompt": prompt, "max_tokens": 1,
                            "temperature": 0}, None, 60)
         except TimeoutError:
