@@ -52,9 +52,9 @@ bool latency_model::observe(const step_features& f, double measured_ms) {
 }
 
 /// Least squares over all samples, older ones weighing less, and no cost below 0. (The recursion of
-/// the inverse, RLS, gives the same where no cost is bound. To cut its result off at 0 is another
-/// thing: of a correction that lowers one cost and raises another only the second half is made, and
-/// predictions run away.)
+/// the inverse, RLS, gives the same, but for the inertia, where no cost is bound. To cut its result
+/// off at 0 is another thing: of a correction that lowers one cost and raises another only the
+/// second half is made, and predictions run away.)
 void latency_model::adapt(const sample& s) {
   for (std::size_t i = 0; i < features_count; ++i) {
     for (std::size_t j = 0; j < features_count; ++j)

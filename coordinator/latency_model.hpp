@@ -47,7 +47,7 @@ class latency_model {
     feature_vector theta;  ///< start values, ms per unit of each feature; rough ones do
     feature_vector scale;  ///< largest values expected: the fit works on feature/scale
     double forgetting = 0.995;
-    double start_weight = 1e-3;  ///< of the start values, against a sample's
+    double start_weight = 1e-3;  ///< of the values at start or drift, against a sample's
     double inertia = 1e-4;       ///< the same of the present values: what no sample tells stays
     double margin = 0.05;        ///< start value of M
     double margin_gain = 0.02;

@@ -116,7 +116,6 @@ feature_vector nonnegative_least_squares(const feature_matrix& normal,
       if (free.size() == 0) break;
     }
   }
-  for (double& v : x) v = std::max(0.0, v);
   return x;
 }
 

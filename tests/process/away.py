@@ -122,7 +122,7 @@ def trains(c):
 
 
 def check(test, c, fault, seconds, tell=lambda text: None):
-    until("both sites train", lambda: trains(c), 60)
+    until("both sites train", lambda: trains(c), 120)
     seen = live_through(c, fault, seconds, tell)
     test.assertEqual(seen["failed"], [[], []], "clients of the sites see nothing")
     test.assertTrue(all(n > seconds / (4 * EVERY_S) for n in seen["answered"]), seen["answered"])

@@ -255,7 +255,7 @@ class Serving(unittest.TestCase):
         started = [threading.Event() for _ in range(4)]
         running = [in_background(let_in, c.stream, c.a, prompt, 120, lambda _, s=s: s.set())
                    for s in started]
-        self.assertTrue(all(s.wait(30) for s in started))
+        self.assertTrue(all(s.wait(60) for s in started))
         status, body = self.load("assistant", folder)
         self.assertEqual(status, 200, body)
         for thread, box in running:

@@ -12,10 +12,10 @@ import sqlite3
 import tempfile
 
 from cluster import until
-from learning_cluster import LEARNING
+from learning_cluster import LEARNING, MAX_UNIT
 from remote_nodes import RemoteLearningCluster
 
-TERMS = LEARNING.replace("learningRate: 2e-3", "learningRate: 2e-2, maxUnit: 1s")
+TERMS = LEARNING.replace(f"maxUnit: {MAX_UNIT}", "maxUnit: 1s").replace("2e-3", "2e-2")
 UNANSWERED = (OSError, http.client.HTTPException, ValueError)
 ROUND_MAX = 150  # s
 # What a round has come to, by the newest of these records in its journal.

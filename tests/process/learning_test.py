@@ -155,7 +155,7 @@ class Learning(unittest.TestCase):
                 return any(p["client"] == "edge-a/0" and int(p.get("step", 0)) >= 18
                            for r in c.rounds() for p in r["participants"])
             pid = int(c.node("edge-a")["snapshot"]["pid"])
-            in_slices("edge-a is in the middle of its task", [pid], trains, 100)
+            in_slices("edge-a is in the middle of its task", [pid], trains, 200)
             os.kill(pid, signal.SIGKILL)
             until("it serves again", lambda: c.node("edge-a")["state"] == "serving"
                   and c.node("edge-a")["restarts"] == 1, 30)

@@ -51,6 +51,7 @@ def ask_long(test, c, start):
         read = max(read, replica["promptTokensPerSecond"])
         trained = max(trained, replica.get("unitMs", 0))
         long.join(0.5)
+    test.assertTrue(answer, "it was not let in")
     if answer[0]:
         test.assertEqual(answer[0][0], 200, answer)
         test.assertEqual(answer[0][1]["usage"]["prompt_tokens"], TOKENS)

@@ -233,7 +233,7 @@ TEST(fairness, p9_requests_that_are_all_alike_use_what_there_is) {
         {{"quiet", 0.3 * capacity, true}, {"loud", asked * capacity, true}}, 1200s);
     SCOPED_TRACE("capacity " + std::to_string(capacity) + "/s, loud " + std::to_string(asked) +
                  told(seen));
-    RecordProperty("seen", told(seen));
+    RecordProperty("loud_" + std::to_string(asked), told(seen));
     const auto &quiet = seen.at("quiet"), &loud = seen.at("loud");
     EXPECT_GE(quiet.admitted_share(), 0.95);
     EXPECT_GE((quiet.admitted + loud.admitted) / 1200.0, 0.75 * capacity);

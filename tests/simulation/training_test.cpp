@@ -201,7 +201,9 @@ TEST(training, a_promise_that_no_unit_broke_takes_nothing_from_training) {
   trained_engine e;
   e.rig.grant(0.5);
   e.train_on();
-  for (int i = 0; i < 64; ++i) e.rig.send({.answer_tokens = 60});  // 62 ms a token without training
+  // 62 ms a token without training if all decode together: the planner lets fewer, and some are
+  // late.
+  for (int i = 0; i < 64; ++i) e.rig.send({.answer_tokens = 60});
   e.pass(10s);
   EXPECT_GT(e.late(), 10u);
   EXPECT_EQ(e.rig.training().violations, 0);

@@ -205,9 +205,9 @@ class like_requests {
   int steps_ = 0, waiting_ = 0;
 };
 
-// They tell little of each cost alone. A recursion whose costs were cut off at 0 ran away here:
-// steps of 10 ms were predicted to take 400, and with one request at a time, as were let in then,
-// no step showed that it was wrong.
+// Such requests tell little of each cost alone. A recursion whose costs are cut off at 0 runs away
+// here: steps of 10 ms come to be predicted to take 400, and with one request at a time, as are let
+// in then, no step shows that it is wrong.
 TEST(latency_model, requests_that_are_all_alike_do_not_let_it_run_away) {
   for (const std::uint64_t seed : {1, 4, 7}) {
     like_requests load(seed);
