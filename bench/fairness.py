@@ -92,13 +92,14 @@ def capacity(c, words):
     return sum(begun < at <= until for at in answered) / (until - begun)
 
 
-def turn(c, a, quiet_rate, loud_rate, seed):
-    """(the quiet tenant's requests, the loud one's)."""
-    loads = [Load([c.a], quiet_rate, TOKENS, seed, question(f"quiet {seed}", a.words),
+def turn(c, a, texts, quiet_rate, loud_rate, seed):
+    """(the quiet tenant's requests, the loud one's): at the same times for all `texts`, whose words
+    are their own, or the cache would know them."""
+    loads = [Load([c.a], quiet_rate, TOKENS, seed, question(f"quiet {texts}", a.words),
                   KEYS["quiet"])]
     if loud_rate:
         loads.append(Load([c.a], loud_rate, TOKENS, 1000 + seed,
-                          question(f"loud {seed}", a.words), KEYS["loud"]))
+                          question(f"loud {texts}", a.words), KEYS["loud"]))
     time.sleep(a.seconds)
     ended = [load.stop() for load in reversed(loads)]  # the quiet one never asks alone
     return ended[-1], ended[0] if loud_rate else []
@@ -111,7 +112,7 @@ def beside_neighbours(c, a, full):
     for i in range(a.turns):
         for n, rate in neighbours.items():
             say(f"the quiet tenant, neighbour: {n}, turn {i + 1}")
-            ours, theirs = turn(c, a, 0.3 * full, rate, 10 * i)
+            ours, theirs = turn(c, a, f"{n} {i}", 0.3 * full, rate, 10 * i)
             quiet[n] += ours
             loud[n] += theirs
     return {n: {"quiet": told(quiet[n]), "loud": told(loud[n])} for n in neighbours}

@@ -133,7 +133,7 @@ void head_connection::leave(const std::string& reason) {
 
 result<void> head_connection::may_join(schema::Hello::Reader hello) const {
   const auto& options = shared_.options;
-  const std::string name = hello.getName().cStr();
+  const std::string name(hello.getName().begin(), hello.getName().size());
   if (!node_.empty()) return error{errc::conflict, "this connection has joined already"};
   if (node_common_name(name) != shown_.name) {
     return error{errc::forbidden, "the certificate is for \"" + shown_.name +
@@ -153,8 +153,8 @@ result<void> head_connection::may_join(schema::Hello::Reader hello) const {
                                      " and the one before"};
   }
   const auto same = [&](const char* what, capnp::Text::Reader theirs, const std::string& ours) {
-    return ours == theirs.cStr() ? result<void>()
-                                 : differs(what, name, cut(theirs, hello_text_max), ours);
+    return theirs == ours.c_str() ? result<void>()
+                                  : differs(what, name, cut(theirs, hello_text_max), ours);
   };
   if (auto site = same("site", hello.getSite(), planned->second.site); !site) return site;
   if (auto base = same("base", hello.getBaseDigest(), options.base_digest); !base) return base;
@@ -187,6 +187,7 @@ result<void> head_connection::not_ahead(std::uint64_t incarnation, const std::st
 
 result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Client node) {
   if (auto fits = may_join(hello); !fits) return fits;
+  const auto said = msg<schema::Hello>::copy_of(hello);  // throws before anything has changed
   const std::string name = hello.getName().cStr();
   // The node holds this one, so those before it have had their time.
   if (auto noted = shared_.options.members->holds(name, shown_.id); !noted) return noted;
@@ -201,9 +202,8 @@ result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Cl
   requests_ = std::make_unique<remote_requests>(node_, node);
   peer_ = kj::mv(node);
   const way_to_node way{shared_.on.outside(), weak_from_this(), node_};
-  caf::anon_send(shared_.to.supervisor, actors::join_atom::value,
-                 msg<schema::Hello>::copy_of(hello), spawn_router_proxy(shared_.system, way),
-                 spawn_node_proxy(shared_.system, way));
+  caf::anon_send(shared_.to.supervisor, actors::join_atom::value, said,
+                 spawn_router_proxy(shared_.system, way), spawn_node_proxy(shared_.system, way));
   return {};
 }
 
@@ -271,7 +271,7 @@ void head_connection::versions(std::function<void(result<msg<VersionList>>)> rep
   KJ_IF_MAYBE (peer, peer_) {
     keep(peer->versionsRequest().send().then(
         [reply](capnp::Response<schema::Node::VersionsResults>&& answer) {
-          reply(msg<VersionList>::copy_of(answer.getList()));
+          reply(guard([&] { return msg<VersionList>::copy_of(answer.getList()); }));
         },
         [reply](kj::Exception&& e) { reply(from_exception(e)); }));
   } else {

@@ -13,7 +13,7 @@ using schema::VersionRecord;
 /// The aggregator of an adapter; forbidden things are refused before it is looked for.
 result<actors::aggregator_actor> aggregator_of(const head_context& shared,
                                                capnp::Text::Reader adapter) {
-  const auto found = shared.to.aggregators.find(adapter.cStr());
+  const auto found = shared.to.aggregators.find(std::string(adapter.begin(), adapter.size()));
   if (found != shared.to.aggregators.end()) return found->second;
   return error{errc::not_found, "adapter \"" + std::string(adapter.cStr()) +
                                     "\" is not federated in this cluster's manifest"};

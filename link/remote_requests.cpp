@@ -128,13 +128,16 @@ void remote_requests::finish(const key& at, schema::GenerateResult::Reader outco
   const auto found = entries_.find(at);
   if (found == entries_.end()) return;
   auto done = found->second;
-  entries_.erase(found);
-  if (std::exchange(done->over, true)) return;  // it was ended for what the node sent
-  if (outcome.isReject()) {
-    done->forward(msg<schema::Reject>::copy_of(outcome.getReject()));
-  } else {
-    done->forward(msg<schema::Finish>::copy_of(outcome.getFinish()));
+  if (!done->over) {  // else it was ended for what the node sent
+    // What is malformed throws here, and the request fails, as it is still one of ours.
+    if (outcome.isReject()) {
+      done->forward(msg<schema::Reject>::copy_of(outcome.getReject()));
+    } else {
+      done->forward(msg<schema::Finish>::copy_of(outcome.getFinish()));
+    }
+    done->over = true;
   }
+  entries_.erase(found);
 }
 
 void remote_requests::fail(const key& at, const error& why) {

@@ -9,6 +9,9 @@ namespace {
 
 constexpr std::size_t envelope_bytes = 128u << 10;  // header, lists and RPC around a chunk
 
+// A name is compared with all its bytes: what stands behind a NUL would be kept and shown, and is
+// not bounded.
+
 /// Each name is a voice of its own in a round, so there are no more than the manifest gives.
 result<void> own_client(const speaker& by, capnp::Text::Reader client) {
   const std::string name(client.begin(), client.size());
@@ -21,7 +24,7 @@ result<void> own_client(const speaker& by, capnp::Text::Reader client) {
 }
 
 result<void> own_site(const speaker& by, capnp::Text::Reader site) {
-  if (by.site == site.cStr()) return {};
+  if (site == by.site.c_str()) return {};
   return error{errc::forbidden, "node " + by.node + " is of site \"" + by.site +
                                     "\" and cannot speak for \"" +
                                     std::string(site.cStr()).substr(0, 256) + "\""};
@@ -29,9 +32,10 @@ result<void> own_site(const speaker& by, capnp::Text::Reader site) {
 
 /// Tenants of other sites find and cancel by this name what they asked for.
 result<void> own_tenant(const speaker& by, capnp::Text::Reader owner) {
-  if (!by.elsewhere || owner.size() == 0 || by.tenants.contains(owner.cStr())) return {};
+  const std::string name(owner.begin(), owner.size());
+  if (!by.elsewhere || name.empty() || by.tenants.contains(name)) return {};
   return error{errc::forbidden, "node " + by.node + " cannot ask for tenant \"" +
-                                    std::string(owner.cStr()).substr(0, 256) +
+                                    name.substr(0, 256) +
                                     "\": the manifest has none of that name at its site"};
 }
 
@@ -182,7 +186,7 @@ result<void> check_cancel(const speaker& by, const msg<schema::JobList>& all,
 result<void> check_job_id(capnp::Text::Reader id) { return short_texts({{"id", id}}); }
 
 result<void> check(const speaker& by, schema::Register::Reader what) {
-  if (by.node != what.getNode().cStr())
+  if (what.getNode() != by.node.c_str())
     return error{errc::forbidden, "node " + by.node + " cannot register for another"};
   if (by.elsewhere && !what.getAtStart())
     return error{errc::forbidden, "node " + by.node +
@@ -197,7 +201,7 @@ result<void> check(const speaker& by, schema::Register::Reader what) {
 
 // Live traffic is counted by the node that a snapshot names.
 result<void> check(const speaker& by, schema::Snapshot::Reader snapshot) {
-  if (by.node != snapshot.getNode().cStr())
+  if (snapshot.getNode() != by.node.c_str())
     return error{errc::forbidden, "node " + by.node + " cannot report as \"" +
                                       std::string(snapshot.getNode()).substr(0, 256) + "\""};
   if (snapshot.getSite().size() > 0)

@@ -58,6 +58,18 @@ site_row row_of(const statement& s) {
 
 constexpr const char* row_columns = "number, id, messages, prompt, completion";
 
+// None is ever deleted, so the last number is their count: feedback asks each time.
+result<std::uint64_t> rows_held(sqlite3* db) {
+  statement last(db, "SELECT max(number) FROM rows");
+  if (auto done = last.step(); !done) return done.failure();
+  return static_cast<std::uint64_t>(last.integer(0));
+}
+
+error full(const site_limits& bounds, const std::string& nothing) {
+  return {errc::overloaded, "the site's store holds its most rows, " +
+                                std::to_string(bounds.rows_max) + "; " + nothing + " was taken in"};
+}
+
 struct part_of_file {
   std::string text;  ///< whole lines
   std::uint64_t end = 0;
@@ -150,9 +162,9 @@ result<void> site_data::add_row(const site_row& row, data_set set, import_report
 result<void> site_data::import_lines(const std::string& name, std::string_view text,
                                      std::uint64_t first, std::optional<data_set> set,
                                      import_report& report) {
-  statement count(db_.get(), "SELECT count(*) FROM rows");
-  if (auto done = count.step(); !done) return done.failure();
-  const auto before = static_cast<std::uint64_t>(count.integer(0)) - report.added;
+  const auto held = rows_held(db_.get());
+  if (!held) return held.failure();
+  const auto before = *held - report.added;
   const auto note = [&](std::uint64_t line, const std::string& reason) {
     ++report.bad;
     if (report.first_bad.size() < bad_lines_told) report.first_bad.push_back({name, line, reason});
@@ -172,10 +184,7 @@ result<void> site_data::import_lines(const std::string& name, std::string_view t
       note(line_number, row.failure().message);
       continue;
     }
-    if (before + report.added >= bounds_.rows_max)
-      return error{errc::overloaded, "the site's store holds its most rows, " +
-                                         std::to_string(bounds_.rows_max) + "; nothing of " + name +
-                                         " was taken in"};
+    if (before + report.added >= bounds_.rows_max) return full(bounds_, "nothing of " + name);
     if (auto added = add_row(*row, set.value_or(set_of(*row, shares_)), report); !added)
       return added;
   }
@@ -273,6 +282,9 @@ result<data_set> site_data::add_feedback(const std::string& request, const std::
     return error{errc::not_found, "request " + request + " was not served here, or too long ago"};
   const auto row = row_of_answer({find.text(0), find.text(1)}, answer);
   if (!row) return row.failure();
+  const auto held = rows_held(db_.get());
+  if (!held) return held.failure();
+  if (*held >= bounds_.rows_max) return full(bounds_, "no feedback");
   import_report report;
   const auto set = set_of(*row, shares_);
   if (auto added = add_row(*row, set, report); !added) return added.failure();

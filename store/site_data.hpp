@@ -85,7 +85,7 @@ class site_data {
   /// remembered_max are forgotten.
   result<void> remember(const std::string& request, const served_question& question);
   /// The right answer to a request, from its owner; `asking` empty: from whoever operates the
-  /// cluster. not_found: never served here, too long ago, or another tenant's.
+  /// cluster. not_found: never served here, too long ago, or another's; overloaded: rows_max.
   result<data_set> add_feedback(const std::string& request, const std::string& asking,
                                 const std::string& answer);
 

@@ -1,1 +1,2 @@
 collm_fuzz(enrolment_fuzz LINK link_sanitized messages_sanitized link)
+collm_fuzz(link_session_fuzz LINK link_session_sanitized link_sanitized messages_sanitized link)

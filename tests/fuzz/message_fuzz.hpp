@@ -1,8 +1,5 @@
-// Fills and walks any message by its schema, so that a field added tomorrow is covered today.
+// Walks any message by its schema, so that a field added tomorrow is covered today.
 #pragma once
-
-#include <capnp/dynamic.h>
-#include <capnp/schema.h>
 
 #include <cstdint>
 #include <span>
@@ -10,11 +7,9 @@
 #include <vector>
 
 #include "messages/msg.hpp"
+#include "tests/fuzz/message_fill.hpp"
 
 namespace collm::fuzz {
-
-/// Sets every field to a value of its own; `variant` picks the member of each union.
-void fill(capnp::DynamicStruct::Builder to, unsigned variant);
 
 /// Reads everything that a reader of this schema can reach; the number of values, so that nothing
 /// is optimised away.

@@ -24,3 +24,9 @@ sanitized_parsers(http gateway/access.cpp gateway/api_error.cpp gateway/completi
   LINK messages text nlohmann_json::nlohmann_json OpenSSL::Crypto)
 sanitized_parsers(link link/authority.cpp link/certificates.cpp link/enrolment.cpp link/join_tokens.cpp
   link/node_book.cpp link/x509.cpp LINK messages CapnProto::capnp-rpc OpenSSL::SSL OpenSSL::Crypto)
+sanitized_parsers(link_session link/connection.cpp link/courier.cpp link/head_connection.cpp link/head_session.cpp
+  link/loop.cpp link/native_request.cpp link/native_server.cpp link/outcome.cpp link/proxies.cpp
+  link/remote_requests.cpp link/stream_buffer.cpp link/token_pump.cpp link/training_rules.cpp
+  LINK messages caf_core CapnProto::capnp-rpc CapnProto::kj-async OpenSSL::SSL OpenSSL::Crypto)
+sanitized_parsers(site_rows store/database_file.cpp store/digest.cpp store/disk.cpp store/site_data.cpp
+  store/site_line.cpp LINK messages_terms SQLite::SQLite3 OpenSSL::Crypto nlohmann_json::nlohmann_json)

@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <kj/io.h>
 
+#include <cstring>
+
 #include "link/outcome.hpp"
 #include "link/training_rules.hpp"
 #include "tests/unit/link_fixture.hpp"
@@ -59,17 +61,43 @@ class link_hostile : public cluster_test {
   void join_raw(raw_peer& peer) {
     connect(peer);
     send(peer, [](capnp::rpc::Message::Builder to) { to.initBootstrap().setQuestionId(0); });
-    send(peer, [](capnp::rpc::Message::Builder to) {
-      auto call = to.initCall();
-      call.setQuestionId(1);
-      call.initTarget().initPromisedAnswer().setQuestionId(0);
-      call.setInterfaceId(capnp::typeId<schema::Head>());
-      call.setMethodId(0);
-      auto params = call.initParams().getContent().initAs<schema::Head::JoinParams>();
-      params.setHello(*make_hello("edge-a").read());
-    });
+    send(peer, [](capnp::rpc::Message::Builder to) { fill_join(to, 1); });
     board_->join(1);
   }
+  /// With a Node that stands for whatever this peer answers.
+  static schema::Hello::Builder fill_join(capnp::rpc::Message::Builder to, std::uint32_t question) {
+    auto call = to.initCall();
+    call.setQuestionId(question);
+    call.initTarget().initPromisedAnswer().setQuestionId(0);
+    call.setInterfaceId(capnp::typeId<schema::Head>());
+    call.setMethodId(0);
+    capnp::BuilderCapabilityTable table;
+    auto params = table.imbue(call.initParams().getContent()).initAs<schema::Head::JoinParams>();
+    params.setNode(schema::Node::Client(capnp::newBrokenCap("described by the table")));
+    call.getParams().initCapTable(1)[0].setSenderHosted(0);
+    params.setHello(*make_hello("edge-a").read());
+    return params.getHello();
+  }
+  /// Sends what `fill` makes without its last words, which are of the text that it sets last.
+  template <class Fill>
+  void send_cut(raw_peer& peer, Fill&& fill) {
+    capnp::MallocMessageBuilder message;
+    fill(message.initRoot<capnp::rpc::Message>());
+    const auto flat = capnp::messageToFlatArray(message);
+    std::string bytes(flat.asChars().begin(), flat.asChars().size() - 4 * sizeof(capnp::word));
+    const auto words = static_cast<std::uint32_t>(bytes.size() / sizeof(capnp::word) - 1);
+    std::memcpy(bytes.data() + 4, &words, sizeof words);
+    EXPECT_EQ(write(peer, bytes), "");
+  }
+  /// The head's next call on this peer: its question.
+  std::uint32_t asked(raw_peer& peer) {
+    for (;;) {
+      auto message = peer.wait(capnp::readMessage(peer.stream()));
+      const auto root = message->getRoot<capnp::rpc::Message>();
+      if (root.isCall()) return root.getCall().getQuestionId();
+    }
+  }
+  static constexpr const char* text_of_some_words = "a text of more than the words that are cut";
   template <class Fill>
   void send(raw_peer& peer, Fill&& fill) {
     capnp::MallocMessageBuilder message;
@@ -158,6 +186,28 @@ TEST(link_rules, give_a_node_as_many_voices_as_the_manifest_gives_it_replicas) {
     ASSERT_FALSE(refused) << other;
     EXPECT_THAT(refused.failure().message, HasSubstr("\"edge-a/0\" to \"edge-a/1\""));
   }
+}
+
+TEST(link_rules, compare_names_with_all_their_bytes) {
+  const speaker by{"edge-c", "yard", true, 1, {"gardener"}};
+  const auto with_tail = [](std::string name) { return name + std::string("\0and more", 9); };
+  const auto text = [](const std::string& s) { return capnp::Text::Reader(s.c_str(), s.size()); };
+  const auto node = with_tail("edge-c"), site = with_tail("yard"), owner = with_tail("gardener");
+  EXPECT_FALSE(check(by, *msg<schema::Snapshot>::build([&](schema::Snapshot::Builder to) {
+                            to.setNode(text(node));
+                          }).read()));
+  EXPECT_FALSE(check(by, *msg<schema::Snapshot>::build([&](schema::Snapshot::Builder to) {
+                            to.setNode("edge-c");
+                            to.setSite(text(site));
+                          }).read()));
+  EXPECT_FALSE(check(by, *msg<schema::Register>::build([&](schema::Register::Builder to) {
+                            to.setNode(text(node));
+                            to.setAtStart(true);
+                          }).read()));
+  EXPECT_FALSE(check(by, *msg<schema::JobRequest>::build([&](schema::JobRequest::Builder to) {
+                            to.setSite("yard");
+                            to.setOwner(text(owner));
+                          }).read()));
 }
 
 TEST(link_rules, bound_every_list_and_text_of_a_snapshot) {
@@ -356,6 +406,73 @@ TEST_F(link_hostile, loses_its_link_by_a_message_beyond_the_bound) {
   peer.failure(capnp::writeMessage(peer.stream(), message));  // it may end before all is written
   EXPECT_TRUE(left());
   EXPECT_TRUE(peer.closed());
+}
+
+TEST_F(link_hostile, has_not_joined_with_a_hello_that_is_malformed) {
+  raw_peer peer;
+  connect(peer);
+  send(peer, [](capnp::rpc::Message::Builder to) { to.initBootstrap().setQuestionId(0); });
+  send_cut(peer, [](capnp::rpc::Message::Builder to) {
+    fill_join(to, 1).setHttpAddress(text_of_some_words);
+  });
+  send(peer, [](capnp::rpc::Message::Builder to) { fill_join(to, 2); });
+  board_->join(1);
+  peer.drop();
+  EXPECT_TRUE(left());
+  EXPECT_EQ(board_->look([](const board& b) { return b.leaves.size(); }), 1u);
+}
+
+TEST_F(link_hostile, has_no_name_that_goes_on_behind_a_nul) {
+  const auto refusal = [&](auto&& fill) {
+    raw_peer peer;
+    connect(peer);
+    peer.speak();
+    auto call = peer.peer<schema::Head>().joinRequest();
+    call.setHello(*make_hello("edge-a").read());
+    fill(call.getHello());
+    return peer.failure(call.send().ignoreResult());
+  };
+  EXPECT_THAT(refusal([](auto to) { to.setName(capnp::Text::Reader("edge-a\0x", 8)); }),
+              HasSubstr("cannot join as node"));
+  EXPECT_THAT(refusal([](auto to) { to.setSite(capnp::Text::Reader("kitchen\0x", 9)); }),
+              HasSubstr("site of node edge-a is"));
+  EXPECT_THAT(refusal([](auto to) { to.setBaseDigest(capnp::Text::Reader("base-1\0x", 8)); }),
+              HasSubstr("base of node edge-a is"));
+}
+
+TEST_F(link_hostile, ends_a_request_with_an_answer_that_is_malformed) {
+  raw_peer peer;
+  join_raw(peer);
+  auto told = std::make_shared<answer>();
+  caf::anon_send(board_->join(1).router, make_request(5, 3), spawn_sink(system_, told));
+  const auto question = asked(peer);
+  send_cut(peer, [&](capnp::rpc::Message::Builder to) {
+    auto back = to.initReturn();
+    back.setAnswerId(question);
+    auto results = back.initResults().getContent().initAs<schema::Node::GenerateResults>();
+    results.initResult().initFinish().setMessage(text_of_some_words);
+  });
+  ASSERT_TRUE(told->wait_end());
+  EXPECT_EQ(told->reject_code, "internal");
+}
+
+TEST_F(link_hostile, keeps_nobody_waiting_with_a_list_that_is_malformed) {
+  raw_peer peer;
+  join_raw(peer);
+  caf::scoped_actor self{system_};
+  auto listed = self->request(board_->join(1).router, patience, actors::list_atom::value);
+  const auto question = asked(peer);
+  send_cut(peer, [&](capnp::rpc::Message::Builder to) {
+    auto back = to.initReturn();
+    back.setAnswerId(question);
+    auto results = back.initResults().getContent().initAs<schema::Node::VersionsResults>();
+    results.initList().initVersions(1)[0].setAdapter(text_of_some_words);
+  });
+  listed.receive(
+      [](const msg<schema::VersionList>& list) {
+        EXPECT_EQ(list.read()->getVersions().size(), 0u) << "as of a node that is away";
+      },
+      [](const caf::error&) { ADD_FAILURE() << "no answer"; });
 }
 
 /// Beats, and answers nothing.

@@ -251,5 +251,16 @@ TEST_F(site_data_test, too_many_rows_are_refused_whole_and_too_long_lines_named)
   EXPECT_EQ(d->import_text("d", chat("q", std::string(300, 'x')))->bad, 1u);
 }
 
+TEST_F(site_data_test, feedback_fills_a_store_no_further_than_files_do) {
+  auto d = open({1, 0, 0, 0, 0}, {.rows_max = 2});
+  ASSERT_TRUE(d->remember("r1", {"", "q1"}));
+  EXPECT_TRUE(d->add_feedback("r1", "", "a1"));
+  EXPECT_TRUE(d->add_feedback("r1", "", "a2"));
+  const auto over = d->add_feedback("r1", "", "a3");
+  ASSERT_FALSE(over);
+  EXPECT_EQ(over.failure().code, errc::overloaded);
+  EXPECT_EQ(all(*d, data_set::train).size(), 2u);
+}
+
 }  // namespace
 }  // namespace collm::store
