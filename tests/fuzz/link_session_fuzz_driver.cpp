@@ -369,7 +369,7 @@ void drive(void (&run)(const std::string& bytes), std::uint32_t seed) {
   check_reached();
   random_source random(15 + seed);
   improviser one_of_them(random);
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 500; ++i) {
     const auto who = random() % peers.size();
     const bool at_once = random() % 8 == 0;
     run(first_byte(peers[who].who, at_once) + one_of_them.stream(peers[who], good[who]));
