@@ -80,13 +80,13 @@ def let_in(ask, *arguments, **more):
     return until("it is let in", answer, 60)
 
 
-def in_slices(what, pids, condition, seconds=60):
+def in_slices(what, pids, condition, seconds=60, slice_s=0.03):
     """Lets these processes run for a moment at a time until the condition holds, so that a fast
     machine does not run through it between two looks; they are stopped then."""
     def look():
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-        time.sleep(0.03)
+        time.sleep(slice_s)
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         return condition()

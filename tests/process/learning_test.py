@@ -11,8 +11,8 @@ import unittest
 
 from cluster import in_slices, until
 from long_prompt import beside_a_long_prompt
-from learning_cluster import (CANARY, LEARNING, LearningCluster, TinyLearningCluster, accepted,
-                              prompts)
+from learning_cluster import (CANARY, LEARNING, MAX_UNIT, LearningCluster,
+                              TinyLearningCluster, accepted, prompts)
 
 TAP = sys.argv.pop()
 COLLM = sys.argv.pop()
@@ -155,7 +155,8 @@ class Learning(unittest.TestCase):
                 return any(p["client"] == "edge-a/0" and int(p.get("step", 0)) >= 18
                            for r in c.rounds() for p in r["participants"])
             pid = int(c.node("edge-a")["snapshot"]["pid"])
-            in_slices("edge-a is in the middle of its task", [pid], trains, 200)
+            in_slices("edge-a is in the middle of its task", [pid], trains, 200,
+                      0.03 if MAX_UNIT == "20ms" else 0.3)
             os.kill(pid, signal.SIGKILL)
             until("it serves again", lambda: c.node("edge-a")["state"] == "serving"
                   and c.node("edge-a")["restarts"] == 1, 30)
