@@ -213,8 +213,7 @@ def main():
         burst = who_comes_back(c, a, full)
     found = {"date": datetime.date.today().isoformat(), "commit": commit(), "cpu": cpu_name(),
              "cores": os.cpu_count(), "seconds": a.seconds, "turns": a.turns, "words": a.words,
-             "capacity": full,
-             "neighbours": neighbours, "burst": burst,
+             "capacity": full, "neighbours": neighbours, "burst": burst,
              "moved_percent": {beside: {what: moved(neighbours, beside, what)
                                         for what in ("ttft_ms", "tpot_ms")}
                                for beside in ("polite", "alone")}}

@@ -61,21 +61,21 @@ void latency_model::adapt(const sample& s) {
       normal_[i][j] = options_.forgetting * normal_[i][j] + s.scaled[i] * s.scaled[j];
     right_[i] = options_.forgetting * right_[i] + s.scaled[i] * s.ms;
   }
-  auto normal = normal_;
-  auto right = right_;
-  for (std::size_t i = 0; i < features_count; ++i) {
-    normal[i][i] += options_.inertia;
-    right[i] += options_.inertia * scaled_theta(i);
-  }
-  set_scaled(nonnegative_least_squares(normal, right));
+  solve(normal_, right_, options_.inertia);
 }
 
 double latency_model::scaled_theta(std::size_t i) const {
   return costs_.theta[i] * options_.scale[i];
 }
 
-void latency_model::set_scaled(const feature_vector& theta) {
-  for (std::size_t i = 0; i < features_count; ++i) costs_.theta[i] = theta[i] / options_.scale[i];
+/// What the samples say nothing about keeps its value, of weight `inertia`, instead of becoming 0.
+void latency_model::solve(feature_matrix normal, feature_vector right, double inertia) {
+  for (std::size_t i = 0; i < features_count; ++i) {
+    normal[i][i] += inertia;
+    right[i] += inertia * scaled_theta(i);
+  }
+  const auto scaled = nonnegative_least_squares(normal, right);
+  for (std::size_t i = 0; i < features_count; ++i) costs_.theta[i] = scaled[i] / options_.scale[i];
 }
 
 /// As if the samples so far had said the present costs.
@@ -110,12 +110,7 @@ void latency_model::refit() {
       right[i] += weighted * s.ms;
     }
   }
-  for (std::size_t i = 0; i < features_count; ++i) {
-    normal[i][i] += ridge;
-    // What the samples say nothing about keeps its value instead of becoming 0.
-    right[i] += ridge * scaled_theta(i);
-  }
-  set_scaled(nonnegative_least_squares(normal, right));
+  solve(normal, right, ridge);
   agree();
 }
 

@@ -76,7 +76,7 @@ class latency_model {
   void remember(const sample& s);
   void adapt(const sample& s);
   double scaled_theta(std::size_t i) const;
-  void set_scaled(const feature_vector& theta);
+  void solve(feature_matrix normal, feature_vector right, double inertia);
   void agree();
   void begin();
   void refit();

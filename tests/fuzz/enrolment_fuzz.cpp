@@ -13,6 +13,7 @@
 #include "link/enrolment_server.hpp"
 #include "messages/assert.hpp"
 #include "messages/enrolment.capnp.h"
+#include "tests/fuzz/taken.hpp"
 
 namespace collm::fuzz {
 namespace {
@@ -20,12 +21,6 @@ namespace {
 using namespace link;
 
 constexpr std::int64_t a_time = 1'000'000;
-
-template <class T>
-T taken(result<T> made) {
-  COLLM_ASSERT(made);
-  return std::move(*made);
-}
 
 std::string_view text_of(capnp::Data::Reader data) {
   return {reinterpret_cast<const char*>(data.begin()), data.size()};

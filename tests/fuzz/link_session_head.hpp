@@ -17,14 +17,9 @@
 #include "tests/fuzz/link_session_actors.hpp"
 #include "tests/fuzz/link_session_fuzz.hpp"
 #include "tests/fuzz/link_session_stage.hpp"
+#include "tests/fuzz/taken.hpp"
 
 namespace collm::fuzz {
-
-template <class T>
-T taken(result<T> made) {
-  COLLM_ASSERT(made);
-  return std::move(*made);
-}
 
 /// Of this process; removed at its end.
 inline const std::filesystem::path& private_folder() {

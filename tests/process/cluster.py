@@ -296,6 +296,10 @@ class Patient:
         return super().text_of(manifest).replace("ttft: 2s, tpot: 120ms", "ttft: 60s, tpot: 10s")
 
 
+class PatientCluster(Patient, Cluster):
+    pass
+
+
 def in_background(function, *args, **more):
     """Runs function; returns (thread, box) with the result in box[0]."""
     box = []

@@ -50,6 +50,11 @@ class HeadCrash(unittest.TestCase):
             if wanted == "uploading":  # one site is done, the other is not
                 self.at(c, number, "training", nodes)
                 before = self.at(c, number, wanted, nodes[:1])
+            elif wanted == "gate":  # it waits for the first site, which is done and stopped
+                self.at(c, number, "training", nodes)
+                self.at(c, number, "training", nodes[:1], lambda found: self.ahead(found) > 50)
+                self.at(c, number, "training", nodes, accepted)
+                before = self.at(c, number, wanted, nodes[1:])
             else:
                 before = self.at(c, number, wanted, nodes)
             c.process.kill()
@@ -76,11 +81,19 @@ class HeadCrash(unittest.TestCase):
             away.check(self, c, away.frozen_head(c), 8, tell)
 
     @staticmethod
-    def at(c, number, wanted, pids):
-        """The round once it is `wanted`, by nodes that are stopped then."""
+    def ahead(found):
+        """Steps of the first node's client more than of the second's."""
+        steps = [int(p.get("step", 0)) for p in
+                 sorted(found["participants"], key=lambda p: p["client"])]
+        return steps[0] - steps[1]
+
+    @staticmethod
+    def at(c, number, wanted, pids, holds=lambda _: True):
+        """The round once it is `wanted` and something holds of it, by nodes that are stopped
+        then."""
         def look():
             found = c.round(number)
-            return found if found and reached(found["state"], wanted) else None
+            return found if found and reached(found["state"], wanted) and holds(found) else None
         return in_slices(f"round {number} is {wanted}", pids, look)
 
 

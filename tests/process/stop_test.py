@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from cluster import STOP_MAX, Cluster, Patient, in_background, lives, until
+from cluster import STOP_MAX, Cluster, PatientCluster, in_background, lives, until
 
 COLLM = sys.argv.pop()
 TOKENS = 120  # long enough to be stopped in, and over in 30 s on a machine ten times slower
@@ -18,10 +18,6 @@ AT_DEADLINE = ": this request was still running at the deadline"
 CACHE = pathlib.Path(os.environ.get("COLLM_CACHE", "~/.cache/collm")).expanduser()
 HALF = 16  # s: more than half of the 30 s that what runs may go on
 BEGUN = "finishing what runs, 30 s at most"
-
-
-class PatientCluster(Patient, Cluster):
-    pass
 
 
 def asks_all(test, c, questions, tokens=TOKENS):

@@ -1,0 +1,17 @@
+// What a fuzz target needs before its first input, or there is no point in going on.
+#pragma once
+
+#include <utility>
+
+#include "messages/assert.hpp"
+#include "messages/result.hpp"
+
+namespace collm::fuzz {
+
+template <class T>
+T taken(result<T> made) {
+  COLLM_ASSERT(made);
+  return std::move(*made);
+}
+
+}  // namespace collm::fuzz
