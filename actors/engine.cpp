@@ -385,12 +385,16 @@ class driver {
 
   /// Prompt tokens per ms beside the present decodes.
   double prefill_rate() const {
-    coordinator::step_features f;
+    coordinator::step_features decodes, prompts;
     for (const auto& s : planned()) {
-      f.decodes += s.decoding() ? 1 : 0;
-      f.decode_context += s.decoding() ? s.length : 0;
+      decodes.decodes += s.decoding() ? 1 : 0;
+      decodes.decode_context += s.decoding() ? s.length : 0;
+      const double prompt = s.length - s.produced;
+      prompts.prefill_tokens += prompt;
+      prompts.prefill_pairs += prompt * prompt / 2;
     }
-    return coordinator::sustained_prefill_per_ms(state_.model->costs(), f, deps_.promises.tpot_ms);
+    return coordinator::sustained_prefill_per_ms(state_.model->costs(), decodes, prompts,
+                                                 deps_.promises.tpot_ms);
   }
 
   void report() {
@@ -418,6 +422,7 @@ class driver {
           v.length - v.computed;
     }
     if (r.prompt_tokens > 0) r.prefill_tokens_per_ms = prefill_rate();
+    r.slack_ms = state_.planner->slack_ms(planned(), *state_.model, now);
     r.memory = deps_.steps->memory();
     r.training = state_.training->take_figures();
     r.versions.clear();

@@ -119,6 +119,7 @@ struct replica_report {
   std::uint32_t backlog_tokens = 0;             ///< prompt tokens admitted and not yet computed
   std::map<std::string, double> backlog_of;     ///< the same by tenant
   double prefill_tokens_per_ms = 0;             ///< sustained beside its decodes, 0: not known yet
+  double slack_ms = 0;                          ///< step_planner's
   coordinator::step_costs costs;                ///< the engine's model of its steps
   std::uint32_t block_tokens = 16;              ///< tokens of a KV block
   std::uint64_t ended_choices = 0;              ///< since start

@@ -402,22 +402,26 @@ class desk {
     occupy(l, asks, asks.choices + kept.choices);
     if (!state_.last) return l;
     l.iteration_ms = state_.last->step_ms_mean;
+    l.slack_ms = state_.last->slack_ms - (now - state_.last_report_ms);
+    l.prompt_ahead = !backlog.empty() || state_.last->backlog_tokens > 0;
     l.admitted_tokens_per_s = state_.admitted_per_s;
     l.finished_per_s = state_.ended_per_s;
     if (state_.last->prompt_tokens == 0) return l;
     l.costs = state_.last->costs;
     l.kv_tokens_max = static_cast<double>(state_.last->kv_total) * state_.last->block_tokens;
     l.prefill_tokens_per_ms =
-        coordinator::sustained_prefill_per_ms(l.costs, {}, deps_.promises.tpot_ms);
+        coordinator::sustained_prefill_per_ms(l.costs, {}, l.prompts, deps_.promises.tpot_ms);
     return l;
   }
 
-  /// Adds what a request takes of each step and of the cache while it decodes.
+  /// Adds its prompt, and what a request takes of each step and of the cache while it decodes.
   void occupy(coordinator::replica_load& l, const replica_state::held& h, double choices) const {
     const double output = expected_output(h);
     l.decodes.decodes += choices;
     l.decodes.decode_context += choices * (h.prompt_tokens + output / 2);
     l.kv_tokens += choices / h.choices * h.prompt_tokens + choices * output;
+    l.prompts.prefill_tokens += h.prompt_tokens;
+    l.prompts.prefill_pairs += 0.5 * h.prompt_tokens * h.prompt_tokens;
   }
 
   /// By tenant. The report is up to one slot old; what the engine computed since is estimated by

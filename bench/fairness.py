@@ -31,7 +31,7 @@ from peer.process import fail, say  # noqa: E402
 from peer.report import commit, cpu_name, into_docs, keep  # noqa: E402
 
 TOKENS = 48          # of an answer
-CALIBRATE_S, CLIENTS = 12, 16
+CALIBRATE_S, CLIENTS = 30, 16
 BURST_S = 20
 KEYS = {"quiet": "fairness-quiet", "loud": "fairness-loud"}
 
@@ -83,7 +83,7 @@ def capacity(c, words):
     threads = [threading.Thread(target=client, args=(i,)) for i in range(CLIENTS)]
     for t in threads:
         t.start()
-    begun = time.monotonic() + CALIBRATE_S / 3  # what is learnt first does not count
+    begun = time.monotonic() + CALIBRATE_S / 2  # what is learnt first does not count
     time.sleep(CALIBRATE_S)
     over.set()
     until = time.monotonic()

@@ -1,6 +1,8 @@
 # collm_test(NAME FILE... LINK target...): one GoogleTest binary; every case becomes a ctest test,
 # labelled with its kind. Files are named from tests/ or from the folder of the list they stand in.
+# What kind `unit` needs is target unit_tests.
 include(GoogleTest)
+add_custom_target(unit_tests)
 function(collm_test name)
   cmake_parse_arguments(T "" "" "LINK" ${ARGN})
   set(sources)
@@ -19,6 +21,9 @@ function(collm_test name)
     COLLM_SOURCE_DIR="${CMAKE_SOURCE_DIR}" COLLM_BINARY_DIR="${CMAKE_BINARY_DIR}")
   # The real model on a busy machine takes minutes; what only unit tests must hurry.
   set(timeout 120)
+  if(COLLM_TEST_KIND STREQUAL unit)
+    add_dependencies(unit_tests ${name})
+  endif()
   if(COLLM_TEST_KIND STREQUAL golden)
     set(timeout 600)
   endif()

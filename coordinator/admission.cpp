@@ -7,8 +7,8 @@ namespace collm::coordinator {
 
 namespace {
 
-// The chunk whose marginal cost stands for all, behind half of a prompt of ordinary length.
-constexpr double chunk_tokens = 64, chunk_offset = 256;
+// The prompt whose cost stands for those that are not known.
+constexpr step_features short_prompt{.prefill_tokens = 64, .prefill_pairs = 64 * 64 / 2};
 // Decodes of all that was admitted may take so much of the TPOT promise: the rest is for prefill
 // and for steps that take longer than predicted.
 constexpr double decode_share_max = 0.85;
@@ -21,6 +21,30 @@ constexpr double ttft_share_max = 0.9, ttft_share_first = 1.1;
 
 // Prompt tokens taken in before any was measured: seconds of work on a slow machine.
 constexpr double unmeasured_tokens_max = 4096;
+
+/// What each token of the load's prompts adds to a step, ms.
+double token_ms(const step_costs& costs, const step_features& prompts) {
+  const auto& like = prompts.prefill_tokens > 0 ? prompts : short_prompt;
+  return (costs.bound_ms(like) - costs.bound_ms({})) / like.prefill_tokens;
+}
+
+/// Time that prompts of so many tokens take at `alone` tokens a ms while the slack lasts, then at
+/// `beside` the decodes.
+double prefill_ms(double tokens, double alone, double beside, double slack_ms) {
+  if (tokens <= alone * slack_ms) return tokens / alone;
+  return slack_ms + (tokens - alone * slack_ms) / beside;
+}
+
+/// Time to first token, ms. A sequence that begins is ahead of its promise by one token: only until
+/// the next one begins can prompts use what the others have.
+double beside_decodes_ms(const replica_load& load, double rate, std::uint32_t prompt_tokens,
+                         double tpot_slo_ms) {
+  const double alone = (1 - load.claimed) / token_ms(load.costs, load.prompts);
+  const double slack = std::max(0.0, load.slack_ms);
+  const double own_slack = load.prompt_ahead ? std::min(slack, tpot_slo_ms) : slack;
+  return prefill_ms(load.backlog_tokens, alone, rate, slack) +
+         prefill_ms(prompt_tokens, alone, rate, own_slack) + load.iteration_ms;
+}
 
 refusal refusal_of(const replica_load& load, const admission_decision& d, double rate,
                    std::uint32_t prompt_tokens, slo promises, std::uint32_t queued_max) {
@@ -59,12 +83,9 @@ double hash01(std::uint64_t id) {
 }
 
 double sustained_prefill_per_ms(const step_costs& costs, const step_features& decodes,
-                                double tpot_slo_ms) {
+                                const step_features& prompts, double tpot_slo_ms) {
   const double decode_ms = costs.bound_ms(decodes);
-  auto with = decodes;
-  with.prefill_tokens += chunk_tokens;
-  with.prefill_pairs += chunk_tokens * (chunk_offset + chunk_tokens / 2);
-  const double each_ms = (costs.bound_ms(with) - decode_ms) / chunk_tokens;
+  const double each_ms = token_ms(costs, prompts);
   if (each_ms <= 0) return 0;
   const double starvation_guard = 1.0 / 9 * 16 / std::max(1.0, decode_ms);  // step_planner's
   return std::max(starvation_guard, std::max(0.0, 1 - decode_ms / tpot_slo_ms) / each_ms);
@@ -92,13 +113,15 @@ std::uint32_t retry_after_ms(const replica_load& load, double predicted_ms, doub
 admission_decision admit(const replica_load& load, std::uint32_t prompt_tokens, slo promises,
                          std::uint32_t queued_max, double jitter) {
   admission_decision d;
-  const bool modelled = load.costs.theta[1] > 0;
-  const double rate =
-      (1 - load.claimed) *
-      (modelled ? sustained_prefill_per_ms(load.costs, load.decodes, load.fills * promises.tpot_ms)
-                : load.prefill_tokens_per_ms);
-  d.predicted_ttft_ms = predicted_ttft_ms(load, rate, prompt_tokens);
-  if (modelled) d.predicted_tpot_ms = load.costs.bound_ms(load.decodes);
+  double rate = (1 - load.claimed) * load.prefill_tokens_per_ms;
+  if (load.costs.theta[1] > 0) {
+    rate = (1 - load.claimed) *
+           sustained_prefill_per_ms(load.costs, load.decodes, load.prompts, promises.tpot_ms);
+    d.predicted_ttft_ms = beside_decodes_ms(load, rate, prompt_tokens, promises.tpot_ms);
+    d.predicted_tpot_ms = load.costs.bound_ms(load.decodes);
+  } else {
+    d.predicted_ttft_ms = predicted_ttft_ms(load, rate, prompt_tokens);
+  }
   d.tpot_most_ms = load.fills * decode_share_max * promises.tpot_ms;
   d.why = refusal_of(load, d, rate, prompt_tokens, promises, queued_max);
   d.admit = d.why == refusal::none;

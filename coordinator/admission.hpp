@@ -19,11 +19,14 @@ struct replica_load {
   std::uint32_t sequences = 0;       ///< admitted and not ended, without the one that asks
   step_costs costs{};                ///< the engine's model; all 0: not known
   step_features decodes{};           ///< all of them and the one that asks, decoding together
+  step_features prompts{};           ///< of the same, from their first tokens
   double kv_tokens = 0, kv_tokens_max = 0;  ///< cache that all will hold, of; 0: not known
   double finished_per_s = 0;                ///< EWMA of sequences that ended
-  double claimed = 0;                       ///< share of the time for prompts that is others'
-  bool goes_first = false;                  ///< before the prompts of others, who had more
-  double fills = 1;  ///< share of the TPOT promise up to which who asks may fill steps
+  double slack_ms = 0;        ///< step_planner's: what decodes are ahead of their promises
+  bool prompt_ahead = false;  ///< one that was computed of late or will be before who asks
+  double claimed = 0;         ///< share of the time for prompts that is others'
+  bool goes_first = false;    ///< before the prompts of others, who had more
+  double fills = 1;           ///< share of the TPOT promise up to which who asks may fill steps
 };
 
 enum class refusal : std::uint8_t { none, late, crowded, memory, queue };
@@ -38,9 +41,10 @@ struct admission_decision {
 };
 
 /// Prompt tokens per ms that steps sustain beside `decodes` without making their tokens late: the
-/// share of the time that the decodes leave free, at the marginal cost of a chunk.
+/// share of the time that the decodes leave free, at what a token of prompts like `prompts` costs;
+/// none: of a short one.
 double sustained_prefill_per_ms(const step_costs& costs, const step_features& decodes,
-                                double tpot_slo_ms);
+                                const step_features& prompts, double tpot_slo_ms);
 
 /// Predicted time to first token of a prompt of `prompt_tokens` behind the backlog, ms, at
 /// `tokens_per_ms`.

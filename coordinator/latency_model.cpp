@@ -18,10 +18,36 @@ constexpr std::uint32_t refit_steps = 256;  // interval after DeltaServe's
 constexpr double refit_age_divisor = 8;     // the refit forgets so much slower than each step does
 constexpr double ridge = 1e-9;
 
+// A prompt token, with its products with the weights, costs at least as much as so many pairs: true
+// of any transformer wider than a toy. Prompts that are all alike do not tell the two costs apart;
+// without this all could be laid on the pairs, and a longer prompt be predicted tens of times too
+// late. So the fit's unknowns are a pair with its part of a token, and the rest of the token.
+constexpr double pairs_per_token = 256;
+
+feature_vector columns_of(const step_features& f) {
+  auto columns = f.vector();
+  columns[2] += pairs_per_token * columns[1];
+  return columns;
+}
+
+feature_vector theta_of(feature_vector unknowns) {
+  unknowns[1] += pairs_per_token * unknowns[2];
+  return unknowns;
+}
+
+feature_vector unknowns_of(feature_vector theta) {
+  theta[1] = std::max(0.0, theta[1] - pairs_per_token * theta[2]);
+  return theta;
+}
+
 }  // namespace
 
 latency_model::latency_model(const options& o)
-    : options_(o), costs_{o.theta, o.margin}, history_(history_steps) {
+    : options_(o),
+      costs_{o.theta, o.margin},
+      unknowns_(unknowns_of(o.theta)),
+      history_(history_steps) {
+  for (std::size_t i = 0; i < features_count; ++i) unknowns_[i] *= o.scale[i];
   begin();
 }
 
@@ -38,7 +64,7 @@ double step_costs::bound_ms(const step_features& f) const {
 
 bool latency_model::observe(const step_features& f, double measured_ms) {
   if (!std::isfinite(measured_ms) || measured_ms <= 0) return false;
-  sample s{.scaled = f.vector(), .ms = measured_ms};
+  sample s{.scaled = columns_of(f), .ms = measured_ms};
   for (std::size_t i = 0; i < features_count; ++i) s.scaled[i] /= options_.scale[i];
   const double predicted = mean_ms(f);
   s.relative_error = predicted > 0 ? (measured_ms - predicted) / predicted : 1;
@@ -64,25 +90,23 @@ void latency_model::adapt(const sample& s) {
   solve(normal_, right_, options_.inertia);
 }
 
-double latency_model::scaled_theta(std::size_t i) const {
-  return costs_.theta[i] * options_.scale[i];
-}
-
 /// What the samples say nothing about keeps its value, of weight `inertia`, instead of becoming 0.
 void latency_model::solve(feature_matrix normal, feature_vector right, double inertia) {
   for (std::size_t i = 0; i < features_count; ++i) {
     normal[i][i] += inertia;
-    right[i] += inertia * scaled_theta(i);
+    right[i] += inertia * unknowns_[i];
   }
-  const auto scaled = nonnegative_least_squares(normal, right);
-  for (std::size_t i = 0; i < features_count; ++i) costs_.theta[i] = scaled[i] / options_.scale[i];
+  unknowns_ = nonnegative_least_squares(normal, right);
+  auto unscaled = unknowns_;
+  for (std::size_t i = 0; i < features_count; ++i) unscaled[i] /= options_.scale[i];
+  costs_.theta = theta_of(unscaled);
 }
 
 /// As if the samples so far had said the present costs.
 void latency_model::agree() {
   right_ = {};
   for (std::size_t i = 0; i < features_count; ++i)
-    for (std::size_t j = 0; j < features_count; ++j) right_[i] += normal_[i][j] * scaled_theta(j);
+    for (std::size_t j = 0; j < features_count; ++j) right_[i] += normal_[i][j] * unknowns_[j];
 }
 
 const latency_model::sample& latency_model::newest(std::size_t age) const {

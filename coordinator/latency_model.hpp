@@ -69,13 +69,12 @@ class latency_model {
 
  private:
   struct sample {
-    feature_vector scaled{};
+    feature_vector scaled{};  ///< columns of the fit
     double ms = 0, relative_error = 0;
   };
   const sample& newest(std::size_t age) const;  ///< 0: the last
   void remember(const sample& s);
   void adapt(const sample& s);
-  double scaled_theta(std::size_t i) const;
   void solve(feature_matrix normal, feature_vector right, double inertia);
   void agree();
   void begin();
@@ -83,8 +82,9 @@ class latency_model {
   void forget_history_on_drift();
 
   options options_;
-  step_costs costs_;         ///< per unscaled feature
-  feature_matrix normal_{};  ///< of the samples so far, and their right side
+  step_costs costs_;           ///< per unscaled feature
+  feature_vector unknowns_{};  ///< the fit's, of scaled columns
+  feature_matrix normal_{};    ///< of the samples so far, and their right side
   feature_vector right_{};
   std::vector<sample> history_;  ///< a ring
   std::size_t next_ = 0, kept_ = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <tuple>
 
 namespace collm::coordinator {
@@ -55,16 +56,21 @@ bool step_planner::lost(const planned_sequence& s, double now_ms, double decode_
   return (now_ms - s.first_token_ms) + (all - emitted) * decode_ms > all * slo_.tpot_ms;
 }
 
-double step_planner::budget_ms(std::span<const planned_sequence> sequences,
-                               const latency_model& model, double now_ms) const {
+double step_planner::slack_ms(std::span<const planned_sequence> sequences,
+                              const latency_model& model, double now_ms) const {
   const double decode_ms = model.mean_ms(decode_features(sequences));
-  const double most = 0.25 * slo_.ttft_ms;
-  double budget = most;
+  double slack = std::numeric_limits<double>::infinity();
   for (const auto& s : sequences) {
     if (s.first_token_ms < 0 || lost(s, now_ms, decode_ms)) continue;
-    budget = std::min(budget, s.first_token_ms + s.produced * slo_.tpot_ms - now_ms);
+    slack = std::min(slack, s.first_token_ms + s.produced * slo_.tpot_ms - now_ms);
   }
-  return std::clamp(budget, std::min(0.5 * slo_.tpot_ms, most), most);
+  return slack;
+}
+
+double step_planner::budget_ms(std::span<const planned_sequence> sequences,
+                               const latency_model& model, double now_ms) const {
+  const double most = 0.25 * slo_.ttft_ms;
+  return std::clamp(slack_ms(sequences, model, now_ms), std::min(0.5 * slo_.tpot_ms, most), most);
 }
 
 step_plan step_planner::plan(std::span<const planned_sequence> sequences,

@@ -63,6 +63,11 @@ class step_planner {
   step_plan plan(std::span<const planned_sequence> sequences, const latency_model& model,
                  planner_limits limits, double now_ms);
 
+  /// Time until a running, not yet lost request would be late with its next token; infinite if
+  /// there is none.
+  double slack_ms(std::span<const planned_sequence> sequences, const latency_model& model,
+                  double now_ms) const;
+
   /// Time that this step may take so that no running, not yet lost request breaks its promise.
   double budget_ms(std::span<const planned_sequence> sequences, const latency_model& model,
                    double now_ms) const;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace collm::coordinator {
 namespace {
 
@@ -91,11 +93,19 @@ TEST(admission, an_idle_replica_takes_a_prompt_of_any_length) {
 const step_costs steady{{10, 1, 0, 2, 0}, 0};
 
 TEST(admission, prompts_get_the_time_that_decodes_leave) {
-  EXPECT_NEAR(sustained_prefill_per_ms(steady, {}, 120), 110.0 / 120, 1e-9);
-  EXPECT_NEAR(sustained_prefill_per_ms(steady, {.decodes = 25}, 120), 60.0 / 120, 1e-9);
-  const double starved = sustained_prefill_per_ms(steady, {.decodes = 100}, 120);
+  EXPECT_NEAR(sustained_prefill_per_ms(steady, {}, {}, 120), 110.0 / 120, 1e-9);
+  EXPECT_NEAR(sustained_prefill_per_ms(steady, {.decodes = 25}, {}, 120), 60.0 / 120, 1e-9);
+  const double starved = sustained_prefill_per_ms(steady, {.decodes = 100}, {}, 120);
   EXPECT_GT(starved, 0);  // every ninth step computes one tile
   EXPECT_LT(starved, 0.01);
+}
+
+// Where 60 tokens cost 60 ms, it does not matter what the fit took for the cost of pairs.
+TEST(admission, prompts_are_as_dear_as_those_of_their_length_were) {
+  const step_costs by_tokens{{10, 1, 0, 2, 0}, 0}, by_pairs{{10, 0, 1.0 / 30, 2, 0}, 0};
+  const step_features two{.prefill_tokens = 120, .prefill_pairs = 2 * 60 * 60 / 2.0};
+  EXPECT_NEAR(sustained_prefill_per_ms(by_pairs, {}, two, 120),
+              sustained_prefill_per_ms(by_tokens, {}, two, 120), 1e-9);
 }
 
 TEST(admission, a_prompt_that_would_be_late_beside_the_decodes_is_refused) {
@@ -106,6 +116,31 @@ TEST(admission, a_prompt_that_would_be_late_beside_the_decodes_is_refused) {
   const auto d = admit(load, 400, {1000, 120}, 256, 0);
   EXPECT_EQ(d.why, refusal::late);
   EXPECT_NEAR(d.predicted_ttft_ms, 600 / 0.5 + 60, 1e-6);
+}
+
+TEST(admission, prompts_take_the_time_that_decodes_are_ahead_of_their_promises) {
+  replica_load load{.iteration_ms = 60, .sequences = 24, .costs = steady};
+  load.decodes.decodes = 25;  // half of the time is left
+  const auto predicted = [&](double slack_ms) {
+    load.slack_ms = slack_ms;
+    return admit(load, 400, {1000, 120}, 256, 0).predicted_ttft_ms;
+  };
+  EXPECT_NEAR(predicted(-50), 400 / 0.5 + 60, 1e-6);
+  EXPECT_NEAR(predicted(100), 100 + 300 / 0.5 + 60, 1e-6);
+  EXPECT_NEAR(predicted(500), 400 + 60, 1e-6);
+  EXPECT_NEAR(predicted(std::numeric_limits<double>::infinity()), 400 + 60, 1e-6);
+}
+
+TEST(admission, behind_a_prompt_that_begins_to_decode_little_slack_is_left) {
+  replica_load load{.backlog_tokens = 200,
+                    .iteration_ms = 60,
+                    .sequences = 24,
+                    .costs = steady,
+                    .slack_ms = 500,
+                    .prompt_ahead = true};
+  load.decodes.decodes = 25;
+  const auto d = admit(load, 400, {1000, 120}, 256, 0);
+  EXPECT_NEAR(d.predicted_ttft_ms, 200 + (120 + 280 / 0.5) + 60, 1e-6);
 }
 
 TEST(admission, one_more_decode_than_the_token_promise_allows_is_refused) {

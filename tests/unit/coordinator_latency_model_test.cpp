@@ -70,18 +70,18 @@ TEST(latency_model, root_brackets_the_budget_on_random_cases) {
 }
 
 TEST(latency_model, least_squares_follow_the_vector) {
-  // Features (1, f) from a start of little weight: 1 and n_P carry them; theta after (1, 3) and (4,
+  // Features (1, f) from a start of little weight: 1 and n_D carry them; theta after (1, 3) and (4,
   // 9).
   latency_model m(
       {.theta = {0, 0, 0, 0, 0}, .scale = {1, 1, 1, 1, 1}, .start_weight = 1e-3, .inertia = 0});
-  const auto at = [](double f) { return step_features{f, 0, 0, 0}; };
+  const auto at = [](double f) { return step_features{0, 0, f, 0}; };
   m.observe(at(1), 3);
   EXPECT_NEAR(m.theta()[0], 1.499254, 1e-5);
-  EXPECT_NEAR(m.theta()[1], 1.499254, 1e-5);
+  EXPECT_NEAR(m.theta()[3], 1.499254, 1e-5);
   m.observe(at(2), 5.2);
   m.observe(at(4), 9);
   EXPECT_NEAR(m.theta()[0], 1.099884, 1e-4);
-  EXPECT_NEAR(m.theta()[1], 1.985639, 1e-4);
+  EXPECT_NEAR(m.theta()[3], 1.985639, 1e-4);
 }
 
 TEST(latency_model, margin_follows_the_vector) {
@@ -220,6 +220,28 @@ TEST(latency_model, requests_that_are_all_alike_do_not_let_it_run_away) {
       ASSERT_TRUE(i < 1000 || (0.5 < share && share < 2.5)) << share << " at " << i;
       m.observe(f, load.took_ms(f));
     }
+  }
+}
+
+TEST(latency_model, short_prompts_do_not_make_long_ones_dear) {
+  const step_costs slow{.theta = {15, 4, 1e-3, 8, 4e-3}};
+  step_features long_chunk{.prefill_tokens = 256, .prefill_pairs = 256 * (1024 + 128)};
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    std::mt19937_64 rng(seed);
+    std::uniform_real_distribution<double> draw(0, 1);
+    latency_model m(
+        {.theta = {2, 1, 1e-4, 2, 1e-3}, .scale = {1, 512, 512.0 * 2048, 64, 64.0 * 2048}});
+    for (int i = 0; i < 5000; ++i) {
+      const double prompt = draw(rng) < 0.1 ? std::floor(55 + 10 * draw(rng)) : 0;
+      const double decodes = std::floor(6 * draw(rng));
+      const step_features f{.prefill_tokens = prompt,
+                            .prefill_pairs = prompt * prompt / 2,
+                            .decodes = decodes,
+                            .decode_context = decodes * (60 + 48 * draw(rng))};
+      if (prompt + decodes > 0) m.observe(f, slow.mean_ms(f) * (0.9 + 0.4 * draw(rng)));
+    }
+    const double share = m.mean_ms(long_chunk) / slow.mean_ms(long_chunk);
+    EXPECT_TRUE(0.5 < share && share < 5) << share << ", seed " << seed;
   }
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <random>
 
@@ -44,6 +45,8 @@ TEST(step_planner, budget_is_the_smallest_slack_within_its_bounds) {
   const step_planner p(promise);
   const latency_model m(profile());
   const std::vector<planned_sequence> one = {decoding(1, 1000, 10)};
+  EXPECT_DOUBLE_EQ(p.slack_ms(one, m, 1990), 10);
+  EXPECT_TRUE(std::isinf(p.slack_ms({}, m, 1990))) << "nobody would be late";
   EXPECT_DOUBLE_EQ(p.budget_ms(one, m, 1920), 80);   // 1000 + 10 * 100 - 1920
   EXPECT_DOUBLE_EQ(p.budget_ms(one, m, 1990), 50);   // never below half a TPOT
   EXPECT_DOUBLE_EQ(p.budget_ms(one, m, 1000), 500);  // never above a quarter of the TTFT promise

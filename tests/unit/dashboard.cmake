@@ -23,6 +23,7 @@ add_custom_command(OUTPUT ${COLLM_WEB_DIR}/tests.stamp
   DEPENDS dashboard_page ${COLLM_WEB_DIR}/dashboard/dist/app.js ${page_test_inputs}
   COMMENT "dashboard: the page's unit tests" VERBATIM)
 add_custom_target(dashboard_page_tests ALL DEPENDS ${COLLM_WEB_DIR}/tests.stamp)
+add_dependencies(unit_tests dashboard_page_tests)
 list(TRANSFORM page_tests REPLACE "^.*/(.*)[.]tsx?$" "${COLLM_WEB_DIR}/dashboard/tests/\\1.mjs"
   OUTPUT_VARIABLE page_test_scripts)
 add_test(NAME dashboard_page COMMAND ${COLLM_NODE} --test ${page_test_scripts})
