@@ -383,18 +383,32 @@ class driver {
     }
   }
 
-  /// Prompt tokens per ms beside the present decodes.
-  double prefill_rate() const {
-    coordinator::step_features decodes, prompts;
+  /// Prompt tokens per ms beside the present decodes, as the report's backlog has them.
+  double prefill_rate(const replica_report& r) const {
+    coordinator::step_features decodes;
     for (const auto& s : planned()) {
-      decodes.decodes += s.decoding() ? 1 : 0;
-      decodes.decode_context += s.decoding() ? s.length : 0;
-      const double prompt = s.length - s.produced;
-      prompts.prefill_tokens += prompt;
-      prompts.prefill_pairs += prompt * prompt / 2;
+      if (!s.decoding()) continue;
+      decodes.decodes += 1;
+      decodes.decode_context += s.length;
     }
+    const coordinator::step_features prompts{.prefill_tokens = double(r.backlog_tokens),
+                                             .prefill_pairs = r.backlog_pairs};
     return coordinator::sustained_prefill_per_ms(state_.model->costs(), decodes, prompts,
                                                  deps_.promises.tpot_ms);
+  }
+
+  void report_backlog(replica_report& r) const {
+    r.backlog_tokens = r.backlog_prompts = 0;
+    r.backlog_pairs = 0;
+    r.backlog_of.clear();
+    for (const auto& v : deps_.steps->sequences()) {
+      if (v.produced > 0) continue;
+      const std::uint32_t left = v.length - v.computed;
+      r.backlog_tokens += left;
+      r.backlog_pairs += double(left) * v.computed + double(left) * left / 2;
+      ++r.backlog_prompts;
+      r.backlog_of[state_.requests.at(state_.choices.at(v.id).request).tenant] += left;
+    }
   }
 
   void report() {
@@ -413,15 +427,8 @@ class driver {
         state_.slot_steps == 0 ? 0 : state_.slot_step_ms / static_cast<double>(state_.slot_steps);
     r.tokens_per_s = static_cast<double>(state_.slot_generated) / seconds;
     r.prompt_tokens_per_s = static_cast<double>(state_.slot_prompt) / seconds;
-    r.backlog_tokens = 0;
-    r.backlog_of.clear();
-    for (const auto& v : deps_.steps->sequences()) {
-      if (v.produced > 0) continue;
-      r.backlog_tokens += v.length - v.computed;
-      r.backlog_of[state_.requests.at(state_.choices.at(v.id).request).tenant] +=
-          v.length - v.computed;
-    }
-    if (r.prompt_tokens > 0) r.prefill_tokens_per_ms = prefill_rate();
+    report_backlog(r);
+    if (r.prompt_tokens > 0) r.prefill_tokens_per_ms = prefill_rate(r);
     r.slack_ms = state_.planner->slack_ms(planned(), *state_.model, now);
     r.memory = deps_.steps->memory();
     r.training = state_.training->take_figures();

@@ -116,13 +116,15 @@ struct replica_report {
   std::uint64_t prompt_tokens = 0, generated_tokens = 0, steps = 0;  ///< since start
   std::uint64_t prefix_queries = 0, prefix_hits = 0;                 ///< since start
   double step_ms_mean = 0, tokens_per_s = 0, prompt_tokens_per_s = 0;
-  std::uint32_t backlog_tokens = 0;             ///< prompt tokens admitted and not yet computed
-  std::map<std::string, double> backlog_of;     ///< the same by tenant
-  double prefill_tokens_per_ms = 0;             ///< sustained beside its decodes, 0: not known yet
-  double slack_ms = 0;                          ///< step_planner's
-  coordinator::step_costs costs;                ///< the engine's model of its steps
-  std::uint32_t block_tokens = 16;              ///< tokens of a KV block
-  std::uint64_t ended_choices = 0;              ///< since start
+  std::uint32_t backlog_tokens = 0;          ///< prompt tokens admitted and not yet computed
+  std::map<std::string, double> backlog_of;  ///< the same by tenant
+  double prefill_tokens_per_ms = 0;          ///< sustained beside its decodes, 0: not known yet
+  double backlog_pairs = 0;                  ///< of those tokens
+  std::uint32_t backlog_prompts = 0;         ///< how many prompts those are of
+  double slack_ms = 0;              ///< step_planner's: infinite where nobody would be late
+  coordinator::step_costs costs;    ///< the engine's model of its steps
+  std::uint32_t block_tokens = 16;  ///< tokens of a KV block
+  std::uint64_t ended_choices = 0;  ///< since start
   std::vector<std::uint32_t> iteration_tokens;  ///< rows of the slot's steps, at most 1024
   engine::memory_view memory;
   struct version {

@@ -21,9 +21,11 @@ void write_participant(schema::Participant::Builder b, const fed::participant& p
   const auto seen = v.clients(p.client);
   b.setClient(p.client);
   b.setSite(seen.site);
-  b.setState(static_cast<schema::ParticipantState>(v.round.participants().at(p.client)));
+  const auto state = v.round.participants().at(p.client);
+  b.setState(static_cast<schema::ParticipantState>(state));
   b.setSteps(p.steps);
-  b.setStep(seen.step);
+  // Until it begins, what its shadow tells is of the task before.
+  b.setStep(state == fed::participant_state::offered ? 0 : seen.step);
   b.setReason(v.round.reason_of(p.client));
 }
 

@@ -8,7 +8,7 @@ namespace collm::coordinator {
 namespace {
 
 // The prompt whose cost stands for those that are not known.
-constexpr step_features short_prompt{.prefill_tokens = 64, .prefill_pairs = 64 * 64 / 2};
+constexpr double short_prompt = 64;
 // Decodes of all that was admitted may take so much of the TPOT promise: the rest is for prefill
 // and for steps that take longer than predicted.
 constexpr double decode_share_max = 0.85;
@@ -22,28 +22,49 @@ constexpr double ttft_share_max = 0.9, ttft_share_first = 1.1;
 // Prompt tokens taken in before any was measured: seconds of work on a slow machine.
 constexpr double unmeasured_tokens_max = 4096;
 
-/// What each token of the load's prompts adds to a step, ms.
-double token_ms(const step_costs& costs, const step_features& prompts) {
-  const auto& like = prompts.prefill_tokens > 0 ? prompts : short_prompt;
-  return (costs.bound_ms(like) - costs.bound_ms({})) / like.prefill_tokens;
+/// Prompt tokens per ms: in steps as long as a step may be, while the decodes in them are ahead of
+/// their promises; then in steps that keep those.
+struct pace {
+  double ahead = 0, beside = 0;
+};
+
+pace pace_of(const replica_load& load, const step_features& prompts, slo promises) {
+  const auto rate = [&](double step_ms) {
+    return (1 - load.claimed) *
+           sustained_prefill_per_ms(load.costs, load.decodes, prompts, step_ms);
+  };
+  const double beside = rate(promises.tpot_ms);
+  return {std::max(beside, rate(promises.step_most_ms())), beside};
 }
 
-/// Time that prompts of so many tokens take at `alone` tokens a ms while the slack lasts, then at
-/// `beside` the decodes.
-double prefill_ms(double tokens, double alone, double beside, double slack_ms) {
-  if (tokens <= alone * slack_ms) return tokens / alone;
-  return slack_ms + (tokens - alone * slack_ms) / beside;
-}
+/// Prompts one after the other. A sequence that begins is ahead of its promise by one token only,
+/// so that much is left at most for the prompt behind it.
+class prompt_course {
+ public:
+  prompt_course(double slack_ms, double tpot_slo_ms)
+      : slack_ms_(std::max(0.0, slack_ms)), tpot_slo_ms_(tpot_slo_ms) {}
 
-/// Time to first token, ms. A sequence that begins is ahead of its promise by one token: only until
-/// the next one begins can prompts use what the others have.
-double beside_decodes_ms(const replica_load& load, double rate, std::uint32_t prompt_tokens,
-                         double tpot_slo_ms) {
-  const double alone = (1 - load.claimed) / token_ms(load.costs, load.prompts);
-  const double slack = std::max(0.0, load.slack_ms);
-  const double own_slack = load.prompt_ahead ? std::min(slack, tpot_slo_ms) : slack;
-  return prefill_ms(load.backlog_tokens, alone, rate, slack) +
-         prefill_ms(prompt_tokens, alone, rate, own_slack) + load.iteration_ms;
+  void compute(double tokens, const pace& p) {
+    const double used = std::min(slack_ms_, tokens / p.ahead);
+    ms_ += used + std::max(0.0, tokens - used * p.ahead) / p.beside;
+    slack_ms_ = std::min(slack_ms_ - used, tpot_slo_ms_);
+  }
+  double ms() const { return ms_; }
+
+ private:
+  double slack_ms_, tpot_slo_ms_, ms_ = 0;
+};
+
+void predict(admission_decision& d, const replica_load& load, const pace& own,
+             std::uint32_t prompt_tokens, slo promises) {
+  prompt_course course(load.slack_ms, promises.tpot_ms);
+  const auto ahead = load.prompts.prefill_tokens > 0 ? pace_of(load, load.prompts, promises) : own;
+  const double prompts =
+      std::max(load.backlog_tokens > 0 ? 1.0 : 0.0, std::ceil(load.prompts_ahead));
+  for (double i = 0; i < prompts; ++i) course.compute(load.backlog_tokens / prompts, ahead);
+  d.behind_ms = course.ms();
+  course.compute(prompt_tokens, own);
+  d.predicted_ttft_ms = course.ms() + load.iteration_ms;
 }
 
 refusal refusal_of(const replica_load& load, const admission_decision& d, double rate,
@@ -57,7 +78,7 @@ refusal refusal_of(const replica_load& load, const admission_decision& d, double
   if (others && company && d.predicted_tpot_ms > d.tpot_most_ms) return refusal::crowded;
   if (rate <= 0)
     return load.backlog_tokens > unmeasured_tokens_max ? refusal::queue : refusal::none;
-  if (load.backlog_tokens > 2 * rate * promises.ttft_ms) return refusal::queue;
+  if (d.behind_ms > 2 * promises.ttft_ms) return refusal::queue;
   const double share = load.goes_first ? ttft_share_first : ttft_share_max;
   if (d.predicted_ttft_ms <= share * promises.ttft_ms) return refusal::none;
   // An idle replica cannot do better later.
@@ -68,8 +89,7 @@ refusal refusal_of(const replica_load& load, const admission_decision& d, double
   const double idle_ms =
       predicted_ttft_ms({.iteration_ms = load.iteration_ms}, idle_rate, prompt_tokens);
   const bool too_long = idle_ms > ttft_share_max * promises.ttft_ms;
-  const double behind_ms = load.backlog_tokens / rate;
-  return too_long && behind_ms <= promises.ttft_ms / 2 ? refusal::none : refusal::late;
+  return too_long && d.behind_ms <= promises.ttft_ms / 2 ? refusal::none : refusal::late;
 }
 
 }  // namespace
@@ -83,12 +103,13 @@ double hash01(std::uint64_t id) {
 }
 
 double sustained_prefill_per_ms(const step_costs& costs, const step_features& decodes,
-                                const step_features& prompts, double tpot_slo_ms) {
+                                const step_features& prompts, double step_ms) {
   const double decode_ms = costs.bound_ms(decodes);
-  const double each_ms = token_ms(costs, prompts);
+  const auto like = prompts.prefill_tokens > 0 ? prompts : prompt_features(short_prompt);
+  const double each_ms = (costs.bound_ms(like) - costs.bound_ms({})) / like.prefill_tokens;
   if (each_ms <= 0) return 0;
   const double starvation_guard = 1.0 / 9 * 16 / std::max(1.0, decode_ms);  // step_planner's
-  return std::max(starvation_guard, std::max(0.0, 1 - decode_ms / tpot_slo_ms) / each_ms);
+  return std::max(starvation_guard, std::max(0.0, 1 - decode_ms / step_ms) / each_ms);
 }
 
 double predicted_ttft_ms(const replica_load& load, double tokens_per_ms,
@@ -115,12 +136,13 @@ admission_decision admit(const replica_load& load, std::uint32_t prompt_tokens, 
   admission_decision d;
   double rate = (1 - load.claimed) * load.prefill_tokens_per_ms;
   if (load.costs.theta[1] > 0) {
-    rate = (1 - load.claimed) *
-           sustained_prefill_per_ms(load.costs, load.decodes, load.prompts, promises.tpot_ms);
-    d.predicted_ttft_ms = beside_decodes_ms(load, rate, prompt_tokens, promises.tpot_ms);
+    const auto own = pace_of(load, prompt_features(prompt_tokens), promises);
+    rate = own.beside;
+    predict(d, load, own, prompt_tokens, promises);
     d.predicted_tpot_ms = load.costs.bound_ms(load.decodes);
   } else {
     d.predicted_ttft_ms = predicted_ttft_ms(load, rate, prompt_tokens);
+    if (rate > 0) d.behind_ms = load.backlog_tokens / rate;
   }
   d.tpot_most_ms = load.fills * decode_share_max * promises.tpot_ms;
   d.why = refusal_of(load, d, rate, prompt_tokens, promises, queued_max);

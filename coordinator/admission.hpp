@@ -19,14 +19,14 @@ struct replica_load {
   std::uint32_t sequences = 0;       ///< admitted and not ended, without the one that asks
   step_costs costs{};                ///< the engine's model; all 0: not known
   step_features decodes{};           ///< all of them and the one that asks, decoding together
-  step_features prompts{};           ///< of the same, from their first tokens
+  step_features prompts{};           ///< of the backlog, what is still to be computed
+  double prompts_ahead = 0;          ///< how many those are, one that began of late included
   double kv_tokens = 0, kv_tokens_max = 0;  ///< cache that all will hold, of; 0: not known
   double finished_per_s = 0;                ///< EWMA of sequences that ended
-  double slack_ms = 0;        ///< step_planner's: what decodes are ahead of their promises
-  bool prompt_ahead = false;  ///< one that was computed of late or will be before who asks
-  double claimed = 0;         ///< share of the time for prompts that is others'
-  bool goes_first = false;    ///< before the prompts of others, who had more
-  double fills = 1;           ///< share of the TPOT promise up to which who asks may fill steps
+  double slack_ms = 0;  ///< step_planner's, of a moment ago: infinite where nobody would be late
+  double claimed = 0;   ///< share of the time for prompts that is others'
+  bool goes_first = false;  ///< before the prompts of others, who had more
+  double fills = 1;         ///< share of the TPOT promise up to which who asks may fill steps
 };
 
 enum class refusal : std::uint8_t { none, late, crowded, memory, queue };
@@ -34,6 +34,7 @@ enum class refusal : std::uint8_t { none, late, crowded, memory, queue };
 struct admission_decision {
   bool admit = true;
   refusal why = refusal::none;
+  double behind_ms = 0;  ///< of the prediction: until the prompt's turn
   double predicted_ttft_ms = 0;
   double predicted_tpot_ms = 0;      ///< when all decode together
   double tpot_most_ms = 0;           ///< what that may be at most
@@ -44,7 +45,7 @@ struct admission_decision {
 /// share of the time that the decodes leave free, at what a token of prompts like `prompts` costs;
 /// none: of a short one.
 double sustained_prefill_per_ms(const step_costs& costs, const step_features& decodes,
-                                const step_features& prompts, double tpot_slo_ms);
+                                const step_features& prompts, double step_ms);
 
 /// Predicted time to first token of a prompt of `prompt_tokens` behind the backlog, ms, at
 /// `tokens_per_ms`.

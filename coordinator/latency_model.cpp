@@ -18,10 +18,11 @@ constexpr std::uint32_t refit_steps = 256;  // interval after DeltaServe's
 constexpr double refit_age_divisor = 8;     // the refit forgets so much slower than each step does
 constexpr double ridge = 1e-9;
 
-// A prompt token, with its products with the weights, costs at least as much as so many pairs: true
-// of any transformer wider than a toy. Prompts that are all alike do not tell the two costs apart;
-// without this all could be laid on the pairs, and a longer prompt be predicted tens of times too
-// late. So the fit's unknowns are a pair with its part of a token, and the rest of the token.
+// A prompt token, with its products with the weights, costs at least as much as so many pairs.
+// Prompts that are all alike do not tell the two costs apart; without this all could be laid on the
+// pairs, and a longer prompt be predicted tens of times too late. So the fit's unknowns are a pair
+// with its part of a token, and the rest of the token. By arithmetic a token is about six times the
+// model's width of pairs (3,456 for SmolLM2); slow kernels of attention may take most of that.
 constexpr double pairs_per_token = 256;
 
 feature_vector columns_of(const step_features& f) {

@@ -26,6 +26,11 @@ struct step_features {
   }
 };
 
+/// Of a prompt that is computed from its first token on.
+inline step_features prompt_features(double tokens) {
+  return {.prefill_tokens = tokens, .prefill_pairs = tokens * tokens / 2};
+}
+
 /// A fitted model as a value, to be carried elsewhere.
 struct step_costs {
   feature_vector theta{};  ///< ms per unit of each feature

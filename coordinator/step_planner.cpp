@@ -69,7 +69,7 @@ double step_planner::slack_ms(std::span<const planned_sequence> sequences,
 
 double step_planner::budget_ms(std::span<const planned_sequence> sequences,
                                const latency_model& model, double now_ms) const {
-  const double most = 0.25 * slo_.ttft_ms;
+  const double most = slo_.step_most_ms();
   return std::clamp(slack_ms(sequences, model, now_ms), std::min(0.5 * slo_.tpot_ms, most), most);
 }
 

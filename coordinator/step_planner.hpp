@@ -15,6 +15,8 @@ namespace collm::coordinator {
 struct slo {
   double ttft_ms = 2000;
   double tpot_ms = 120;
+  /// No step takes longer, however far ahead of its promise what runs may be.
+  double step_most_ms() const { return 0.25 * ttft_ms; }
 };
 
 /// One sequence as the planner sees it. Times in ms on the engine's clock.

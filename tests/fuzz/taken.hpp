@@ -1,4 +1,4 @@
-// What a fuzz target needs before its first input, or there is no point in going on.
+// Unwraps what a fuzz target cannot start without.
 #pragma once
 
 #include <utility>

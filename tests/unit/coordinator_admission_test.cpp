@@ -103,9 +103,21 @@ TEST(admission, prompts_get_the_time_that_decodes_leave) {
 // Where 60 tokens cost 60 ms, it does not matter what the fit took for the cost of pairs.
 TEST(admission, prompts_are_as_dear_as_those_of_their_length_were) {
   const step_costs by_tokens{{10, 1, 0, 2, 0}, 0}, by_pairs{{10, 0, 1.0 / 30, 2, 0}, 0};
-  const step_features two{.prefill_tokens = 120, .prefill_pairs = 2 * 60 * 60 / 2.0};
-  EXPECT_NEAR(sustained_prefill_per_ms(by_pairs, {}, two, 120),
-              sustained_prefill_per_ms(by_tokens, {}, two, 120), 1e-9);
+  EXPECT_NEAR(sustained_prefill_per_ms(by_pairs, {}, prompt_features(60), 120),
+              sustained_prefill_per_ms(by_tokens, {}, prompt_features(60), 120), 1e-9);
+}
+
+// A short prompt behind a long one, and the other way around.
+TEST(admission, a_prompt_and_those_ahead_each_have_their_own_price) {
+  replica_load load{.sequences = 1, .costs = {{60, .5, 2e-4, 0, 0}, 0}, .prompts_ahead = 1};
+  const double long_ms = .5 * 2000 + 2e-4 * 2000 * 1000, short_ms = .5 * 50 + 2e-4 * 50 * 25;
+  const double both_ms = (long_ms + short_ms) / 0.5;  // half of a step of 120 ms is left
+  load.backlog_tokens = 2000;
+  load.prompts = prompt_features(2000);
+  EXPECT_NEAR(admit(load, 50, {9000, 120}, 256, 0).predicted_ttft_ms, both_ms, 1e-6);
+  load.backlog_tokens = 50;
+  load.prompts = prompt_features(50);
+  EXPECT_NEAR(admit(load, 2000, {9000, 120}, 256, 0).predicted_ttft_ms, both_ms, 1e-6);
 }
 
 TEST(admission, a_prompt_that_would_be_late_beside_the_decodes_is_refused) {
@@ -118,29 +130,36 @@ TEST(admission, a_prompt_that_would_be_late_beside_the_decodes_is_refused) {
   EXPECT_NEAR(d.predicted_ttft_ms, 600 / 0.5 + 60, 1e-6);
 }
 
-TEST(admission, prompts_take_the_time_that_decodes_are_ahead_of_their_promises) {
+// 60 ms of decodes in each step: half of the time is left in steps of 120 ms, three quarters in
+// those of 240, the longest.
+TEST(admission, while_decodes_are_ahead_of_their_promises_steps_may_be_longer) {
   replica_load load{.iteration_ms = 60, .sequences = 24, .costs = steady};
-  load.decodes.decodes = 25;  // half of the time is left
+  load.decodes.decodes = 25;
   const auto predicted = [&](double slack_ms) {
     load.slack_ms = slack_ms;
-    return admit(load, 400, {1000, 120}, 256, 0).predicted_ttft_ms;
+    return admit(load, 390, {960, 120}, 256, 0).predicted_ttft_ms;
   };
-  EXPECT_NEAR(predicted(-50), 400 / 0.5 + 60, 1e-6);
-  EXPECT_NEAR(predicted(100), 100 + 300 / 0.5 + 60, 1e-6);
-  EXPECT_NEAR(predicted(500), 400 + 60, 1e-6);
-  EXPECT_NEAR(predicted(std::numeric_limits<double>::infinity()), 400 + 60, 1e-6);
+  EXPECT_NEAR(predicted(-50), 390 / 0.5 + 60, 1e-6);
+  EXPECT_NEAR(predicted(200), 200 + 240 / 0.5 + 60, 1e-6);
+  EXPECT_NEAR(predicted(520), 390 / 0.75 + 60, 1e-6);
+  EXPECT_NEAR(predicted(std::numeric_limits<double>::infinity()), 390 / 0.75 + 60, 1e-6);
+  load.fills = 0.5;
+  EXPECT_NEAR(predicted(520), 390 / 0.75 + 60, 1e-6) << "steps know of no modest share";
 }
 
-TEST(admission, behind_a_prompt_that_begins_to_decode_little_slack_is_left) {
-  replica_load load{.backlog_tokens = 200,
+TEST(admission, each_prompt_that_begins_to_decode_leaves_little_slack_to_the_next) {
+  replica_load load{.backlog_tokens = 300,
                     .iteration_ms = 60,
                     .sequences = 24,
                     .costs = steady,
-                    .slack_ms = 500,
-                    .prompt_ahead = true};
+                    .prompts = {.prefill_tokens = 300},
+                    .prompts_ahead = 2,
+                    .slack_ms = 500};
   load.decodes.decodes = 25;
-  const auto d = admit(load, 400, {1000, 120}, 256, 0);
-  EXPECT_NEAR(d.predicted_ttft_ms, 200 + (120 + 280 / 0.5) + 60, 1e-6);
+  const double first = 150 / 0.75, second = 120 + (150 - 120 * 0.75) / 0.5;
+  const auto d = admit(load, 400, {960, 120}, 256, 0);
+  EXPECT_NEAR(d.behind_ms, first + second, 1e-6);
+  EXPECT_NEAR(d.predicted_ttft_ms, first + second + 400 / 0.5 + 60, 1e-6) << "none is left";
 }
 
 TEST(admission, one_more_decode_than_the_token_promise_allows_is_refused) {
