@@ -14,12 +14,14 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing_support::alike;
+using testing_support::brief;
 using testing_support::mix;
 using testing_support::mixed;
 using testing_support::ms;
 using testing_support::numbers;
 using testing_support::seen_answer;
 using testing_support::serving_rig;
+using testing_support::slow_machine;
 using testing_support::small_machine;
 
 struct tenant_load {
@@ -43,8 +45,9 @@ double p99(std::vector<double> of) {
 
 class shared_replica {
  public:
-  explicit shared_replica(const mix& lengths = mixed)
-      : rig_({.blocks = 730, .step_time = small_machine(77)}), lengths_(lengths) {}
+  explicit shared_replica(const mix& lengths = mixed,
+                          testing_support::step_time steps = small_machine(77))
+      : rig_({.blocks = 730, .step_time = std::move(steps)}), lengths_(lengths) {}
 
   /// Requests a second when there are always more: each is asked until it is let in.
   double capacity(std::chrono::seconds time = 60s) {
@@ -239,6 +242,26 @@ TEST(fairness, p9_requests_that_are_all_alike_use_what_there_is) {
     EXPECT_GE((quiet.admitted + loud.admitted) / 1200.0, 0.75 * capacity);
     for (const auto& [name, s] : seen) EXPECT_GE(s.on_time, 0.95 * s.admitted) << name;
   }
+}
+
+// Ten answers at once fill such a machine, and a prompt takes as long as three steps of them: first
+// tokens must be predicted well, or those who had less are refused.
+TEST(fairness, p8_p9_brief_requests_use_a_slow_machine) {
+  shared_replica replica(brief, slow_machine(77));
+  const double capacity = replica.capacity(300s);
+  const auto seen =
+      replica.open_loop({{"quiet", 0.3 * capacity, true}, {"loud", 3 * capacity, true}}, 1200s);
+  const auto burst = replica.burst(3 * capacity, 20s);
+  SCOPED_TRACE("capacity " + std::to_string(capacity) + "/s" + told(seen) +
+               "\nlet in on their return: " + std::to_string(burst.let_in) + " of " +
+               std::to_string(burst.came_back));
+  RecordProperty("seen", told(seen));
+  RecordProperty("let_in", std::to_string(double(burst.let_in) / burst.came_back));
+  const auto &quiet = seen.at("quiet"), &loud = seen.at("loud");
+  EXPECT_GE(quiet.admitted_share(), 0.9);
+  EXPECT_GE((quiet.admitted + loud.admitted) / 1200.0, 0.7 * capacity);
+  for (const auto& [name, s] : seen) EXPECT_GE(s.on_time, 0.95 * s.admitted) << name;
+  EXPECT_GE(burst.let_in, 0.8 * burst.came_back);
 }
 
 TEST(fairness, p9_two_that_ask_for_too_much_get_the_same) {

@@ -26,17 +26,25 @@ class numbers {
   std::uint64_t state_;
 };
 
-/// Milliseconds of a step on two cores with a 135M model, as measured, with noise, and now and then
-/// a neighbour on the same machine.
-inline std::function<std::chrono::microseconds(const coordinator::step_features&)> small_machine(
-    std::uint64_t seed) {
-  return [draw = numbers(seed)](const coordinator::step_features& f) mutable {
-    const double mean = 6 + 1.7 * f.prefill_tokens + 2e-4 * f.prefill_pairs + 3.6 * f.decodes +
-                        1.5e-3 * f.decode_context;
-    const double noise = 0.9 + 0.2 * draw.uniform();
+using step_time = std::function<std::chrono::microseconds(const coordinator::step_features&)>;
+
+/// Steps of these costs, with noise, and now and then a neighbour on the same machine.
+inline step_time machine(const coordinator::step_costs& costs, double noise, std::uint64_t seed) {
+  return [costs, noise, draw = numbers(seed)](const coordinator::step_features& f) mutable {
+    const double spread = 1 - noise + 2 * noise * draw.uniform();
     const double neighbour = draw.uniform() < 0.01 ? 2 : 1;
-    return std::chrono::microseconds(std::llround(mean * noise * neighbour * 1000));
+    return std::chrono::microseconds(std::llround(costs.mean_ms(f) * spread * neighbour * 1000));
   };
+}
+
+/// Two cores with a 135M model, as measured.
+inline step_time small_machine(std::uint64_t seed) {
+  return machine({.theta = {6, 1.7, 2e-4, 3.6, 1.5e-3}}, 0.1, seed);
+}
+
+/// One of them, without AVX-512 and with clients beside it: a prompt token is as dear as a decode.
+inline step_time slow_machine(std::uint64_t seed) {
+  return machine({.theta = {12, 6, 1e-3, 6, 1.5e-3}}, 0.3, seed);
 }
 
 inline double ms(std::chrono::steady_clock::duration d) {
@@ -49,6 +57,7 @@ struct mix {
   std::uint32_t prompt_min, prompt_max, answer_min, answer_max;
 };
 inline constexpr mix mixed{"mixed", 20, 400, 8, 120}, reading{"reading", 100, 600, 4, 40},
-    writing{"writing", 10, 60, 50, 300}, alike{"alike", 150, 190, 48, 48};
+    writing{"writing", 10, 60, 50, 300}, alike{"alike", 150, 190, 48, 48},
+    brief{"brief", 52, 55, 48, 48};
 
 }  // namespace collm::testing_support
