@@ -2,6 +2,8 @@
 // against each other byte by byte.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 #include <limits>
 
@@ -21,7 +23,8 @@ std::vector<float> same_on_all_paths(F&& f) {
     const std::vector<float> now = f(*path);
     if (first.empty()) first = now;
     EXPECT_EQ(now.size(), first.size());
-    EXPECT_EQ(0, std::memcmp(now.data(), first.data(), now.size() * sizeof(float))) << path->name;
+    const auto bits = [](float x) { return std::bit_cast<std::uint32_t>(x); };
+    EXPECT_TRUE(std::ranges::equal(now, first, {}, bits, bits)) << path->name;
   }
   return first;
 }
