@@ -1,6 +1,7 @@
 #include "actors/engine.hpp"
 
 #include <algorithm>
+#include <span>
 
 #include "actors/engine_messages.hpp"
 #include "actors/replies.hpp"
@@ -384,9 +385,10 @@ class driver {
   }
 
   /// Prompt tokens per ms beside the present decodes, as the report's backlog has them.
-  double prefill_rate(const replica_report& r) const {
+  double prefill_rate(const replica_report& r,
+                      std::span<const coordinator::planned_sequence> sequences) const {
     coordinator::step_features decodes;
-    for (const auto& s : planned()) {
+    for (const auto& s : sequences) {
       if (!s.decoding()) continue;
       decodes.decodes += 1;
       decodes.decode_context += s.length;
@@ -428,8 +430,9 @@ class driver {
     r.tokens_per_s = static_cast<double>(state_.slot_generated) / seconds;
     r.prompt_tokens_per_s = static_cast<double>(state_.slot_prompt) / seconds;
     report_backlog(r);
-    if (r.prompt_tokens > 0) r.prefill_tokens_per_ms = prefill_rate(r);
-    r.slack_ms = state_.planner->slack_ms(planned(), *state_.model, now);
+    const auto sequences = planned();
+    if (r.prompt_tokens > 0) r.prefill_tokens_per_ms = prefill_rate(r, sequences);
+    r.slack_ms = state_.planner->slack_ms(sequences, *state_.model, now);
     r.memory = deps_.steps->memory();
     r.training = state_.training->take_figures();
     r.versions.clear();

@@ -33,11 +33,10 @@ double fading(double at_ms, double now_ms) {
 
 double engine_time_ms(const step_costs& costs, double prompt_tokens, double output_tokens,
                       double tpot_slo_ms) {
-  const double added = costs.added_ms({.prefill_tokens = prompt_tokens,
-                                       .prefill_pairs = prompt_tokens * prompt_tokens / 2,
-                                       .decodes = output_tokens,
-                                       .decode_context = output_tokens * prompt_tokens});
-  return added / std::max(work_least, 1 - costs.theta[0] / tpot_slo_ms);
+  auto work = prompt_features(prompt_tokens);
+  work.decodes = output_tokens;
+  work.decode_context = output_tokens * prompt_tokens;
+  return costs.added_ms(work) / std::max(work_least, 1 - costs.theta[0] / tpot_slo_ms);
 }
 
 tenant_times::account& tenant_times::faded(const std::string& tenant, double now_ms) {
