@@ -12,7 +12,7 @@ With `--core 0` nodes and clients have that core alone once they are up: harder,
 free for something else meanwhile.
 
 usage: ./dev soak [--minutes 120] [--rate 1] [--kill-every 300] [--grow-every 300] [--core 0]
-       [--out bench/results/soak]
+       [--steps 16] [--out bench/results/soak]
 """
 
 import argparse
@@ -51,6 +51,8 @@ def arguments():
     p.add_argument("--kill-every", type=float, default=300, help="seconds; node, node, head, ...")
     p.add_argument("--grow-every", type=float, default=300,
                    help="seconds; then each site has more rows, of a new kind")
+    p.add_argument("--steps", type=int, default=16,
+                   help="of a round; fewer on a slow machine, whose rounds have 120 s, too")
     p.add_argument("--core", type=int, help="the only one that nodes and clients use")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--out", type=Path, default=ROOT / "bench/results/soak",
@@ -186,8 +188,8 @@ def markdown(r):
     return "\n".join([
         "# Soak", "",
         f"`./dev soak --minutes {r['minutes']:g} --rate {r['rate']:g} --kill-every "
-        f"{r['kill_every']:g} --grow-every {r['grow_every']:g}{r['pinned']}`, {r['date']}, commit "
-        f"{r['commit']}. {r['cpu']}, {r['cores']} cores. "
+        f"{r['kill_every']:g} --grow-every {r['grow_every']:g} --steps {r['steps']}{r['pinned']}`, "
+        f"{r['date']}, commit {r['commit']}. {r['cpu']}, {r['cores']} cores. "
         "Two sites of one node each, SmolLM2, training and promoting meanwhile; every "
         f"{r['grow_every']:g} s a site has {ROWS} rows more, of a new kind. Processes "
         "are killed in the first half.", "",
@@ -208,7 +210,8 @@ def main():
     a = arguments()
     if not Path(a.collm).exists():
         fail(f"there is no {a.collm}; ./dev build makes it")
-    with GrowingCluster(a.collm, steps=16) as c:
+    runs = commit()  # what begins now, not what is committed meanwhile
+    with GrowingCluster(a.collm, steps=a.steps) as c:
         watch = Watch(c, a)
         load = Load([c.a, c.b], a.rate, 16, a.seed)
         try:
@@ -216,9 +219,10 @@ def main():
         finally:
             requests = load.stop()
         rounds = [r["state"] for r in c.rounds() if r["state"] in ("serving", "rejected", "voided")]
-    found = {"date": datetime.date.today().isoformat(), "commit": commit(), "cpu": cpu_name(),
+    found = {"date": datetime.date.today().isoformat(), "commit": runs, "cpu": cpu_name(),
              "cores": os.cpu_count(), "minutes": a.minutes, "rate": a.rate,
-             "kill_every": a.kill_every, "grow_every": a.grow_every, "added": watch.added,
+             "kill_every": a.kill_every, "grow_every": a.grow_every, "steps": a.steps,
+             "added": watch.added,
              "pinned": "" if a.core is None else f" --core {a.core}", "rounds": len(rounds),
              "promoted": rounds.count("serving"), **judged(requests, watch, a)}
     keep(a.out, found, markdown(found))
