@@ -29,17 +29,16 @@ struct told {
 
 class load {
  public:
-  load(mix lengths, std::uint64_t seed)
-      : lengths_(lengths),
-        draw_(seed),
-        rig_({.blocks = 730, .step_time = small_machine(seed + 1'000'000)}) {}
+  load(mix lengths, std::uint64_t seed) : load(lengths, seed, small_machine(seed + 1'000'000)) {}
+  load(mix lengths, std::uint64_t seed, testing_support::step_time steps)
+      : lengths_(lengths), draw_(seed), rig_({.blocks = 730, .step_time = std::move(steps)}) {}
 
   /// Always `width` requests in flight: what the machine can do. Requests a second.
   double saturate(std::chrono::seconds time) {
     const auto begun = rig_.system.now();
     std::uint64_t ended_before = ended();
     while (rig_.system.now() - begun < time) {
-      while (rig_.in_flight < width_) send({});
+      while (rig_.in_flight < width_) send_any({});
       rig_.system.pass(20ms);
     }
     const double seconds = ms(rig_.system.now() - begun) / 1000;
@@ -59,7 +58,7 @@ class load {
         rig_.system.pass(std::chrono::ceil<std::chrono::milliseconds>(due - rig_.system.now()));
       }
       sent.push_back(
-          send(std::chrono::duration_cast<std::chrono::microseconds>(rig_.system.now() - due)));
+          send_any(std::chrono::duration_cast<std::chrono::microseconds>(rig_.system.now() - due)));
       in_flight_most_ = std::max(in_flight_most_, rig_.in_flight);
     }
     drain();
@@ -69,14 +68,19 @@ class load {
   }
 
   std::uint32_t in_flight_most() const { return in_flight_most_; }
-  const serving_rig& rig() const { return rig_; }
+  serving_rig& rig() { return rig_; }
+
+  request_id send(std::uint32_t prompt_tokens, std::uint32_t answer,
+                  std::chrono::microseconds age = {}) {
+    std::vector<std::uint32_t> prompt(prompt_tokens);
+    for (auto& t : prompt) t = draw_.between(0, 999);
+    return rig_.send("assistant", std::move(prompt), answer, 1u << 30, 1, age);
+  }
 
  private:
-  request_id send(std::chrono::microseconds age) {
-    std::vector<std::uint32_t> prompt(draw_.between(lengths_.prompt_min, lengths_.prompt_max));
-    for (auto& t : prompt) t = draw_.between(0, 999);
-    const auto answer = draw_.between(lengths_.answer_min, lengths_.answer_max);
-    return rig_.send("assistant", std::move(prompt), answer, 1u << 30, 1, age);
+  request_id send_any(std::chrono::microseconds age) {
+    const auto prompt = draw_.between(lengths_.prompt_min, lengths_.prompt_max);
+    return send(prompt, draw_.between(lengths_.answer_min, lengths_.answer_max), age);
   }
 
   void drain() {
@@ -157,6 +161,19 @@ TEST(below_capacity, few_are_refused_and_promises_hold) {
   const auto seen = l.open_loop(0.5 * capacity, 120s);
   EXPECT_GE(seen.on_time, 0.97 * seen.admitted);
   EXPECT_LE(seen.refused, 0.1 * (seen.admitted + seen.refused)) << "bursts of arrivals at most";
+}
+
+// Beside them alone, each step as long as their promise allows, it would take longer than its own.
+TEST(below_capacity, a_prompt_may_take_the_time_that_decodes_are_ahead) {
+  load l(mixed, 5, testing_support::slow_machine(5));
+  l.saturate(120s);
+  for (int i = 0; i < 8; ++i) l.send(8, 200);
+  l.rig().system.pass(4s);
+  ASSERT_EQ(l.rig().in_flight, 8u);
+  const auto& asked = l.rig().answers[l.send(170, 4)];
+  for (int i = 0; i < 1000 && !asked.ended; ++i) l.rig().system.pass(20ms);
+  EXPECT_EQ(asked.rejected, 0u) << asked.message;
+  EXPECT_LE(ms(asked.first - asked.arrived), ttft_ms);
 }
 
 }  // namespace
