@@ -136,7 +136,7 @@ class NodeElsewhere(RemoteNodes, LearningCluster):
     """The real model; a round waits for who is away longer than that takes."""
 
     def __init__(self, collm, seconds, **more):
-        terms = LEARNING.replace("deadline: 120s", f"deadline: {int(seconds) + 600}s")
+        terms = LEARNING.replace("deadline: 600s", f"deadline: {int(seconds) + 600}s")
         super().__init__(collm, standing=False, terms=terms, **more)
 
 

@@ -43,9 +43,12 @@ if(TARGET collm)
   set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain cluster_Crash cluster_Wedge cluster_Killed
     cluster_Memory cluster_Clock cluster_Disk
     PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
-  set_tests_properties(cluster_Learning cluster_LearningVerbs cluster_HeadCrash cluster_Ports cluster_Backup cluster_Canary
-    cluster_StaticSplit cluster_RollingRestart cluster_Stop cluster_SlowStop
+  set_tests_properties(cluster_LearningVerbs cluster_Ports cluster_Backup cluster_Canary cluster_StaticSplit
+    cluster_RollingRestart cluster_Stop cluster_SlowStop
     PROPERTIES TIMEOUT 400 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+  # The real model is trained.
+  set_tests_properties(cluster_Learning cluster_HeadCrash
+    PROPERTIES TIMEOUT 900 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   # The verbs' cluster has a tiny model and promises nothing about time.
   set_tests_properties(cluster_Learning cluster_HeadCrash cluster_Canary PROPERTIES RUN_SERIAL TRUE)
 endif()

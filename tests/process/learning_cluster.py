@@ -17,7 +17,7 @@ LEARNING = """\
     - adapter: assistant
       standing: {standing}
       strategy: {{aggregate: {aggregate}}}
-      round: {{deadline: 120s, quorum: 2, steps: {steps}}}
+      round: {{deadline: 600s, quorum: 2, steps: {steps}}}
       gate: {{looks: [8, 16], margin: 0, worstSite: 10, guard: 10}}
   coordinator: {{policy: coserve_fill}}
 """.replace("MAX_UNIT", MAX_UNIT)
@@ -79,7 +79,7 @@ class LearningCluster(Cluster):
         def look():
             r = self.round(number)
             return r if r and r["state"] in ENDED else None
-        return until(f"round {number} ends", look, 150)
+        return until(f"round {number} ends", look, 300)
 
     def job(self, job):
         jobs = self.get(self.head, "/admin/v1/jobs").get("jobs", [])

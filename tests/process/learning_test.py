@@ -106,7 +106,7 @@ class Learning(unittest.TestCase):
     def test_p7_a_long_prompt_and_training_do_not_freeze_a_running_stream(self):
         with LearningCluster(COLLM, steps=2000) as c:
             until("both sites train", lambda: c.round(1) and all(
-                int(p.get("step", 0)) > 0 for p in c.round(1)["participants"]), 60)
+                int(p.get("step", 0)) > 0 for p in c.round(1)["participants"]), 120)
             told = beside_a_long_prompt(self, c)
             print(told, file=sys.stderr)
             self.assertEqual(c.round(1)["state"], "training", "it trained all the time")
