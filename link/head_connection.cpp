@@ -2,6 +2,7 @@
 
 #include "link/head_session.hpp"
 #include "link/outcome.hpp"
+#include "link/peer_copy.hpp"
 #include "link/tls.hpp"
 #include "link/training_rules.hpp"
 #include "messages/shown_text.hpp"
@@ -187,7 +188,7 @@ result<void> head_connection::not_ahead(std::uint64_t incarnation, const std::st
 
 result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Client node) {
   if (auto fits = may_join(hello); !fits) return fits;
-  const auto said = msg<schema::Hello>::copy_of(hello);  // throws before anything has changed
+  const auto said = copy_from_peer<schema::Hello>(hello);  // throws before anything has changed
   const std::string name = hello.getName().cStr();
   // The node holds this one, so those before it have had their time.
   if (auto noted = shared_.options.members->holds(name, shown_.id); !noted) return noted;
@@ -226,7 +227,7 @@ void head_connection::beat(schema::Snapshot::Reader snapshot) {
   if (auto own = check(speaks_for(), snapshot); !own) refuse(own.failure());
   if (left_) refuse({errc::conflict, "node " + node_ + " has joined on another connection"});
   caf::anon_send(shared_.to.supervisor, actors::beat_atom::value, node_, incarnation_,
-                 msg<schema::Snapshot>::copy_of(snapshot));
+                 copy_from_peer<schema::Snapshot>(snapshot));
 }
 
 void head_connection::event(schema::Event::Reader event) {
@@ -271,7 +272,7 @@ void head_connection::versions(std::function<void(result<msg<VersionList>>)> rep
   KJ_IF_MAYBE (peer, peer_) {
     keep(peer->versionsRequest().send().then(
         [reply](capnp::Response<schema::Node::VersionsResults>&& answer) {
-          reply(guard([&] { return msg<VersionList>::copy_of(answer.getList()); }));
+          reply(guard([&] { return copy_from_peer<VersionList>(answer.getList()); }));
         },
         [reply](kj::Exception&& e) { reply(from_exception(e)); }));
   } else {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "link/outcome.hpp"
+#include "link/peer_copy.hpp"
 #include "messages/assert.hpp"
 
 namespace collm::link {
@@ -52,7 +53,7 @@ class sink_server final : public schema::TokenSink::Server {
     const auto reader = context.getParams().getAccepted();
     auto to = open_request(reader.getRequest());
     if (to->accepted) throw_bad("was accepted already");
-    to->forward(msg<schema::Accepted>::copy_of(reader));
+    to->forward(copy_from_peer<schema::Accepted>(reader));
     to->accepted = true;
     return kj::READY_NOW;
   }
@@ -68,7 +69,7 @@ class sink_server final : public schema::TokenSink::Server {
       throw_bad("is over: it got more than it asked for");
     }
     --to->chunks_left;
-    to->forward(msg<schema::TokenChunk>::copy_of(reader));
+    to->forward(copy_from_peer<schema::TokenChunk>(reader));
     return kj::READY_NOW;
   }
 
@@ -131,9 +132,9 @@ void remote_requests::finish(const key& at, schema::GenerateResult::Reader outco
   if (!done->over) {  // else it was ended for what the node sent
     // What is malformed throws here, and the request fails, as it is still one of ours.
     if (outcome.isReject()) {
-      done->forward(msg<schema::Reject>::copy_of(outcome.getReject()));
+      done->forward(copy_from_peer<schema::Reject>(outcome.getReject()));
     } else {
-      done->forward(msg<schema::Finish>::copy_of(outcome.getFinish()));
+      done->forward(copy_from_peer<schema::Finish>(outcome.getFinish()));
     }
     done->over = true;
   }

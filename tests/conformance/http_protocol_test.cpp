@@ -177,7 +177,7 @@ TEST_F(http_protocol, connections_are_bounded_counted_and_freed) {
 }
 
 TEST_F(http_protocol, a_header_that_trickles_is_cut_off_by_its_deadline) {
-  options.timeouts.header = milliseconds(100);
+  options.timeouts.header = milliseconds(500);
   auto client = peer();
   client.send("GET /health HTTP/1.1\r\nHost: ");
   const auto r = client.read_reply();
@@ -207,7 +207,7 @@ TEST_F(http_protocol, a_body_that_does_not_come_is_cut_off_by_its_deadline) {
 }
 
 TEST_F(http_protocol, silent_connections_are_closed_without_a_word) {
-  options.timeouts.header = milliseconds(100);
+  options.timeouts.header = milliseconds(500);
   options.timeouts.idle = milliseconds(100);
   auto never_spoke = peer();
   EXPECT_TRUE(never_spoke.closed_by_server());

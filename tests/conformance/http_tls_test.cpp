@@ -136,7 +136,7 @@ TEST_F(http_tls, plain_http_and_garbage_end_that_connection_alone) {
 }
 
 TEST_F(http_tls, a_handshake_that_stalls_is_closed_by_the_headers_deadline) {
-  options.timeouts.header = milliseconds(100);
+  options.timeouts.header = milliseconds(500);
   auto silent = peer();
   EXPECT_TRUE(silent.closed_by_server());
   auto half = peer();

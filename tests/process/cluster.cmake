@@ -10,7 +10,7 @@ set_tests_properties(relay_test PROPERTIES TIMEOUT 60 ENVIRONMENT PYTHONDONTWRIT
 if(TARGET collm)
   cluster_suites(cluster_test.py Serving Faults Threads)
   set_tests_properties(cluster_Serving cluster_Faults cluster_Threads
-    PROPERTIES TIMEOUT 300 RUN_SERIAL TRUE ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+    PROPERTIES TIMEOUT 900 RUN_SERIAL TRUE ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   # Libraries that a test preloads.
   foreach(library tls_tap poison kill_at_write)
     add_library(${library} SHARED ${CMAKE_CURRENT_LIST_DIR}/../support/${library}.cpp)

@@ -248,12 +248,12 @@ class Serving(unittest.TestCase):
     def test_p4_loading_an_adapter_under_load_changes_no_running_answer(self):
         c = self.cluster
         prompt = "Tell me a story about a lighthouse and a storm."
-        quiet = c.stream(c.a, prompt, 120)
+        quiet = c.stream(c.a, prompt, 60)
         self.assertEqual(quiet[0], "length")
         folder = os.path.join(c.dir.name, "adapters", "second")
         write_peft_folder(folder, seed=7, scale=0.2)  # enough to say something else at once
         started = [threading.Event() for _ in range(4)]
-        running = [in_background(let_in, c.stream, c.a, prompt, 120, lambda _, s=s: s.set())
+        running = [in_background(let_in, c.stream, c.a, prompt, 60, lambda _, s=s: s.set())
                    for s in started]
         self.assertTrue(all(s.wait(60) for s in started))
         status, body = self.load("assistant", folder)
@@ -315,7 +315,7 @@ class Faults(unittest.TestCase):
                   lambda: c.node("edge-a")["state"] in ("lost", "restarting", "starting"), 5)
             cut[0].join(10)
             self.assertIsNone(cut[1][0][0], "only what streamed from it breaks")
-            until("it serves again", lambda: c.node("edge-a")["state"] == "serving", 15)
+            until("it serves again", lambda: c.node("edge-a")["state"] == "serving", 40)
             until("and answers", lambda: answers(c, c.a), 15)
             self.assertEqual(c.node("edge-a")["restarts"], 1)
             other[0].join(60)
@@ -374,7 +374,7 @@ class Faults(unittest.TestCase):
     def test_drain_and_down_end_in_order(self):
         with Cluster(COLLM) as c:
             url = f"http://127.0.0.1:{c.head}"
-            running = in_background(c.stream, c.a, "Tell me about bread.", 100)
+            running = in_background(c.stream, c.a, "Tell me about bread.", 40)
             done = run_verb("drain", "edge-a", "--url", url)
             self.assertEqual(done.returncode, 0, done.stderr)
             running[0].join(60)

@@ -7,7 +7,7 @@ import unittest
 
 import away
 from cluster import in_slices, until
-from learning_cluster import ENDED, LearningCluster, TinyLearningCluster, accepted
+from learning_cluster import ENDED, TinyLearningCluster, accepted
 
 COLLM = sys.argv.pop()
 COURSE = ("opened", "assigned", "training", "uploading", "closed", "summed", "candidate", "gate",
@@ -77,7 +77,7 @@ class HeadCrash(unittest.TestCase):
         return before["state"]
 
     def test_a_head_frozen_while_a_round_runs_is_seen_by_no_site_and_the_round_goes_on(self):
-        with LearningCluster(COLLM, steps=16) as c:
+        with TinyLearningCluster(COLLM, steps=4000) as c:
             away.check(self, c, away.frozen_head(c), 8, tell)
 
     @staticmethod
@@ -94,7 +94,7 @@ class HeadCrash(unittest.TestCase):
         def look():
             found = c.round(number)
             return found if found and reached(found["state"], wanted) and holds(found) else None
-        return in_slices(f"round {number} is {wanted}", pids, look)
+        return in_slices(f"round {number} is {wanted}", pids, look, slice_s=0.1)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class TwoOfOneSite(OneSite, Tiny, Cluster):
 
 
 class Impatient(Tiny, Cluster):
-    limits = "promptTokens: 256, engineSilence: 6s"
+    limits = "promptTokens: 256, engineSilence: 10s"
 
 
 def restarts(c):
@@ -59,13 +59,13 @@ class Wedge(unittest.TestCase):
             pid = c.node("edge-a")["snapshot"]["pid"]
             self.assertEqual(c.call(c.a, "GET", "/health")[0], 200)
             _, lost = in_background(self.outcome, c)
-            until("its health is told", lambda: c.call(c.a, "GET", "/health")[0] == 503, 15)
+            until("its health is told", lambda: c.call(c.a, "GET", "/health")[0] == 503, 40)
             status, body = c.call(c.a, "GET", "/ready")
             self.assertEqual(status, 503)
             self.assertIn("the loop of engine edge-a/0 made no turn for", str(body))
             self.assertEqual(c.complete(c.b)[0], 200, "its neighbour sees nothing")
             until("it is replaced", lambda: c.node("edge-a").get("snapshot", {}).get("pid")
-                  not in (None, pid) and c.serving(), 30)
+                  not in (None, pid) and c.serving(), 60)
             until("its client is told", lambda: lost, 5)
             self.assertEqual(lost, ["the connection ended"])
             self.assertEqual(c.node("edge-a")["restarts"], 1)

@@ -81,8 +81,8 @@ class Rejoin(unittest.TestCase):
 
 class Straggler(unittest.TestCase):
     def test_p17_a_node_that_stands_still_at_the_deadline_holds_nobody(self):
-        terms = LEARNING.replace("deadline: 600s, quorum: 2", "deadline: 8s, quorum: 1")
-        with RemoteLearningCluster(COLLM, steps=40, standing=False, terms=terms) as c:
+        terms = LEARNING.replace("deadline: 600s, quorum: 2", "deadline: 20s, quorum: 1")
+        with RemoteLearningCluster(COLLM, steps=300, standing=False, terms=terms) as c:
             c.join("edge-b")
             c.serves("edge-b")
             c.call(c.head, "POST", "/admin/v1/jobs",

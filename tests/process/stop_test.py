@@ -12,7 +12,7 @@ import unittest
 from cluster import STOP_MAX, Cluster, PatientCluster, in_background, lives, until
 
 COLLM = sys.argv.pop()
-TOKENS = 120  # long enough to be stopped in, and over in 30 s on a machine ten times slower
+TOKENS = 60  # long enough to be stopped in, and over in 30 s on a machine ten times slower
 LONG = 2500  # tokens, in eight choices each of six requests: no engine says so many in 30 s
 AT_DEADLINE = ": this request was still running at the deadline"
 CACHE = pathlib.Path(os.environ.get("COLLM_CACHE", "~/.cache/collm")).expanduser()

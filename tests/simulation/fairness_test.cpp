@@ -257,6 +257,8 @@ TEST(fairness, p8_p9_brief_requests_use_a_slow_machine) {
                std::to_string(burst.came_back));
   RecordProperty("seen", told(seen));
   RecordProperty("let_in", std::to_string(double(burst.let_in) / burst.came_back));
+  EXPECT_GT(burst.refused, burst.asked / 3);
+  EXPECT_EQ(burst.came_back, burst.refused);
   const auto &quiet = seen.at("quiet"), &loud = seen.at("loud");
   EXPECT_GE(quiet.admitted_share(), 0.9);
   EXPECT_GE((quiet.admitted + loud.admitted) / 1200.0, 0.7 * capacity);

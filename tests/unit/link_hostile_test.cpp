@@ -475,6 +475,26 @@ TEST_F(link_hostile, keeps_nobody_waiting_with_a_list_that_is_malformed) {
       [](const caf::error&) { ADD_FAILURE() << "no answer"; });
 }
 
+// Copied as it is, it would end the actor that reads it: the head's supervisor.
+TEST_F(link_hostile, keeps_nobody_waiting_with_a_struct_where_a_list_belongs) {
+  raw_peer peer;
+  join_raw(peer);
+  caf::scoped_actor self{system_};
+  auto listed = self->request(board_->join(1).router, patience, actors::list_atom::value);
+  const auto question = asked(peer);
+  send(peer, [&](capnp::rpc::Message::Builder to) {
+    auto back = to.initReturn();
+    back.setAnswerId(question);
+    auto results = back.initResults().getContent().initAs<schema::Node::VersionsResults>();
+    capnp::toAny(results.initList()).getPointerSection()[0].initAs<schema::VersionRecord>();
+  });
+  listed.receive(
+      [](const msg<schema::VersionList>& list) {
+        EXPECT_EQ(list.read()->getVersions().size(), 0u) << "as of a node that is away";
+      },
+      [](const caf::error&) { ADD_FAILURE() << "no answer"; });
+}
+
 /// Beats, and answers nothing.
 class mute final : public schema::Node::Server {
   kj::Promise<void> versions(VersionsContext) override { return kj::NEVER_DONE; }
