@@ -179,8 +179,9 @@ def moved(neighbours, beside, what):
 def markdown(r):
     lines = ["# Fairness", "",
              f"`./dev bench fairness --words {r['words']}`, {r['date']}, "
-             f"commit {r['commit']}. {r['cpu']}, {r['cores']} cores, the clients on them, too. One engine thread, SmolLM2, {TOKENS} tokens an "
-             f"answer, {r['words']} words a question; capacity {r['capacity']:.1f} answers a "
+             f"commit {r['commit']}. {r['cpu']}, {r['cores']} cores, the clients on them, too. "
+             f"One engine thread, SmolLM2, {TOKENS} tokens an answer, {r['words']} words a "
+             f"question; capacity {r['capacity']:.1f} answers a "
              "second. The quiet tenant asks for 0.3 of it.", "",
              "| neighbour asks for | quiet: asked | refused | failed | TTFT p50, p90, p99 ms | "
              "TPOT p50, p90, p99 ms | loud: asked | refused |", "|---|---|---|---|---|---|---|---|"]
