@@ -11,6 +11,11 @@ namespace {
 using self_ptr = bridge_actor::stateful_pointer<bridge_state>;
 constexpr std::size_t itl_samples_max = 4096;
 
+/// What it takes of unsent_tokens_max: a chunk without tokens is not free.
+std::uint32_t weight_of(const msg<schema::TokenChunk>& chunk) {
+  return std::max<std::uint32_t>(chunk.read()->getTokens().size(), 1);
+}
+
 class bridge {
  public:
   bridge(self_ptr self, bridge_deps deps, msg<schema::Request> request)
@@ -49,11 +54,10 @@ class bridge {
 
   void chunk(const msg<schema::TokenChunk>& m) {
     if (s_.over) return;
-    const auto count = m.read()->getTokens().size();
-    note_times(count);
+    note_times(m.read()->getTokens().size());
     if (s_.cancelled) return;
     s_.unsent.push_back(m);
-    s_.unsent_tokens += count;
+    s_.unsent_tokens += weight_of(m);
     if (s_.unsent_tokens > deps_.unsent_tokens_max) {
       s_.slow = true;
       cancel();
@@ -140,7 +144,7 @@ class bridge {
   void drain() {
     while (s_.credit > 0 && !s_.unsent.empty()) {
       --s_.credit;
-      s_.unsent_tokens -= s_.unsent.front().read()->getTokens().size();
+      s_.unsent_tokens -= weight_of(s_.unsent.front());
       deps_.stream.chunk(std::move(s_.unsent.front()));
       s_.unsent.pop_front();
     }

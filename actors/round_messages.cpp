@@ -1,6 +1,7 @@
 #include "actors/round_messages.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <map>
 
@@ -150,17 +151,19 @@ coordinator::reference_answer reference_of(const schema::Scores::Reader& r) {
 std::vector<coordinator::version_traffic> traffic_of(const schema::Snapshot::Reader& r,
                                                      const std::string& adapter) {
   constexpr std::size_t versions_max = 64;
+  constexpr double rate_max = 1e6;  // a second: no site has more, whatever it says
   std::vector<coordinator::version_traffic> out;
   const auto count = [](double n) {
     return n > 0 && n < 1e15 ? static_cast<std::uint64_t>(n) : std::uint64_t{0};
   };
+  const auto finite = [](double n) { return std::isfinite(n) ? n : 0; };
   for (const auto t : r.getTraffic()) {
     if (t.getAdapter() != adapter.c_str() || out.size() == versions_max) continue;
     out.push_back({.id = {t.getAdapter().cStr(), t.getNumber()},
                    .answers = count(t.getAnswers()),
                    .bad = count(t.getBad()),
                    .not_finite = count(t.getNotFinite()),
-                   .requests_per_s = t.getRequestsPerSecond(),
+                   .requests_per_s = std::clamp(finite(t.getRequestsPerSecond()), 0.0, rate_max),
                    .open = count(t.getOpen()),
                    .late = count(t.getLate())});
   }

@@ -37,8 +37,8 @@ canary_verdict judge_canary(const canary_options& o, const canary_counts& counts
   if (counts.count < o.completions && elapsed_ms < o.time_max_ms) return v;
   v.p_bad = fisher_worse(counts.bad, counts.count, counts.bad_before, counts.count_before);
   v.p_entropy = welch_larger(spread_of(entropy), spread_of(entropy_before)).p;
-  if (v.p_bad < p_max) v.reason = "more bad answers than the serving version";
-  if (v.p_entropy < p_max) v.reason = "a larger cross entropy than the serving version";
+  if (!(v.p_bad >= p_max)) v.reason = "more bad answers than the serving version";
+  if (!(v.p_entropy >= p_max)) v.reason = "a larger cross entropy than the serving version";
   v.decision = v.reason.empty() ? canary_decision::promote : canary_decision::roll_back;
   if (v.decision == canary_decision::promote) v.reason = reason_to_promote(o, counts);
   return v;

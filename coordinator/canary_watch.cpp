@@ -11,6 +11,9 @@ namespace {
 constexpr std::uint32_t reference_max = 32;
 constexpr double silent_ms = 10000, gather_ms = 2000;
 
+/// Nats a token, as a site says: one that is beyond all sense must not hide the others'.
+double bounded(double entropy) { return std::clamp(entropy, 0.0, 100.0); }
+
 }  // namespace
 
 void canary_watch::heard(const gate_replica& r, double now_ms) {
@@ -54,8 +57,8 @@ result<void> canary_watch::take(const reference_answer& a) {
     ++s.have;
     not_finite_ |= !std::isfinite(a.entropies[i]);
     if (!std::isfinite(a.entropies_before[i])) continue;  // nothing to compare with
-    entropies_.push_back(a.entropies[i]);
-    before_.push_back(a.entropies_before[i]);
+    entropies_.push_back(bounded(a.entropies[i]));
+    before_.push_back(bounded(a.entropies_before[i]));
   }
   return {};
 }

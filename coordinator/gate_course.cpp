@@ -30,7 +30,9 @@ result<gate_course> gate_course::open(const gate_options& o,
     s = {r.replica, r.pool, 0, now_ms, now_ms};
   }
   std::map<std::string, std::uint32_t> pools;
-  for (const auto& [site, s] : sites) pools[site] = s.pool;
+  // Sites say how many sequences they have: more than the last look takes is no more weight.
+  const auto most = o.looks.empty() ? 0 : o.looks.back();
+  for (const auto& [site, s] : sites) pools[site] = std::min(s.pool, most);
   auto opened = gate::open(o, std::move(pools), guard_pool);
   if (!opened) return opened.failure();
   gate_course course(std::move(*opened));

@@ -79,8 +79,24 @@ double half_width(const spread& s, double probability) {
   return student_quantile(probability, s.count - 1.0) * s.deviation / std::sqrt(1.0 * s.count);
 }
 
+namespace {
+
+/// No more are bad than there are; of more than 2^16 the same share of so many, as sites say what
+/// they counted, and every bad one is a term of the sum.
+void bound(std::uint32_t& bad, std::uint32_t& count) {
+  constexpr std::uint32_t most = 1u << 16;
+  bad = std::min(bad, count);
+  if (count <= most) return;
+  bad = static_cast<std::uint32_t>(std::round(1.0 * bad / count * most));
+  count = most;
+}
+
+}  // namespace
+
 double fisher_worse(std::uint32_t bad, std::uint32_t count, std::uint32_t bad_before,
                     std::uint32_t count_before) {
+  bound(bad, count);
+  bound(bad_before, count_before);
   const double all = 1.0 * count + count_before, bad_all = 1.0 * bad + bad_before;
   const double most = std::min<double>(count, bad_all);
   double p = 0;

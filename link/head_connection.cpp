@@ -25,6 +25,18 @@ constexpr std::size_t event_kind_max = 64, event_text_max = 4096;
 // The pace is some five times what a node's engines can say.
 constexpr quota node_quota{remote_requests::in_flight_max * 16 + 256, 4, 32768, 16384};
 
+// A node's versions: as many as a snapshot may list.
+constexpr std::uint32_t versions_max = 1024;
+
+result<msg<VersionList>> listed(VersionList::Reader list) {
+  auto read = guard([&]() -> result<msg<VersionList>> {
+    if (list.getVersions().size() > versions_max)
+      return error{errc::too_large, "more than " + std::to_string(versions_max) + " versions"};
+    return copy_from_peer<VersionList>(list);
+  });
+  return read ? *read : read.failure();
+}
+
 /// All that a peer with a certificate can reach at first.
 class head_server final : public schema::Head::Server {
  public:
@@ -272,7 +284,7 @@ void head_connection::versions(std::function<void(result<msg<VersionList>>)> rep
   KJ_IF_MAYBE (peer, peer_) {
     keep(peer->versionsRequest().send().then(
         [reply](capnp::Response<schema::Node::VersionsResults>&& answer) {
-          reply(guard([&] { return copy_from_peer<VersionList>(answer.getList()); }));
+          reply(listed(answer.getList()));
         },
         [reply](kj::Exception&& e) { reply(from_exception(e)); }));
   } else {

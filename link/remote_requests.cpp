@@ -8,13 +8,17 @@
 
 namespace collm::link {
 
+// Of an answer, on the mean: the token, its text, twenty alternatives.
+constexpr std::uint64_t token_bytes_max = 1024;
+
 struct remote_requests::entry {
   entry(schema::Request::Reader request, actors::sink_actor to)
       : id(request.getId()),
         sink(std::move(to)),
         chunks_left((std::uint64_t{request.getMaxTokens()} + 2) *
                         std::max<std::uint64_t>(request.getChoices(), 1) +
-                    16) {}
+                    16),
+        bytes_left(chunks_left * token_bytes_max) {}
 
   template <class Message>
   void forward(Message m) {
@@ -35,6 +39,7 @@ struct remote_requests::entry {
   /// A chunk has at least one token, but for the last ones of each choice: a node that sends more
   /// does not answer this request.
   std::uint64_t chunks_left;
+  std::uint64_t bytes_left;
   bool accepted = false, over = false;
   kj::Canceler call;
 };
@@ -62,13 +67,14 @@ class sink_server final : public schema::TokenSink::Server {
     const auto reader = context.getParams().getChunk();
     auto to = open_request(reader.getRequest());
     if (!to->accepted) throw_bad("was not accepted yet");
-    if (reader.totalSize().wordCount > chunk_bytes_max / sizeof(capnp::word))
-      throw_bad("was answered with an enormous chunk");
-    if (to->chunks_left == 0) {
+    const auto bytes = reader.totalSize().wordCount * sizeof(capnp::word);
+    if (bytes > chunk_bytes_max) throw_bad("was answered with an enormous chunk");
+    if (to->chunks_left == 0 || bytes > to->bytes_left) {
       to->fail({errc::internal, "the node sent more than was asked for"});
       throw_bad("is over: it got more than it asked for");
     }
     --to->chunks_left;
+    to->bytes_left -= bytes;
     to->forward(copy_from_peer<schema::TokenChunk>(reader));
     return kj::READY_NOW;
   }

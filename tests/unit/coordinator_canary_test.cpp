@@ -306,6 +306,14 @@ TEST_F(watch, rolls_back_by_the_cross_entropies_of_all_sites_together) {
   EXPECT_LT(v.p_entropy, 0.025);
 }
 
+TEST_F(watch, judges_numbers_beyond_all_sense_as_large_ones) {
+  w.heard({"a/0", "kitchen", 16}, 0);
+  ASSERT_TRUE(w.take(answer("kitchen", 0, 16, 1e308, 1.0)));
+  const auto v = w.judge(good, 3000);
+  EXPECT_EQ(v.decision, canary_decision::roll_back);
+  EXPECT_LT(v.p_entropy, 0.025);
+}
+
 TEST_F(watch, rolls_back_at_once_what_is_not_finite_or_does_not_run) {
   auto other = w;
   EXPECT_EQ(w.judge({.not_finite = true}, 0).decision, canary_decision::roll_back);

@@ -34,6 +34,12 @@ TEST(gate_course, asks_one_replica_of_each_site_the_one_with_the_most_data) {
   EXPECT_FALSE(c.task_for("c/0"));
 }
 
+TEST(gate_course, a_site_that_says_it_has_more_than_the_last_look_takes_weighs_no_more) {
+  const auto c = course({{"a/0", "kitchen", 4'000'000'000}, {"b/0", "workshop", 64}});
+  EXPECT_EQ(c.task_for("a/0"), (gate_request{.count = 8}));
+  EXPECT_EQ(c.task_for("b/0"), (gate_request{.count = 8}));
+}
+
 TEST(gate_course, takes_answers_in_parts_and_passes_over_what_it_knows) {
   auto c = course();
   ASSERT_TRUE(c.take(answer("a/0", "kitchen", 0, 5), 1));

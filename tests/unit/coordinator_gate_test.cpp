@@ -45,6 +45,14 @@ TEST(statistics, student_quantiles_are_those_of_the_tables) {
   EXPECT_NEAR(student_cdf(student_quantile(0.2, 3.7), 3.7), 0.2, 1e-12);
 }
 
+TEST(statistics, fisher_takes_whatever_sites_say_they_counted) {
+  constexpr std::uint32_t all = 4'000'000'000;
+  EXPECT_EQ(fisher_worse(0, all, all, all), 1);
+  EXPECT_LT(fisher_worse(all / 2, all, all / 4, all), 1e-6);
+  EXPECT_NEAR(fisher_worse(5, 3, 0, 3), 0.05, 1e-9) << "no more bad ones than there are";
+  EXPECT_NEAR(fisher_worse(0, 3, 5, 3), 1, 1e-9);
+}
+
 TEST(statistics, fisher_and_welch_follow_the_vectors) {
   EXPECT_NEAR(fisher_worse(6, 50, 50, 950), .0547842, 1e-6);
   EXPECT_NEAR(fisher_worse(7, 50, 50, 950), .0195528, 1e-6);

@@ -89,14 +89,12 @@ TEST(http_status, rows_are_those_of_openai) {
 }
 
 TEST(api_error, body_always_has_all_four_keys) {
-  EXPECT_EQ(
-      error_json(api_error::bad("n", "too \"many\"")),
-      R"({"error":{"message":"too \"many\"","type":"invalid_request_error","param":"n",)"
-      R"("code":null}})");
-  EXPECT_EQ(
-      error_json(api_error::of({errc::not_found, "no", 0})),
-      R"({"error":{"message":"no","type":"invalid_request_error","param":null,)"
-      R"("code":"model_not_found"}})");
+  EXPECT_EQ(error_json(api_error::bad("n", "too \"many\"")),
+            R"({"error":{"message":"too \"many\"","type":"invalid_request_error","param":"n",)"
+            R"("code":null}})");
+  EXPECT_EQ(error_json(api_error::of({errc::not_found, "no", 0})),
+            R"({"error":{"message":"no","type":"invalid_request_error","param":null,)"
+            R"("code":"model_not_found"}})");
   EXPECT_EQ(error_json(api_error::of({errc::internal, "bad \xFF byte", 0})),
             "{\"error\":{\"message\":\"bad \xEF\xBF\xBD "
             "byte\",\"type\":\"server_error\",\"param\":null,\"code\":null}}");
@@ -132,6 +130,13 @@ TEST(schema_json, is_one_line_with_names_for_enums_and_numbers_for_32_bits) {
   EXPECT_EQ(value["seq"], 7);
   EXPECT_EQ(value["level"], "warning");
   EXPECT_EQ(value["message"], "a \"line\"\nbreak");
+}
+
+TEST(schema_json, is_utf8_whatever_a_node_calls_itself) {
+  const auto event = msg<schema::Event>::build(
+      [](schema::Event::Builder b) { b.setMessage("edge-\xff\xc3(\xc3\xa9"); });
+  EXPECT_EQ(nlohmann::json::parse(to_json(*event.read()))["message"],
+            "edge-\xef\xbf\xbd\xef\xbf\xbd(\xc3\xa9");
 }
 
 TEST(schema_json, gives_64_bit_numbers_as_strings_and_nests) {

@@ -97,6 +97,28 @@ class link_hostile : public cluster_test {
       if (root.isCall()) return root.getCall().getQuestionId();
     }
   }
+  /// What answers the head's question of that number: a list of versions.
+  static schema::VersionList::Builder fill_list(capnp::rpc::Message::Builder to,
+                                                std::uint32_t question) {
+    auto back = to.initReturn();
+    back.setAnswerId(question);
+    return back.initResults().getContent().initAs<schema::Node::VersionsResults>().initList();
+  }
+  /// How many versions whoever asks for this peer's hears of when it answers so. 0: as of a node
+  /// that is away.
+  template <class Answer>
+  std::uint32_t told_of(Answer&& answer) {
+    raw_peer peer;
+    join_raw(peer);
+    caf::scoped_actor self{system_};
+    auto listed = self->request(board_->join(1).router, patience, actors::list_atom::value);
+    answer(peer, asked(peer));
+    std::uint32_t told = ~0u;
+    listed.receive(
+        [&](const msg<schema::VersionList>& list) { told = list.read()->getVersions().size(); },
+        [](const caf::error&) { ADD_FAILURE() << "no answer"; });
+    return told;
+  }
   static constexpr const char* text_of_some_words = "a text of more than the words that are cut";
   template <class Fill>
   void send(raw_peer& peer, Fill&& fill) {
@@ -457,42 +479,33 @@ TEST_F(link_hostile, ends_a_request_with_an_answer_that_is_malformed) {
 }
 
 TEST_F(link_hostile, keeps_nobody_waiting_with_a_list_that_is_malformed) {
-  raw_peer peer;
-  join_raw(peer);
-  caf::scoped_actor self{system_};
-  auto listed = self->request(board_->join(1).router, patience, actors::list_atom::value);
-  const auto question = asked(peer);
-  send_cut(peer, [&](capnp::rpc::Message::Builder to) {
-    auto back = to.initReturn();
-    back.setAnswerId(question);
-    auto results = back.initResults().getContent().initAs<schema::Node::VersionsResults>();
-    results.initList().initVersions(1)[0].setAdapter(text_of_some_words);
-  });
-  listed.receive(
-      [](const msg<schema::VersionList>& list) {
-        EXPECT_EQ(list.read()->getVersions().size(), 0u) << "as of a node that is away";
-      },
-      [](const caf::error&) { ADD_FAILURE() << "no answer"; });
+  EXPECT_EQ(told_of([this](raw_peer& peer, std::uint32_t question) {
+              send_cut(peer, [&](capnp::rpc::Message::Builder to) {
+                fill_list(to, question).initVersions(1)[0].setAdapter(text_of_some_words);
+              });
+            }),
+            0u);
 }
 
 // Copied as it is, it would end the actor that reads it: the head's supervisor.
 TEST_F(link_hostile, keeps_nobody_waiting_with_a_struct_where_a_list_belongs) {
-  raw_peer peer;
-  join_raw(peer);
-  caf::scoped_actor self{system_};
-  auto listed = self->request(board_->join(1).router, patience, actors::list_atom::value);
-  const auto question = asked(peer);
-  send(peer, [&](capnp::rpc::Message::Builder to) {
-    auto back = to.initReturn();
-    back.setAnswerId(question);
-    auto results = back.initResults().getContent().initAs<schema::Node::VersionsResults>();
-    capnp::toAny(results.initList()).getPointerSection()[0].initAs<schema::VersionRecord>();
-  });
-  listed.receive(
-      [](const msg<schema::VersionList>& list) {
-        EXPECT_EQ(list.read()->getVersions().size(), 0u) << "as of a node that is away";
-      },
-      [](const caf::error&) { ADD_FAILURE() << "no answer"; });
+  EXPECT_EQ(told_of([this](raw_peer& peer, std::uint32_t question) {
+              send(peer, [&](capnp::rpc::Message::Builder to) {
+                capnp::toAny(fill_list(to, question))
+                    .getPointerSection()[0]
+                    .initAs<schema::VersionRecord>();
+              });
+            }),
+            0u);
+}
+
+TEST_F(link_hostile, lists_no_more_versions_than_a_head_looks_through) {
+  EXPECT_EQ(told_of([this](raw_peer& peer, std::uint32_t question) {
+              send(peer, [&](capnp::rpc::Message::Builder to) {
+                fill_list(to, question).initVersions(1025);
+              });
+            }),
+            0u);
 }
 
 /// Beats, and answers nothing.
@@ -512,10 +525,11 @@ TEST_F(link_hostile, loses_its_link_when_it_answers_nothing) {
               HasSubstr("left 256 calls unanswered"));
 }
 
-/// Answers a request with more tokens than it asked for.
+/// Answers a request with more than it asked for: with this text without end.
 class chatterbox final : public schema::Node::Server {
  public:
-  chatterbox(std::uint32_t& sent, std::string& refused) : sent_(sent), refused_(refused) {}
+  chatterbox(std::uint32_t& sent, std::string& refused, std::string text = "la ")
+      : sent_(sent), refused_(refused), text_(std::move(text)) {}
   kj::Promise<void> generate(GenerateContext context) override {
     const auto id = context.getParams().getRequest().getId();
     auto accept = context.getParams().getSink().acceptedRequest();
@@ -529,7 +543,7 @@ class chatterbox final : public schema::Node::Server {
     auto call = KJ_ASSERT_NONNULL(sink_).putRequest();
     auto chunk = call.initChunk();
     chunk.setRequest(id);
-    chunk.setText("la ");
+    chunk.setText(text_.c_str());
     return call.send().ignoreResult().then(
         [this, id]() -> kj::Promise<void> {
           if (++sent_ == 10000) return kj::READY_NOW;
@@ -539,6 +553,7 @@ class chatterbox final : public schema::Node::Server {
   }
   std::uint32_t& sent_;
   std::string& refused_;
+  const std::string text_;
   kj::Maybe<schema::TokenSink::Client> sink_;
 };
 
@@ -557,6 +572,21 @@ TEST_F(link_hostile, ends_a_request_that_it_answers_without_end) {
   EXPECT_EQ(told->finish, schema::FinishReason::ERROR);
   EXPECT_GT(sent, 2000u) << "it gets what it asked for";
   EXPECT_LT(sent, 2100u);
+}
+
+TEST_F(link_hostile, ends_a_request_whose_answer_would_fill_the_heads_memory) {
+  raw_peer peer;
+  std::uint32_t sent = 0;
+  std::string refused;
+  join(peer, schema::Node::Client(kj::heap<chatterbox>(sent, refused, std::string(60'000, 'a'))));
+  auto told = std::make_shared<answer>();
+  caf::anon_send(board_->join(1).router, make_request(5, 3), spawn_sink(system_, told));
+  for (int i = 0; i < 4000 && refused.empty(); ++i)
+    peer.wait(peer.timer().afterDelay(5 * kj::MILLISECONDS));
+  EXPECT_THAT(refused, HasSubstr("got more than it asked for"));
+  ASSERT_TRUE(told->wait_end());
+  EXPECT_EQ(told->finish, schema::FinishReason::ERROR);
+  EXPECT_LT(sent, 40u) << "a KiB a token";
 }
 
 }  // namespace
