@@ -4,6 +4,7 @@
 
 #include "actors/round_driver.hpp"
 #include "messages/limits.hpp"
+#include "messages/shown_text.hpp"
 #include "store/digest.hpp"
 
 namespace collm::actors {
@@ -13,7 +14,8 @@ namespace {
 namespace fed = federation;
 using state = fed::round_state;
 
-constexpr std::size_t shadows_max = fed::updates_max, name_bytes_max = 256, rounds_listed = 256;
+constexpr std::size_t shadows_max = fed::updates_max, name_bytes_max = 256, rounds_listed = 256,
+                      reason_bytes_max = 256;
 constexpr std::uint64_t chunk_bytes_max = limits{}.chunk_bytes_max;
 
 result<void> check_names(const std::string& adapter, const schema::ShadowState::Reader& s) {
@@ -66,7 +68,8 @@ void round_driver::told_by(const schema::ShadowState::Reader& s) {
                     client->second == fed::participant_state::declined;
   if (over) return;
   if (s.getDeclined().size() > 0) {
-    moved(fed::client_declined{client->first, s.getDeclined().cStr()});
+    moved(fed::client_declined{client->first,
+                               std::string(beginning(s.getDeclined().cStr(), reason_bytes_max))});
   } else if (s.getPhase() == schema::ShadowPhase::TRAINING &&
              client->second == fed::participant_state::offered) {
     moved(fed::client_began{client->first, s.getAttempt()});

@@ -8,6 +8,13 @@ namespace collm::federation {
 namespace {
 using kind = record_kind;
 using state = round_state;
+
+/// Nothing more comes of it in this round.
+bool is_over(participant_state s) {
+  return s == participant_state::accepted || s == participant_state::declined ||
+         s == participant_state::refused;
+}
+
 }  // namespace
 
 struct training_round::decider {
@@ -61,8 +68,7 @@ struct training_round::decider {
   round_decision progress(const std::string& client, std::uint32_t attempt, kind k,
                           participant_state to) const {
     if (const auto known = r.participants_.find(client);
-        known != r.participants_.end() &&
-        (known->second == participant_state::accepted || known->second == to))
+        known != r.participants_.end() && (is_over(known->second) || known->second == to))
       return {.repeated = true};
     if (auto no = hindrance(client)) return *no;
     auto about = record(k);
@@ -211,10 +217,8 @@ struct training_round::decider {
 };
 
 bool training_round::all_answered_but(const std::string& client) const {
-  return std::all_of(participants_.begin(), participants_.end(), [&](auto& p) {
-    return p.first == client || p.second == participant_state::accepted ||
-           p.second == participant_state::declined || p.second == participant_state::refused;
-  });
+  return std::all_of(participants_.begin(), participants_.end(),
+                     [&](auto& p) { return p.first == client || is_over(p.second); });
 }
 
 round_decision training_round::decide(const round_event& event, double now_ms) const {

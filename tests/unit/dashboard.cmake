@@ -1,6 +1,6 @@
 # The page: what is embedded, the golden snapshot that C++ and TypeScript share, and the page's own unit tests.
 collm_test(dashboard_test unit/dashboard_assets_test.cpp unit/dashboard_snapshot_test.cpp
-  ../gateway/schema_json.cpp LINK dashboard messages nlohmann_json::nlohmann_json)
+  ../gateway/schema_json.cpp LINK dashboard messages text nlohmann_json::nlohmann_json)
 
 # The mirror of the build tree gets tests/ beside dashboard/, so that imports read alike in both.
 file(GLOB page_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/dashboard_*_test.ts

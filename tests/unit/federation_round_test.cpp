@@ -404,6 +404,17 @@ TEST(training_round, cannot_open_what_cannot_close) {
   EXPECT_FALSE(training_round::open(s, 0));
 }
 
+TEST(training_round, who_declined_or_was_refused_does_not_begin_again) {
+  journalled j(setup());
+  j.tell(tasks_sent{});
+  j.tell(client_declined{"edge-a/0", "no data"});
+  j.tell(update_was_wrong{"edge b:1,%=", 1, "bad"});
+  for (const std::string client : {"edge-a/0", "edge b:1,%="}) {
+    EXPECT_TRUE(j.tell(client_began{client, 1}).repeated) << client;
+    EXPECT_TRUE(j.tell(upload_began{client, 1}).repeated) << client;
+  }
+}
+
 /// Any events in any order, with crashes in between: what the journal says is what is.
 TEST(training_round, random_events_and_crashes_never_part_it_from_its_journal) {
   std::mt19937_64 rng(77);
