@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/replies.hpp"
+#include "messages/token_chunk.hpp"
 
 namespace collm::actors {
 
@@ -10,11 +11,6 @@ namespace {
 
 using self_ptr = bridge_actor::stateful_pointer<bridge_state>;
 constexpr std::size_t itl_samples_max = 4096;
-
-/// What it takes of unsent_tokens_max: a chunk without tokens is not free.
-std::uint32_t weight_of(const msg<schema::TokenChunk>& chunk) {
-  return std::max<std::uint32_t>(chunk.read()->getTokens().size(), 1);
-}
 
 class bridge {
  public:

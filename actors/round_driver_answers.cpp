@@ -63,10 +63,7 @@ void round_driver::told_by(const schema::ShadowState::Reader& s) {
   const auto& round = *book_.newest();
   const auto client = round.participants().find(s.getReplica().cStr());
   if (client == round.participants().end() || round.state() > state::uploading) return;
-  const bool over = client->second == fed::participant_state::accepted ||
-                    client->second == fed::participant_state::refused ||
-                    client->second == fed::participant_state::declined;
-  if (over) return;
+  if (is_over(client->second)) return;
   if (s.getDeclined().size() > 0) {
     moved(fed::client_declined{client->first,
                                std::string(beginning(s.getDeclined().cStr(), reason_bytes_max))});

@@ -51,8 +51,7 @@ def arguments():
     p.add_argument("--kill-every", type=float, default=300, help="seconds; node, node, head, ...")
     p.add_argument("--grow-every", type=float, default=300,
                    help="seconds; then each site has more rows, of a new kind")
-    p.add_argument("--steps", type=int, default=16,
-                   help="of a round")
+    p.add_argument("--steps", type=int, default=16, help="of a round")
     p.add_argument("--core", type=int, help="the only one that nodes and clients use")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--out", type=Path, default=ROOT / "bench/results/soak",

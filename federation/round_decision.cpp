@@ -8,13 +8,6 @@ namespace collm::federation {
 namespace {
 using kind = record_kind;
 using state = round_state;
-
-/// Nothing more comes of it in this round.
-bool is_over(participant_state s) {
-  return s == participant_state::accepted || s == participant_state::declined ||
-         s == participant_state::refused;
-}
-
 }  // namespace
 
 struct training_round::decider {

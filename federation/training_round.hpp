@@ -161,6 +161,12 @@ enum class participant_state : std::uint8_t {
   refused
 };
 
+/// Nothing more comes of it in this round.
+inline bool is_over(participant_state s) {
+  return s == participant_state::accepted || s == participant_state::declined ||
+         s == participant_state::refused;
+}
+
 class training_round {
  public:
   /// The first record. bad_request: no participant, one named twice, a quorum above their number,

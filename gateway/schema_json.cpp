@@ -9,27 +9,13 @@
 namespace collm::gateway {
 namespace {
 
-/// With U+FFFD for each part that is no UTF-8: a node's texts are its own, and JSON is UTF-8.
-std::string mended(std::string_view all) {
-  std::string out;
-  out.reserve(all.size());
-  while (!all.empty()) {
-    const auto step = text::utf8_next(all);
-    if (step.state == text::utf8_state::whole)
-      out.append(all.substr(0, step.size));
-    else
-      text::utf8_append(out, 0xFFFD);
-    all.remove_prefix(step.size);
-  }
-  return out;
-}
-
+/// A node's texts are its own, and JSON is UTF-8.
 template <class Reader>
 std::string encoded(Reader value) {
   const capnp::JsonCodec codec;
   const kj::String json = codec.encode(value);
   const std::string_view all(json.cStr(), json.size());
-  return text::utf8_valid(all) ? std::string(all) : mended(all);
+  return text::utf8_valid(all) ? std::string(all) : text::utf8_mended(all);
 }
 
 }  // namespace

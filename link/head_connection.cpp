@@ -25,13 +25,11 @@ constexpr std::size_t event_kind_max = 64, event_text_max = 4096;
 // The pace is some five times what a node's engines can say.
 constexpr quota node_quota{remote_requests::in_flight_max * 16 + 256, 4, 32768, 16384};
 
-// A node's versions: as many as a snapshot may list.
-constexpr std::uint32_t versions_max = 1024;
-
+/// A node's versions: as many as a snapshot may list.
 result<msg<VersionList>> listed(VersionList::Reader list) {
   auto read = guard([&]() -> result<msg<VersionList>> {
-    if (list.getVersions().size() > versions_max)
-      return error{errc::too_large, "more than " + std::to_string(versions_max) + " versions"};
+    if (list.getVersions().size() > snapshot_list_max)
+      return error{errc::too_large, "more than " + std::to_string(snapshot_list_max) + " versions"};
     return copy_from_peer<VersionList>(list);
   });
   return read ? *read : read.failure();

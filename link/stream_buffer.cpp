@@ -1,8 +1,7 @@
 #include "link/stream_buffer.hpp"
 
-#include <algorithm>
-
 #include "link/outcome.hpp"
+#include "messages/token_chunk.hpp"
 
 namespace collm::link {
 namespace {
@@ -12,10 +11,9 @@ std::uint32_t tokens_in(const stream_event& event) {
   return chunk ? chunk->read()->getTokens().size() : 0;
 }
 
-/// What it takes of the buffer: a chunk without tokens is not free.
 std::uint32_t weight_of(const stream_event& event) {
-  const bool chunk = std::holds_alternative<msg<schema::TokenChunk>>(event);
-  return chunk ? std::max(tokens_in(event), 1u) : 0;
+  const auto* chunk = std::get_if<msg<schema::TokenChunk>>(&event);
+  return chunk ? collm::weight_of(*chunk) : 0;
 }
 
 }  // namespace

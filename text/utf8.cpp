@@ -65,4 +65,15 @@ bool utf8_valid(std::string_view text) {
   return true;
 }
 
+std::string utf8_mended(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const utf8_step step = utf8_next(text);
+    utf8_append(out, step.state == utf8_state::whole ? step.point : U'\uFFFD');
+    text.remove_prefix(step.size);
+  }
+  return out;
+}
+
 }  // namespace collm::text

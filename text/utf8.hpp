@@ -30,4 +30,7 @@ void utf8_append(std::string& out, char32_t point);
 
 bool utf8_valid(std::string_view text);
 
+/// With U+FFFD for each part that is no UTF-8.
+std::string utf8_mended(std::string_view text);
+
 }  // namespace collm::text

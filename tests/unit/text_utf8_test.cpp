@@ -47,6 +47,7 @@ TEST(utf8, the_end_inside_a_sequence_is_truncated_not_invalid) {
   EXPECT_FALSE(utf8_valid("a\xC3"));
   EXPECT_TRUE(utf8_valid("a\xC3\xA9"));
   EXPECT_TRUE(utf8_valid(""));
+  EXPECT_EQ(utf8_mended("a\xFF\xC3(\xC3\xA9\xC3"), "a\uFFFD\uFFFD(\u00E9\uFFFD");
 }
 
 TEST(byte_alphabet, spells_every_byte_with_its_own_character) {
