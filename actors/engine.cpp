@@ -384,33 +384,27 @@ class driver {
     }
   }
 
-  /// Prompt tokens per ms beside the present decodes, as the report's backlog has them.
-  double prefill_rate(const replica_report& r,
-                      std::span<const coordinator::planned_sequence> sequences) const {
+  void report_prefill(replica_report& r, double now) const {
+    const auto sequences = planned();
     coordinator::step_features decodes;
     for (const auto& s : sequences) {
       if (!s.decoding()) continue;
       decodes.decodes += 1;
       decodes.decode_context += s.length;
     }
-    const coordinator::step_features prompts{.prefill_tokens = double(r.backlog_tokens),
-                                             .prefill_pairs = r.backlog_pairs};
-    return coordinator::sustained_prefill_per_ms(state_.model->costs(), decodes, prompts,
-                                                 deps_.promises.tpot_ms);
-  }
-
-  void report_backlog(replica_report& r) const {
-    r.backlog_tokens = r.backlog_prompts = 0;
-    r.backlog_pairs = 0;
-    r.backlog_of.clear();
-    for (const auto& v : deps_.steps->sequences()) {
-      if (v.produced > 0) continue;
-      const std::uint32_t left = v.length - v.computed;
-      r.backlog_tokens += left;
-      r.backlog_pairs += double(left) * v.computed + double(left) * left / 2;
-      ++r.backlog_prompts;
-      r.backlog_of[state_.requests.at(state_.choices.at(v.id).request).tenant] += left;
+    r.prefill = {.slack_ms = state_.planner->slack_ms(sequences, *state_.model, now)};
+    for (const auto& s : sequences) {
+      if (s.produced > 0) continue;
+      const auto& tenant = state_.requests.at(state_.choices.at(s.id).request).tenant;
+      r.prefill.backlog_of[tenant].add(s.left(), s.computed);
     }
+    const auto backlog = r.prefill.backlog();
+    r.backlog_tokens = static_cast<std::uint32_t>(backlog.tokens);
+    if (r.prompt_tokens == 0) return;  // what a prompt costs is not known yet
+    const auto costs = state_.model->costs();
+    r.prefill.pace = coordinator::pace_of(costs, decodes, backlog.work(), deps_.promises);
+    r.prefill_tokens_per_ms =
+        coordinator::sustained_prefill_per_ms(costs, decodes, {}, deps_.promises.tpot_ms);
   }
 
   void report() {
@@ -429,10 +423,7 @@ class driver {
         state_.slot_steps == 0 ? 0 : state_.slot_step_ms / static_cast<double>(state_.slot_steps);
     r.tokens_per_s = static_cast<double>(state_.slot_generated) / seconds;
     r.prompt_tokens_per_s = static_cast<double>(state_.slot_prompt) / seconds;
-    report_backlog(r);
-    const auto sequences = planned();
-    if (r.prompt_tokens > 0) r.prefill_tokens_per_ms = prefill_rate(r, sequences);
-    r.slack_ms = state_.planner->slack_ms(sequences, *state_.model, now);
+    report_prefill(r, now);
     r.memory = deps_.steps->memory();
     r.training = state_.training->take_figures();
     r.versions.clear();

@@ -15,6 +15,7 @@
 
 #include "actors/caf.hpp"
 #include "coordinator/latency_model.hpp"
+#include "coordinator/prefill.hpp"
 #include "engine/executor.hpp"
 #include "engine/training.hpp"
 #include "messages/adaptation.capnp.h"
@@ -116,15 +117,12 @@ struct replica_report {
   std::uint64_t prompt_tokens = 0, generated_tokens = 0, steps = 0;  ///< since start
   std::uint64_t prefix_queries = 0, prefix_hits = 0;                 ///< since start
   double step_ms_mean = 0, tokens_per_s = 0, prompt_tokens_per_s = 0;
-  std::uint32_t backlog_tokens = 0;          ///< prompt tokens admitted and not yet computed
-  std::map<std::string, double> backlog_of;  ///< the same by tenant
-  double prefill_tokens_per_ms = 0;          ///< sustained beside its decodes, 0: not known yet
-  double backlog_pairs = 0;                  ///< of those tokens
-  std::uint32_t backlog_prompts = 0;         ///< how many prompts those are of
-  double slack_ms = 0;              ///< step_planner's: infinite where nobody would be late
-  coordinator::step_costs costs;    ///< the engine's model of its steps
-  std::uint32_t block_tokens = 16;  ///< tokens of a KV block
-  std::uint64_t ended_choices = 0;  ///< since start
+  std::uint32_t backlog_tokens = 0;    ///< prompt tokens admitted and not yet computed
+  double prefill_tokens_per_ms = 0;    ///< of short prompts beside its decodes, 0: not known yet
+  coordinator::prefill_state prefill;  ///< of the same prompts, at the moment of the report
+  coordinator::step_costs costs;       ///< the engine's model of its steps
+  std::uint32_t block_tokens = 16;     ///< tokens of a KV block
+  std::uint64_t ended_choices = 0;     ///< since start
   std::vector<std::uint32_t> iteration_tokens;  ///< rows of the slot's steps, at most 1024
   engine::memory_view memory;
   struct version {

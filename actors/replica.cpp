@@ -382,14 +382,13 @@ class desk {
     const double now = asks.since_ms;
     coordinator::replica_load l;
     l.queued = static_cast<std::uint32_t>(state_.waiting.size());
-    // What the engine has not reported: the prompts held here and those handed over since.
-    auto backlog = engine_backlog();
+    // Of what the engine reported a second ago at most, what is left; the prompts held here, and
+    // those handed over since.
+    coordinator::prefill_state engine;
+    if (state_.last) engine = state_.last->prefill.after(now - state_.last_report_ms);
+    auto& backlog = engine.backlog_of;
     const auto add = [&](const replica_state::held& h) {
-      backlog.of[h.tenant] += h.prompt_tokens;
-      const auto prompt = coordinator::prompt_features(h.prompt_tokens);
-      backlog.work.prefill_tokens += prompt.prefill_tokens;
-      backlog.work.prefill_pairs += prompt.prefill_pairs;
-      ++backlog.prompts;
+      backlog[h.tenant].add(h.prompt_tokens, 0, h.choices);
     };
     for (const auto& w : state_.waiting) {
       add(w);
@@ -404,23 +403,20 @@ class desk {
       occupy(l, *other, other->choices);
     }
     l.sequences = static_cast<std::uint32_t>(l.decodes.decodes);
-    const double ahead = coordinator::tokens_ahead(asks.tenant, backlog.of, state_.times, now);
-    l.backlog_tokens = static_cast<std::uint32_t>(kept.prompt_tokens + ahead);
-    l.prompts = backlog.work;
-    const double all = backlog.work.prefill_tokens;
-    const double kept_prompts = kept.prompt_tokens > 0 ? kept.choices : 0;
-    l.prompts_ahead = kept_prompts + backlog.prompts * (all > 0 ? ahead / all : 1);
+    l.ahead = coordinator::prompts_ahead(asks.tenant, backlog, state_.times, now);
+    if (kept.prompt_tokens > 0) l.ahead.add(kept.prompt_tokens / kept.choices, 0, kept.choices);
     occupy(l, asks, asks.choices + kept.choices);
     if (!state_.last) return l;
     l.iteration_ms = state_.last->step_ms_mean;
-    l.slack_ms = state_.last->slack_ms - (now - state_.last_report_ms);
+    l.slack_ms = engine.slack_ms;
     l.admitted_tokens_per_s = state_.admitted_per_s;
     l.finished_per_s = state_.ended_per_s;
     if (state_.last->prompt_tokens == 0) return l;
     l.costs = state_.last->costs;
     l.kv_tokens_max = static_cast<double>(state_.last->kv_total) * state_.last->block_tokens;
     l.prefill_tokens_per_ms = coordinator::sustained_prefill_per_ms(
-        l.costs, {}, coordinator::prompt_features(asks.prompt_tokens), deps_.promises.tpot_ms);
+        l.costs, {}, coordinator::prompt_features(asks.prompt_tokens),
+        deps_.promises.step_most_ms());
     return l;
   }
 
@@ -430,29 +426,6 @@ class desk {
     l.decodes.decodes += choices;
     l.decodes.decode_context += choices * (h.prompt_tokens + output / 2);
     l.kv_tokens += choices / h.choices * h.prompt_tokens + choices * output;
-  }
-
-  /// Prompts that are to be computed: tokens by tenant, all of the work, and how many; one that was
-  /// computed since the engine's report is still counted, as its sequence began of late.
-  struct prompt_backlog {
-    std::map<std::string, double> of;
-    coordinator::step_features work;
-    double prompts = 0;
-  };
-
-  /// The report is up to one slot old; what the engine computed since is estimated by its rate, of
-  /// each tenant's the same part.
-  prompt_backlog engine_backlog() const {
-    if (!state_.last || state_.last->backlog_tokens == 0) return {};
-    const auto& r = *state_.last;
-    const double age = now_ms(self_) - state_.last_report_ms;
-    const double left = std::max(0.0, 1 - age * r.prefill_tokens_per_ms / r.backlog_tokens);
-    prompt_backlog backlog{.of = r.backlog_of,
-                           .work = {.prefill_tokens = left * r.backlog_tokens,
-                                    .prefill_pairs = left * r.backlog_pairs},
-                           .prompts = double(r.backlog_prompts)};
-    for (auto& [tenant, tokens] : backlog.of) tokens *= left;
-    return backlog;
   }
 
   /// Batch gives way to interactive ones for half of its TTFT promise; then the tenant that was

@@ -101,11 +101,11 @@ bool round_driver::watch_canary(const version_id& id) {
       if (now() - s.heard_ms <= deps_.patience.silent_ms)
         canary_->heard({name, s.site, s.canary_samples}, now());
   }
-  const auto counts = traffic_.counts(id, before);
-  const auto v = canary_->judge(counts, now());
+  const auto traffic = traffic_.traffic(id, before);
+  const auto v = canary_->judge(traffic, now());
   if (v.decision == coordinator::canary_decision::waiting) return false;
   return end_canary(v.decision == coordinator::canary_decision::promote,
-                    coordinator::canary_line(v, counts));
+                    coordinator::canary_line(v, traffic.all));
 }
 
 }  // namespace collm::actors

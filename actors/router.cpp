@@ -143,15 +143,15 @@ class switchboard {
     double least = std::numeric_limits<double>::infinity();
     for (auto& t : state_.replicas) {
       coordinator::replica_load load;
-      load.backlog_tokens = t.sent_tokens;
+      load.ahead.tokens = t.sent_tokens;
       if (t.last) {
-        load.backlog_tokens += t.last->backlog_tokens;
+        load.ahead.tokens += t.last->backlog_tokens;
         load.prefill_tokens_per_ms = t.last->prefill_tokens_per_ms;
         load.iteration_ms = t.last->step_ms_mean;
       }
       const double ttft =
           coordinator::predicted_ttft_ms(load, load.prefill_tokens_per_ms, prompt_tokens) +
-          (load.prefill_tokens_per_ms > 0 ? 0 : load.backlog_tokens);
+          (load.prefill_tokens_per_ms > 0 ? 0 : load.ahead.tokens);
       if (ttft < least) {
         least = ttft;
         best = &t;

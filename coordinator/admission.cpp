@@ -7,8 +7,6 @@ namespace collm::coordinator {
 
 namespace {
 
-// The prompt whose cost stands for those that are not known.
-constexpr double short_prompt = 64;
 // Decodes of all that was admitted may take so much of the TPOT promise: the rest is for prefill
 // and for steps that take longer than predicted.
 constexpr double decode_share_max = 0.85;
@@ -22,19 +20,9 @@ constexpr double ttft_share_max = 0.9, ttft_share_first = 1.1;
 // Prompt tokens taken in before any was measured: seconds of work on a slow machine.
 constexpr double unmeasured_tokens_max = 4096;
 
-/// Prompt tokens per ms: in steps as long as a step may be, while the decodes in them are ahead of
-/// their promises; then in steps that keep those.
-struct pace {
-  double ahead = 0, beside = 0;
-};
-
-pace pace_of(const replica_load& load, const step_features& prompts, slo promises) {
-  const auto rate = [&](double step_ms) {
-    return (1 - load.claimed) *
-           sustained_prefill_per_ms(load.costs, load.decodes, prompts, step_ms);
-  };
-  const double beside = rate(promises.tpot_ms);
-  return {std::max(beside, rate(promises.step_most_ms())), beside};
+/// Beside what others claim.
+prefill_pace pace_left(const replica_load& load, const step_features& prompts, slo promises) {
+  return pace_of(load.costs, load.decodes, prompts, promises).times(1 - load.claimed);
 }
 
 /// Prompts one after the other. A sequence that begins is ahead of its promise by one token only,
@@ -44,7 +32,7 @@ class prompt_course {
   prompt_course(double slack_ms, double tpot_slo_ms)
       : slack_ms_(std::max(0.0, slack_ms)), tpot_slo_ms_(tpot_slo_ms) {}
 
-  void compute(double tokens, const pace& p) {
+  void compute(double tokens, const prefill_pace& p) {
     const double used = std::min(slack_ms_, tokens / p.ahead);
     ms_ += used + std::max(0.0, tokens - used * p.ahead) / p.beside;
     slack_ms_ = std::min(slack_ms_ - used, tpot_slo_ms_);
@@ -55,13 +43,13 @@ class prompt_course {
   double slack_ms_, tpot_slo_ms_, ms_ = 0;
 };
 
-void predict(admission_decision& d, const replica_load& load, const pace& own,
+void predict(admission_decision& d, const replica_load& load, const prefill_pace& own,
              std::uint32_t prompt_tokens, slo promises) {
   prompt_course course(load.slack_ms, promises.tpot_ms);
-  const auto ahead = load.prompts.prefill_tokens > 0 ? pace_of(load, load.prompts, promises) : own;
-  const double prompts =
-      std::max(load.backlog_tokens > 0 ? 1.0 : 0.0, std::ceil(load.prompts_ahead));
-  for (double i = 0; i < prompts; ++i) course.compute(load.backlog_tokens / prompts, ahead);
+  const double tokens = load.ahead.tokens;
+  const auto pace = tokens > 0 ? pace_left(load, load.ahead.work(), promises) : own;
+  const double prompts = std::max(tokens > 0 ? 1.0 : 0.0, std::ceil(load.ahead.prompts));
+  for (double i = 0; i < prompts; ++i) course.compute(tokens / prompts, pace);
   d.behind_ms = course.ms();
   course.compute(prompt_tokens, own);
   d.predicted_ttft_ms = course.ms() + load.iteration_ms;
@@ -76,13 +64,12 @@ refusal refusal_of(const replica_load& load, const admission_decision& d, double
   const double promised = decode_share_max * promises.tpot_ms;
   const bool company = load.costs.bound_ms({.decodes = 1}) <= company_share_max * promised;
   if (others && company && d.predicted_tpot_ms > d.tpot_most_ms) return refusal::crowded;
-  if (rate <= 0)
-    return load.backlog_tokens > unmeasured_tokens_max ? refusal::queue : refusal::none;
+  if (rate <= 0) return load.ahead.tokens > unmeasured_tokens_max ? refusal::queue : refusal::none;
   if (d.behind_ms > 2 * promises.ttft_ms) return refusal::queue;
   const double share = load.goes_first ? ttft_share_first : ttft_share_max;
   if (d.predicted_ttft_ms <= share * promises.ttft_ms) return refusal::none;
   // An idle replica cannot do better later.
-  if (!others && load.queued == 0 && load.backlog_tokens == 0) return refusal::none;
+  if (!others && load.queued == 0 && load.ahead.tokens < 1) return refusal::none;
   // A prompt too long to be on time even on an idle machine is not refused for its own length, only
   // behind others.
   const double idle_rate = load.prefill_tokens_per_ms > 0 ? load.prefill_tokens_per_ms : rate;
@@ -102,20 +89,10 @@ double hash01(std::uint64_t id) {
   return static_cast<double>(id >> 11) * 0x1.0p-53;
 }
 
-double sustained_prefill_per_ms(const step_costs& costs, const step_features& decodes,
-                                const step_features& prompts, double step_ms) {
-  const double decode_ms = costs.bound_ms(decodes);
-  const auto like = prompts.prefill_tokens > 0 ? prompts : prompt_features(short_prompt);
-  const double each_ms = (costs.bound_ms(like) - costs.bound_ms({})) / like.prefill_tokens;
-  if (each_ms <= 0) return 0;
-  const double starvation_guard = 1.0 / 9 * 16 / std::max(1.0, decode_ms);  // step_planner's
-  return std::max(starvation_guard, std::max(0.0, 1 - decode_ms / step_ms) / each_ms);
-}
-
 double predicted_ttft_ms(const replica_load& load, double tokens_per_ms,
                          std::uint32_t prompt_tokens) {
   if (tokens_per_ms <= 0) return load.iteration_ms;
-  return (load.backlog_tokens + prompt_tokens) / tokens_per_ms + load.iteration_ms;
+  return (load.ahead.tokens + prompt_tokens) / tokens_per_ms + load.iteration_ms;
 }
 
 std::uint32_t retry_after_ms(const replica_load& load, double predicted_ms, double ttft_slo_ms,
@@ -136,13 +113,13 @@ admission_decision admit(const replica_load& load, std::uint32_t prompt_tokens, 
   admission_decision d;
   double rate = (1 - load.claimed) * load.prefill_tokens_per_ms;
   if (load.costs.theta[1] > 0) {
-    const auto own = pace_of(load, prompt_features(prompt_tokens), promises);
+    const auto own = pace_left(load, prompt_features(prompt_tokens), promises);
     rate = own.beside;
     predict(d, load, own, prompt_tokens, promises);
     d.predicted_tpot_ms = load.costs.bound_ms(load.decodes);
   } else {
     d.predicted_ttft_ms = predicted_ttft_ms(load, rate, prompt_tokens);
-    if (rate > 0) d.behind_ms = load.backlog_tokens / rate;
+    if (rate > 0) d.behind_ms = load.ahead.tokens / rate;
   }
   d.tpot_most_ms = load.fills * decode_share_max * promises.tpot_ms;
   d.why = refusal_of(load, d, rate, prompt_tokens, promises, queued_max);

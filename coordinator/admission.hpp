@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "coordinator/latency_model.hpp"
+#include "coordinator/prefill.hpp"
 #include "coordinator/step_planner.hpp"
 
 namespace collm::coordinator {
@@ -11,22 +12,20 @@ namespace collm::coordinator {
 /// Load of one replica at the moment of asking, as it would be with the request that asks. Unknown
 /// rates (0) admit: nothing was measured yet.
 struct replica_load {
-  std::uint32_t queued = 0;          ///< requests waiting
-  std::uint32_t backlog_tokens = 0;  ///< prompt tokens admitted and not computed
+  std::uint32_t queued = 0;  ///< requests waiting
+  prompt_backlog ahead{};    ///< admitted, not computed, and computed before the one that asks
   double prefill_tokens_per_ms = 0;  ///< measured, with nothing else to do
   double iteration_ms = 0;           ///< one step
   double admitted_tokens_per_s = 0;  ///< EWMA of admitted prompt tokens
   std::uint32_t sequences = 0;       ///< admitted and not ended, without the one that asks
   step_costs costs{};                ///< the engine's model; all 0: not known
   step_features decodes{};           ///< all of them and the one that asks, decoding together
-  step_features prompts{};           ///< of the backlog, what is still to be computed
-  double prompts_ahead = 0;          ///< how many those are, one that began of late included
   double kv_tokens = 0, kv_tokens_max = 0;  ///< cache that all will hold, of; 0: not known
   double finished_per_s = 0;                ///< EWMA of sequences that ended
-  double slack_ms = 0;  ///< step_planner's, of a moment ago: infinite where nobody would be late
-  double claimed = 0;   ///< share of the time for prompts that is others'
-  bool goes_first = false;  ///< before the prompts of others, who had more
-  double fills = 1;         ///< share of the TPOT promise up to which who asks may fill steps
+  double slack_ms = 0;                      ///< step_planner's: infinite where nobody would be late
+  double claimed = 0;                       ///< share of the time for prompts that is others'
+  bool goes_first = false;                  ///< before the prompts of others, who had more
+  double fills = 1;  ///< share of the TPOT promise up to which who asks may fill steps
 };
 
 enum class refusal : std::uint8_t { none, late, crowded, memory, queue };
@@ -40,12 +39,6 @@ struct admission_decision {
   double tpot_most_ms = 0;           ///< what that may be at most
   std::uint32_t retry_after_ms = 0;  ///< if not admitted
 };
-
-/// Prompt tokens per ms that steps sustain beside `decodes` without making their tokens late: the
-/// share of the time that the decodes leave free, at what a token of prompts like `prompts` costs;
-/// none: of a short one.
-double sustained_prefill_per_ms(const step_costs& costs, const step_features& decodes,
-                                const step_features& prompts, double step_ms);
 
 /// Predicted time to first token of a prompt of `prompt_tokens` behind the backlog, ms, at
 /// `tokens_per_ms`.

@@ -16,6 +16,52 @@ std::string reason_to_promote(const canary_options& o, const canary_counts& coun
   return out;
 }
 
+/// A one-sided test of all, and of each part alone: the least p, and whose it is; empty: of all.
+class parted_test {
+ public:
+  parted_test(double p_of_all, std::size_t parts)
+      : p_(p_of_all), parts_(static_cast<double>(parts)) {}
+  void add(const std::string& whose, double p) {
+    if (p * parts_ >= p_) return;
+    p_ = p * parts_;
+    whose_ = whose;
+  }
+  double p() const { return p_; }
+  bool fails() const { return !(p_ >= p_max); }
+  std::string whose(const std::string& kind) const {
+    return whose_.empty() ? "" : " of " + kind + " " + whose_;
+  }
+
+ private:
+  double p_, parts_;
+  std::string whose_;
+};
+
+double p_of(const canary_counts& c) {
+  return fisher_worse(c.bad, c.count, c.bad_before, c.count_before);
+}
+
+parted_test test_answers(const canary_traffic& traffic) {
+  parted_test test(p_of(traffic.all), traffic.by_process.size());
+  for (const auto& [process, counts] : traffic.by_process) test.add(process, p_of(counts));
+  return test;
+}
+
+double p_of(const reference_entropies& e) {
+  return welch_larger(spread_of(e.canary), spread_of(e.serving)).p;
+}
+
+parted_test test_entropies(const std::map<std::string, reference_entropies>& by_site) {
+  reference_entropies all;
+  for (const auto& [site, e] : by_site) {
+    all.canary.insert(all.canary.end(), e.canary.begin(), e.canary.end());
+    all.serving.insert(all.serving.end(), e.serving.begin(), e.serving.end());
+  }
+  parted_test test(p_of(all), by_site.size());
+  for (const auto& [site, e] : by_site) test.add(site, p_of(e));
+  return test;
+}
+
 }  // namespace
 
 bool canary_possible(double requests_per_s) { return requests_per_s >= rate_min_per_s; }
@@ -25,20 +71,25 @@ bool canary_takes(std::uint64_t request, std::uint32_t version, double share) {
   return hash01(request ^ (std::uint64_t{version} * 0xd1342543de82ef95ull)) < share;
 }
 
-canary_verdict judge_canary(const canary_options& o, const canary_counts& counts,
-                            const std::vector<double>& entropy,
-                            const std::vector<double>& entropy_before, double elapsed_ms) {
+canary_verdict judge_canary(const canary_options& o, const canary_traffic& traffic,
+                            const std::map<std::string, reference_entropies>& by_site,
+                            double elapsed_ms) {
   canary_verdict v;
+  const auto& counts = traffic.all;
   if (counts.not_finite) {
     v.decision = canary_decision::roll_back;
     v.reason = "logits are not finite";
     return v;
   }
   if (counts.count < o.completions && elapsed_ms < o.time_max_ms) return v;
-  v.p_bad = fisher_worse(counts.bad, counts.count, counts.bad_before, counts.count_before);
-  v.p_entropy = welch_larger(spread_of(entropy), spread_of(entropy_before)).p;
-  if (!(v.p_bad >= p_max)) v.reason = "more bad answers than the serving version";
-  if (!(v.p_entropy >= p_max)) v.reason = "a larger cross entropy than the serving version";
+  const auto answers = test_answers(traffic);
+  const auto entropies = test_entropies(by_site);
+  v.p_bad = answers.p();
+  v.p_entropy = entropies.p();
+  if (answers.fails())
+    v.reason = "more bad answers" + answers.whose("node") + " than the serving version";
+  if (entropies.fails())
+    v.reason = "a larger cross entropy" + entropies.whose("site") + " than the serving version";
   v.decision = v.reason.empty() ? canary_decision::promote : canary_decision::roll_back;
   if (v.decision == canary_decision::promote) v.reason = reason_to_promote(o, counts);
   return v;

@@ -57,8 +57,9 @@ result<void> canary_watch::take(const reference_answer& a) {
     ++s.have;
     not_finite_ |= !std::isfinite(a.entropies[i]);
     if (!std::isfinite(a.entropies_before[i])) continue;  // nothing to compare with
-    entropies_.push_back(bounded(a.entropies[i]));
-    before_.push_back(bounded(a.entropies_before[i]));
+    auto& of_site = entropies_[a.site];
+    of_site.canary.push_back(bounded(a.entropies[i]));
+    of_site.serving.push_back(bounded(a.entropies_before[i]));
   }
   return {};
 }
@@ -72,13 +73,13 @@ bool canary_watch::complete(double now_ms) const {
   });
 }
 
-canary_verdict canary_watch::judge(canary_counts counts, double now_ms) const {
+canary_verdict canary_watch::judge(canary_traffic traffic, double now_ms) const {
   const double elapsed = now_ms - began_ms_;
-  counts.not_finite |= not_finite_;
+  traffic.all.not_finite |= not_finite_;
   if (!failure_.empty()) return {.decision = canary_decision::roll_back, .reason = failure_};
-  const bool waits = !counts.not_finite && elapsed < options_.time_max_ms && !complete(now_ms);
+  const bool waits = !traffic.all.not_finite && elapsed < options_.time_max_ms && !complete(now_ms);
   if (waits) return {};
-  return judge_canary(options_, counts, entropies_, before_, elapsed);
+  return judge_canary(options_, traffic, entropies_, elapsed);
 }
 
 std::string canary_line(const canary_verdict& v, const canary_counts& c) {

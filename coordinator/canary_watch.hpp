@@ -37,8 +37,8 @@ class canary_watch {
   /// follow what is known; not_found: no such site here.
   result<void> take(const reference_answer& a);
 
-  /// `counts`: of live traffic since it began.
-  canary_verdict judge(canary_counts counts, double now_ms) const;
+  /// `traffic`: since it began.
+  canary_verdict judge(canary_traffic traffic, double now_ms) const;
 
  private:
   struct site_state {
@@ -52,7 +52,7 @@ class canary_watch {
   canary_options options_;
   double began_ms_ = 0;
   std::map<std::string, site_state> sites_;
-  std::vector<double> entropies_, before_;
+  std::map<std::string, reference_entropies> entropies_;  ///< by site
   bool not_finite_ = false;
   std::string failure_;
 };

@@ -121,12 +121,13 @@ double choices_kept(double share, double held) {
   return share <= 0 ? 0 : std::min(held, std::log(turned_away) / std::log(share));
 }
 
-double tokens_ahead(const std::string& tenant, const std::map<std::string, double>& backlog,
-                    const tenant_times& times, double now_ms) {
+prompt_backlog prompts_ahead(const std::string& tenant,
+                             const std::map<std::string, prompt_backlog>& backlog,
+                             const tenant_times& times, double now_ms) {
   const double turn = times.turn(tenant, now_ms);
-  double ahead = 0;
-  for (const auto& [name, tokens] : backlog)
-    if (times.turn(name, now_ms) <= turn) ahead += tokens;
+  prompt_backlog ahead;
+  for (const auto& [name, prompts] : backlog)
+    if (times.turn(name, now_ms) <= turn) ahead.add(prompts);
   return ahead;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "coordinator/latency_model.hpp"
+#include "coordinator/prefill.hpp"
 
 namespace collm::coordinator {
 
@@ -74,10 +75,11 @@ double share_later(const std::vector<tenant_times::claim>& claims, double wait_m
 /// reservation), so a few do, whatever holds the others; at most `held`, as many as there are.
 double choices_kept(double share, double held);
 
-/// Prompt tokens of the `backlog`, by tenant, that are computed before a new prompt of one tenant:
-/// of all but those whose turn comes after its own.
-double tokens_ahead(const std::string& tenant, const std::map<std::string, double>& backlog,
-                    const tenant_times& times, double now_ms);
+/// What of the `backlog`, by tenant, is computed before a new prompt of one tenant: all but those
+/// whose turn comes after its own.
+prompt_backlog prompts_ahead(const std::string& tenant,
+                             const std::map<std::string, prompt_backlog>& backlog,
+                             const tenant_times& times, double now_ms);
 
 /// Those of one tenant who were turned away stand in a line that nobody sees: each is told when its
 /// turn is, and until a little after that its place is kept. Who comes back is known by its

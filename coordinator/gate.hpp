@@ -123,6 +123,17 @@ struct canary_counts {
   bool not_finite = false;                         ///< logits of the canary held NaN or infinity
 };
 
+/// Of all processes together, and of each that any answer is of.
+struct canary_traffic {
+  canary_counts all = {};
+  std::map<std::string, canary_counts> by_process = {};
+};
+
+/// Cross entropies of one site's canary reference set, nats a token.
+struct reference_entropies {
+  std::vector<double> canary = {}, serving = {};
+};
+
 enum class canary_decision : std::uint8_t { waiting, promote, roll_back };
 struct canary_verdict {
   canary_decision decision = canary_decision::waiting;
@@ -130,11 +141,12 @@ struct canary_verdict {
   std::string reason = {};
 };
 
-/// entropy, entropy_before: cross entropies on the canary reference set, canary and serving. Ends
-/// at `completions` answers or `time_max_ms`: rolls back where either one-sided test has
-/// p < 0.025, and at once where logits are not finite.
-canary_verdict judge_canary(const canary_options& o, const canary_counts& counts,
-                            const std::vector<double>& entropy,
-                            const std::vector<double>& entropy_before, double elapsed_ms);
+/// Ends at `completions` answers or `time_max_ms`: rolls back where either one-sided test has
+/// p < 0.025, and at once where logits are not finite. Each test is made of all together and of
+/// each process's answers or each site's entropies alone, p times how many there are (Bonferroni):
+/// nobody's numbers hide what others saw.
+canary_verdict judge_canary(const canary_options& o, const canary_traffic& traffic,
+                            const std::map<std::string, reference_entropies>& by_site,
+                            double elapsed_ms);
 
 }  // namespace collm::coordinator

@@ -1,6 +1,7 @@
 #include "coordinator/gate_course.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace collm::coordinator {
 
@@ -100,10 +101,11 @@ result<void> gate_course::take(const gate_answer& a, double now_ms) {
     gate_.fail(a.site, a.failure);
     return {};
   }
-  const auto before = s.next;
-  if (auto taken = take_own(a, s); !taken) return taken;
-  if (s.next > before || !a.guard.empty()) s.progress_ms = now_ms;
-  return take_guard(a);
+  const auto known = std::pair(s.next, guard_have_);
+  auto taken = take_own(a, s);
+  if (taken) taken = take_guard(a);
+  if (std::pair(s.next, guard_have_) != known) s.progress_ms = now_ms;
+  return taken;
 }
 
 void gate_course::time_passed(double now_ms) {

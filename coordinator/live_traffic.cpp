@@ -99,27 +99,28 @@ void traffic_book::heard(const std::string& name, std::uint64_t life,
   if (!processes_.contains(name) && processes_.size() >= processes_max) return;
   auto& p = processes_[name];
   const bool known = p.heard_ms > 0, goes_on = known && p.life == life;
+  auto& since = tally_of(name);
   if (known && !goes_on) {
-    ++lives_ended_;
-    for (const auto& [id, c] : p.last) {
-      const auto marked = since_mark_.find(id);
-      if (c.open == 0 || marked == since_mark_.end()) continue;
-      marked->second.broken_off += c.open;
-      ++marked->second.lives_ended;
+    ++since.lives_ended;
+    for (auto& [id, sum] : since.of) {
+      const auto c = p.last.find(id);
+      if (c == p.last.end() || c->second.open == 0) continue;
+      sum.broken_off += c->second.open;
+      ++sum.lives_ended;
     }
   }
   std::map<version_id, version_traffic> now;
   for (const auto& c : counts) {
     now[c.id] = c;
-    const auto marked = since_mark_.find(c.id);
-    if (marked != since_mark_.end() && c.not_finite > 0) marked->second.not_finite = true;
+    const auto marked = since.of.find(c.id);
+    if (marked != since.of.end() && c.not_finite > 0) marked->second.not_finite = true;
     if (!goes_on) continue;
     const auto before = p.last.contains(c.id) ? p.last.at(c.id) : version_traffic{};
     if (c.answers < before.answers) {  // an old word that comes late
       now[c.id] = before;
       continue;
     }
-    if (marked == since_mark_.end()) continue;
+    if (marked == since.of.end()) continue;
     auto& s = marked->second;
     s.answers += c.answers - before.answers;
     s.bad += c.bad - std::min(c.bad, before.bad);
@@ -127,36 +128,56 @@ void traffic_book::heard(const std::string& name, std::uint64_t life,
   p = {life, std::max(now_ms, 1e-3), std::move(now)};
 }
 
-void traffic_book::mark(const version_id& canary, const version_id& serving) {
-  since_mark_ = {{canary, {}}, {serving, {}}};
-  lives_ended_ = 0;
-  for (auto& [id, s] : since_mark_)
-    for (const auto& [name, p] : processes_)
-      if (const auto at = p.last.find(id); at != p.last.end())
-        s.not_finite = s.not_finite || at->second.not_finite > 0;
+traffic_book::tally& traffic_book::tally_of(const std::string& process) {
+  auto& t = since_mark_[process];
+  for (const auto& id : marked_) t.of.try_emplace(id);
+  return t;
 }
 
-/// Since the mark, and what runs beyond its promise by the processes' last words.
-traffic_book::sum traffic_book::sum_of(const version_id& id) const {
-  const auto at = since_mark_.find(id);
-  auto out = at == since_mark_.end() ? sum{} : at->second;
+void traffic_book::mark(const version_id& canary, const version_id& serving) {
+  marked_ = {canary, serving};
+  since_mark_.clear();
   for (const auto& [name, p] : processes_) {
-    const auto row = p.last.find(id);
-    if (row == p.last.end()) continue;
+    for (auto& [id, s] : tally_of(name).of)
+      if (const auto at = p.last.find(id); at != p.last.end())
+        s.not_finite = at->second.not_finite > 0;
+  }
+}
+
+/// Since the mark, and what runs beyond its promise by the process's last word.
+traffic_book::sum traffic_book::sum_of(const std::string& process, const tally& since,
+                                       const version_id& id) const {
+  const auto at = since.of.find(id);
+  auto out = at == since.of.end() ? sum{} : at->second;
+  const auto known = processes_.find(process);
+  if (known == processes_.end()) return out;
+  if (const auto row = known->second.last.find(id); row != known->second.last.end()) {
     out.answers += row->second.late;
     out.bad += row->second.late;
   }
   return out;
 }
 
-canary_counts traffic_book::counts(const version_id& canary, const version_id& serving) const {
-  const auto of_canary = sum_of(canary), of_serving = sum_of(serving);
-  const auto lost = of_canary.broken_off + lives_ended_ - of_canary.lives_ended;
-  return {.bad = narrowed(of_canary.bad + lost),
-          .count = narrowed(of_canary.answers + lost),
-          .bad_before = narrowed(of_serving.bad),
-          .count_before = narrowed(of_serving.answers),
-          .not_finite = of_canary.not_finite};
+canary_traffic traffic_book::traffic(const version_id& canary, const version_id& serving) const {
+  std::uint64_t bad = 0, count = 0, bad_before = 0, count_before = 0;
+  canary_traffic out;
+  for (const auto& [process, since] : since_mark_) {
+    const auto now = sum_of(process, since, canary), before = sum_of(process, since, serving);
+    const auto lost = now.broken_off + since.lives_ended - now.lives_ended;
+    out.all.not_finite |= now.not_finite;
+    bad += now.bad + lost;
+    count += now.answers + lost;
+    bad_before += before.bad;
+    count_before += before.answers;
+    if (now.answers + lost == 0) continue;
+    out.by_process[process] = {narrowed(now.bad + lost), narrowed(now.answers + lost),
+                               narrowed(before.bad), narrowed(before.answers), now.not_finite};
+  }
+  out.all.bad = narrowed(bad);
+  out.all.count = narrowed(count);
+  out.all.bad_before = narrowed(bad_before);
+  out.all.count_before = narrowed(count_before);
+  return out;
 }
 
 double traffic_book::requests_per_s(const std::string& adapter, double now_ms) const {

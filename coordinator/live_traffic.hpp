@@ -69,7 +69,7 @@ class traffic_book {
   /// Of the two that were marked; `not_finite`: before the mark, too. A process that ended
   /// meanwhile took the canary's answers that ran with it, and may have ended by it: bad ones, at
   /// least one.
-  canary_counts counts(const version_id& canary, const version_id& serving) const;
+  canary_traffic traffic(const version_id& canary, const version_id& serving) const;
   /// Of all versions of an adapter, over the processes that were heard of lately.
   double requests_per_s(const std::string& adapter, double now_ms) const;
 
@@ -86,11 +86,17 @@ class traffic_book {
     std::uint32_t lives_ended = 0;  ///< of processes in which any ran
     bool not_finite = false;
   };
-  sum sum_of(const version_id& id) const;
+  /// What a process counted since the mark.
+  struct tally {
+    std::map<version_id, sum> of;  ///< the two that were marked
+    std::uint32_t lives_ended = 0;
+  };
+  tally& tally_of(const std::string& process);
+  sum sum_of(const std::string& process, const tally& since, const version_id& id) const;
   static constexpr std::size_t processes_max = 1024;
   std::map<std::string, process> processes_;
-  std::map<version_id, sum> since_mark_;  ///< the two that were marked
-  std::uint32_t lives_ended_ = 0;         ///< since the mark
+  std::vector<version_id> marked_;
+  std::map<std::string, tally> since_mark_;  ///< by process, also of those that ended for good
 };
 
 }  // namespace collm::coordinator

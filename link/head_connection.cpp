@@ -2,7 +2,6 @@
 
 #include "link/head_session.hpp"
 #include "link/outcome.hpp"
-#include "link/peer_copy.hpp"
 #include "link/tls.hpp"
 #include "link/training_rules.hpp"
 #include "messages/shown_text.hpp"
@@ -30,7 +29,7 @@ result<msg<VersionList>> listed(VersionList::Reader list) {
   auto read = guard([&]() -> result<msg<VersionList>> {
     if (list.getVersions().size() > snapshot_list_max)
       return error{errc::too_large, "more than " + std::to_string(snapshot_list_max) + " versions"};
-    return copy_from_peer<VersionList>(list);
+    return msg<VersionList>::copy_of(list);
   });
   return read ? *read : read.failure();
 }
@@ -198,7 +197,7 @@ result<void> head_connection::not_ahead(std::uint64_t incarnation, const std::st
 
 result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Client node) {
   if (auto fits = may_join(hello); !fits) return fits;
-  const auto said = copy_from_peer<schema::Hello>(hello);  // throws before anything has changed
+  const auto said = msg<schema::Hello>::copy_of(hello);  // throws before anything has changed
   const std::string name = hello.getName().cStr();
   // The node holds this one, so those before it have had their time.
   if (auto noted = shared_.options.members->holds(name, shown_.id); !noted) return noted;
@@ -237,7 +236,7 @@ void head_connection::beat(schema::Snapshot::Reader snapshot) {
   if (auto own = check(speaks_for(), snapshot); !own) refuse(own.failure());
   if (left_) refuse({errc::conflict, "node " + node_ + " has joined on another connection"});
   caf::anon_send(shared_.to.supervisor, actors::beat_atom::value, node_, incarnation_,
-                 copy_from_peer<schema::Snapshot>(snapshot));
+                 msg<schema::Snapshot>::copy_of(snapshot));
 }
 
 void head_connection::event(schema::Event::Reader event) {

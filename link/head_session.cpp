@@ -2,7 +2,6 @@
 
 #include "link/head_connection.hpp"
 #include "link/outcome.hpp"
-#include "link/peer_copy.hpp"
 #include "link/training_rules.hpp"
 
 namespace collm::link {
@@ -136,7 +135,7 @@ class session_server final : public schema::Session::Server {
     auto allowed = check(to->speaks_for(), state);
     return pass_on<msg<schema::Work>>(*to, context, allowed,
                                       aggregator_of(to->shared(), state.getAdapter()),
-                                      [&] { return copy_from_peer<schema::ShadowState>(state); });
+                                      [&] { return msg<schema::ShadowState>::copy_of(state); });
   }
 
   kj::Promise<void> upload(UploadContext context) override {
@@ -145,7 +144,7 @@ class session_server final : public schema::Session::Server {
     auto allowed = check(to->speaks_for(), chunk, to->shared().options.bounds);
     return pass_on<msg<schema::UploadPlace>>(
         *to, context, allowed, aggregator_of(to->shared(), chunk.getHeader().getAdapter()),
-        [&] { return copy_from_peer<schema::UpdateChunk>(chunk); });
+        [&] { return msg<schema::UpdateChunk>::copy_of(chunk); });
   }
 
   kj::Promise<void> scores(ScoresContext context) override {
@@ -153,7 +152,7 @@ class session_server final : public schema::Session::Server {
     auto to = alive(to_);
     auto allowed = check(to->speaks_for(), scores);
     return pass_on<void>(*to, context, allowed, aggregator_of(to->shared(), scores.getAdapter()),
-                         [&] { return copy_from_peer<schema::Scores>(scores); });
+                         [&] { return msg<schema::Scores>::copy_of(scores); });
   }
 
   kj::Promise<void> factors(FactorsContext context) override {
@@ -162,7 +161,7 @@ class session_server final : public schema::Session::Server {
     auto allowed = check(wanted, to->shared().options.bounds);
     return pass_on<msg<schema::FactorsChunk>>(
         *to, context, allowed, aggregator_of(to->shared(), wanted.getAdapter()),
-        [&] { return copy_from_peer<schema::FactorsWanted>(wanted); });
+        [&] { return msg<schema::FactorsWanted>::copy_of(wanted); });
   }
 
   // -- jobs
@@ -177,7 +176,7 @@ class session_server final : public schema::Session::Server {
           error{errc::rate_limited,
                 "node " + by.node + " creates jobs too often; " + "create it at the head", 60000};
     return pass_on<msg<schema::Job>>(*to, context, allowed, coordinator_of(to->shared()),
-                                     [&] { return copy_from_peer<schema::JobRequest>(request); });
+                                     [&] { return msg<schema::JobRequest>::copy_of(request); });
   }
 
   kj::Promise<void> jobs(JobsContext context) override {

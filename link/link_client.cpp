@@ -5,7 +5,6 @@
 #include "link/link.hpp"
 #include "link/node_service.hpp"
 #include "link/outcome.hpp"
-#include "link/peer_copy.hpp"
 #include "link/registry_proxy.hpp"
 #include "link/renewal.hpp"
 #include "link/tls.hpp"
@@ -291,7 +290,7 @@ struct link_client::impl final : public registry_calls,
     KJ_IF_MAYBE (there, session) {
       tasks->add(there->versionsRequest().send().then(
           [reply](capnp::Response<schema::Session::VersionsResults>&& answer) {
-            reply->answer(copy_from_peer<schema::VersionList>(answer.getList()));
+            reply->answer(msg<schema::VersionList>::copy_of(answer.getList()));
           },
           [reply](kj::Exception&& e) { reply->answer(from_exception(e)); }));
     } else {

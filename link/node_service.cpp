@@ -1,7 +1,6 @@
 #include "link/node_service.hpp"
 
 #include "link/outcome.hpp"
-#include "link/peer_copy.hpp"
 #include "link/token_pump.hpp"
 
 namespace collm::link {
@@ -94,7 +93,7 @@ class node_server final : public schema::Node::Server {
   kj::Promise<void> generate(GenerateContext context) override {
     context.allowCancellation();
     auto params = context.getParams();
-    auto call = kj::heap<generation>(context_, copy_from_peer<schema::Request>(params.getRequest()),
+    auto call = kj::heap<generation>(context_, msg<schema::Request>::copy_of(params.getRequest()),
                                      params.getSink());
     context.releaseParams();
     auto& running = *call;
@@ -162,7 +161,7 @@ class node_server final : public schema::Node::Server {
 
   kj::Promise<void> version(VersionContext context) override {
     caf::anon_send(context_->actors.router,
-                   copy_from_peer<VersionRecord>(context.getParams().getRecord()));
+                   msg<VersionRecord>::copy_of(context.getParams().getRecord()));
     return kj::READY_NOW;
   }
 

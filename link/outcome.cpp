@@ -3,8 +3,6 @@
 #include <charconv>
 #include <optional>
 
-#include "link/peer_copy.hpp"
-
 namespace collm::link {
 namespace {
 
@@ -137,7 +135,7 @@ result<std::string> from_wire(schema::RenewResult::Reader from) {
 }
 
 result<msg<schema::VersionRecord>> from_wire(schema::LoadResult::Reader from) {
-  if (from.isRecord()) return copy_from_peer<schema::VersionRecord>(from.getRecord());
+  if (from.isRecord()) return msg<schema::VersionRecord>::copy_of(from.getRecord());
   return failure_of(from);
 }
 
@@ -147,27 +145,27 @@ result<void> from_wire(schema::Outcome::Reader from) {
 }
 
 result<msg<schema::Work>> from_wire(schema::WorkResult::Reader from) {
-  if (from.isWork()) return copy_from_peer<schema::Work>(from.getWork());
+  if (from.isWork()) return msg<schema::Work>::copy_of(from.getWork());
   return failure_of(from);
 }
 
 result<msg<schema::UploadPlace>> from_wire(schema::UploadResult::Reader from) {
-  if (from.isPlace()) return copy_from_peer<schema::UploadPlace>(from.getPlace());
+  if (from.isPlace()) return msg<schema::UploadPlace>::copy_of(from.getPlace());
   return failure_of(from);
 }
 
 result<msg<schema::FactorsChunk>> from_wire(schema::FactorsResult::Reader from) {
-  if (from.isChunk()) return copy_from_peer<schema::FactorsChunk>(from.getChunk());
+  if (from.isChunk()) return msg<schema::FactorsChunk>::copy_of(from.getChunk());
   return failure_of(from);
 }
 
 result<msg<schema::Job>> from_wire(schema::JobResult::Reader from) {
-  if (from.isJob()) return copy_from_peer<schema::Job>(from.getJob());
+  if (from.isJob()) return msg<schema::Job>::copy_of(from.getJob());
   return failure_of(from);
 }
 
 result<msg<schema::JobList>> from_wire(schema::JobListResult::Reader from) {
-  if (from.isList()) return copy_from_peer<schema::JobList>(from.getList());
+  if (from.isList()) return msg<schema::JobList>::copy_of(from.getList());
   return failure_of(from);
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "link/outcome.hpp"
-#include "link/peer_copy.hpp"
 #include "messages/assert.hpp"
 
 namespace collm::link {
@@ -58,7 +57,7 @@ class sink_server final : public schema::TokenSink::Server {
     const auto reader = context.getParams().getAccepted();
     auto to = open_request(reader.getRequest());
     if (to->accepted) throw_bad("was accepted already");
-    to->forward(copy_from_peer<schema::Accepted>(reader));
+    to->forward(msg<schema::Accepted>::copy_of(reader));
     to->accepted = true;
     return kj::READY_NOW;
   }
@@ -75,7 +74,7 @@ class sink_server final : public schema::TokenSink::Server {
     }
     --to->chunks_left;
     to->bytes_left -= bytes;
-    to->forward(copy_from_peer<schema::TokenChunk>(reader));
+    to->forward(msg<schema::TokenChunk>::copy_of(reader));
     return kj::READY_NOW;
   }
 
@@ -138,9 +137,9 @@ void remote_requests::finish(const key& at, schema::GenerateResult::Reader outco
   if (!done->over) {  // else it was ended for what the node sent
     // What is malformed throws here, and the request fails, as it is still one of ours.
     if (outcome.isReject()) {
-      done->forward(copy_from_peer<schema::Reject>(outcome.getReject()));
+      done->forward(msg<schema::Reject>::copy_of(outcome.getReject()));
     } else {
-      done->forward(copy_from_peer<schema::Finish>(outcome.getFinish()));
+      done->forward(msg<schema::Finish>::copy_of(outcome.getFinish()));
     }
     done->over = true;
   }

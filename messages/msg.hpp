@@ -16,6 +16,7 @@
 
 #include "messages/limits.hpp"
 #include "messages/result.hpp"
+#include "messages/well_typed.hpp"
 
 namespace collm {
 
@@ -65,14 +66,18 @@ class msg {
     return msg(flatten(builder));
   }
 
-  /// Copies a struct that lives elsewhere, such as an RPC parameter.
+  /// Copies a struct that lives elsewhere, such as an RPC parameter. Throws a kj::Exception where
+  /// it is not what the schema says, too large or too deep: whoever gets the copy, such as an actor
+  /// that would end, reads it without one.
   static msg copy_of(typename T::Reader reader) {
     capnp::MallocMessageBuilder builder;
     builder.setRoot(reader);
+    require_well_typed(builder.getRoot<T>().asReader());
     return msg(flatten(builder));
   }
 
-  /// Bytes from outside; refuses what is not one well-formed message within the limits.
+  /// Bytes from outside; refuses what is not one well-formed message of this schema within the
+  /// limits.
   static result<msg> from_bytes(std::span<const std::byte> bytes, const limits& bounds = {}) {
     auto words = take_bytes(bytes, bounds);
     if (!words) return words.failure();
@@ -84,7 +89,9 @@ class msg {
       capnp::FlatArrayMessageReader reader(m.array(), options);
       // A copy, not totalSize(): only a copy counts lists of empty structs, which claim any length
       // in one word.
-      capnp::MallocMessageBuilder().setRoot(reader.template getRoot<T>());
+      capnp::MallocMessageBuilder copy;
+      copy.setRoot(reader.template getRoot<T>());
+      require_well_typed(copy.getRoot<T>().asReader());
     });
     if (!walked) return walked.failure();
     return m;

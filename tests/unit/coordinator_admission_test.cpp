@@ -8,7 +8,7 @@ namespace collm::coordinator {
 namespace {
 
 constexpr replica_load busy{.queued = 3,
-                            .backlog_tokens = 1200,
+                            .ahead = {.tokens = 1200},
                             .prefill_tokens_per_ms = 1.5,
                             .iteration_ms = 60,
                             .admitted_tokens_per_s = 900};
@@ -53,7 +53,7 @@ TEST(admission, what_others_claim_is_not_there_for_prompts) {
 
 TEST(admission, queue_limit_holds_at_the_limit_and_one_below) {
   auto full = busy;
-  full.backlog_tokens = 0;
+  full.ahead.tokens = 0;
   full.queued = 255;
   EXPECT_TRUE(admit(full, 10, {1500, 120}, 256, 0).admit);
   full.queued = 256;
@@ -62,22 +62,22 @@ TEST(admission, queue_limit_holds_at_the_limit_and_one_below) {
 
 TEST(admission, an_idle_replica_takes_a_prompt_that_is_too_long_to_be_on_time) {
   auto idle = busy;
-  idle.backlog_tokens = 0;
+  idle.ahead.tokens = 0;
   EXPECT_TRUE(admit(idle, 4096, {1000, 120}, 256, 0)
                   .admit);  // nobody else is held up; late is better than never
 }
 
 TEST(admission, a_long_prompt_waits_behind_little_but_not_behind_much) {
   auto load = busy;
-  load.backlog_tokens = 600;  // 400 ms
+  load.ahead.tokens = 600;  // 400 ms
   EXPECT_TRUE(admit(load, 4096, {1000, 120}, 256, 0).admit);
-  load.backlog_tokens = 900;  // 600 ms, over half the promise
+  load.ahead.tokens = 900;  // 600 ms, over half the promise
   EXPECT_FALSE(admit(load, 4096, {1000, 120}, 256, 0).admit);
 }
 
 TEST(admission, an_unknown_rate_admits_a_prompt_behind_little) {
-  EXPECT_TRUE(admit({.queued = 1, .backlog_tokens = 4096}, 4096, {100, 120}, 256, 0).admit);
-  const auto d = admit({.queued = 1, .backlog_tokens = 4097}, 1, {100, 120}, 256, 0);
+  EXPECT_TRUE(admit({.queued = 1, .ahead = {.tokens = 4096}}, 4096, {100, 120}, 256, 0).admit);
+  const auto d = admit({.queued = 1, .ahead = {.tokens = 4097}}, 1, {100, 120}, 256, 0);
   EXPECT_EQ(d.why, refusal::queue);
   EXPECT_EQ(d.retry_after_ms, 2000u);
 }
@@ -92,31 +92,15 @@ TEST(admission, an_idle_replica_takes_a_prompt_of_any_length) {
 // 10 ms a step, 1 ms a prompt token, 2 ms a decode: what others decode leaves less for prompts.
 const step_costs steady{{10, 1, 0, 2, 0}, 0};
 
-TEST(admission, prompts_get_the_time_that_decodes_leave) {
-  EXPECT_NEAR(sustained_prefill_per_ms(steady, {}, {}, 120), 110.0 / 120, 1e-9);
-  EXPECT_NEAR(sustained_prefill_per_ms(steady, {.decodes = 25}, {}, 120), 60.0 / 120, 1e-9);
-  const double starved = sustained_prefill_per_ms(steady, {.decodes = 100}, {}, 120);
-  EXPECT_GT(starved, 0);  // every ninth step computes one tile
-  EXPECT_LT(starved, 0.01);
-}
-
-// Where 60 tokens cost 60 ms, it does not matter what the fit took for the cost of pairs.
-TEST(admission, prompts_are_as_dear_as_those_of_their_length_were) {
-  const step_costs by_tokens{{10, 1, 0, 2, 0}, 0}, by_pairs{{10, 0, 1.0 / 30, 2, 0}, 0};
-  EXPECT_NEAR(sustained_prefill_per_ms(by_pairs, {}, prompt_features(60), 120),
-              sustained_prefill_per_ms(by_tokens, {}, prompt_features(60), 120), 1e-9);
-}
-
 // A short prompt behind a long one, and the other way around.
 TEST(admission, a_prompt_and_those_ahead_each_have_their_own_price) {
-  replica_load load{.sequences = 1, .costs = {{60, .5, 2e-4, 0, 0}, 0}, .prompts_ahead = 1};
+  replica_load load{.sequences = 1, .costs = {{60, .5, 2e-4, 0, 0}, 0}};
   const double long_ms = .5 * 2000 + 2e-4 * 2000 * 1000, short_ms = .5 * 50 + 2e-4 * 50 * 25;
   const double both_ms = (long_ms + short_ms) / 0.5;  // half of a step of 120 ms is left
-  load.backlog_tokens = 2000;
-  load.prompts = prompt_features(2000);
+  load.ahead.add(2000);
   EXPECT_NEAR(admit(load, 50, {9000, 120}, 256, 0).predicted_ttft_ms, both_ms, 1e-6);
-  load.backlog_tokens = 50;
-  load.prompts = prompt_features(50);
+  load.ahead = {};
+  load.ahead.add(50);
   EXPECT_NEAR(admit(load, 2000, {9000, 120}, 256, 0).predicted_ttft_ms, both_ms, 1e-6);
 }
 
@@ -124,7 +108,7 @@ TEST(admission, a_prompt_that_would_be_late_beside_the_decodes_is_refused) {
   replica_load load{.iteration_ms = 60, .sequences = 24, .costs = steady};
   load.decodes.decodes = 25;
   EXPECT_TRUE(admit(load, 400, {1000, 120}, 256, 0).admit);
-  load.backlog_tokens = 200;
+  load.ahead.tokens = 200;
   const auto d = admit(load, 400, {1000, 120}, 256, 0);
   EXPECT_EQ(d.why, refusal::late);
   EXPECT_NEAR(d.predicted_ttft_ms, 600 / 0.5 + 60, 1e-6);
@@ -148,12 +132,10 @@ TEST(admission, while_decodes_are_ahead_of_their_promises_steps_may_be_longer) {
 }
 
 TEST(admission, each_prompt_that_begins_to_decode_leaves_little_slack_to_the_next) {
-  replica_load load{.backlog_tokens = 300,
+  replica_load load{.ahead = {.tokens = 300, .prompts = 2},
                     .iteration_ms = 60,
                     .sequences = 24,
                     .costs = steady,
-                    .prompts = {.prefill_tokens = 300},
-                    .prompts_ahead = 2,
                     .slack_ms = 500};
   load.decodes.decodes = 25;
   const double first = 150 / 0.75, second = 120 + (150 - 120 * 0.75) / 0.5;

@@ -103,12 +103,31 @@ TEST(traffic_book, counts_from_its_mark_over_all_processes) {
   b.mark(canary, serving);
   b.heard("edge-a", 1, {row(serving, 113, 9), row(canary, 4, 1)}, 1000);
   b.heard("edge-b", 1, {row(serving, 51), row(canary, 2)}, 1000);
-  const auto c = b.counts(canary, serving);
+  const auto c = b.traffic(canary, serving).all;
   EXPECT_EQ(c.count, 6u);
   EXPECT_EQ(c.bad, 1u);
   EXPECT_EQ(c.count_before, 4u);
   EXPECT_EQ(c.bad_before, 1u);
   EXPECT_FALSE(c.not_finite);
+}
+
+TEST(traffic_book, tells_what_each_process_counted) {
+  traffic_book b;
+  b.heard("edge-a", 1, {}, 0);
+  b.heard("edge-b", 1, {}, 0);
+  b.heard("edge-c", 1, {}, 0);
+  b.mark(canary, serving);
+  b.heard("edge-a", 1, {row(serving, 9, 2), row(canary, 4, 1)}, 1000);
+  b.heard("edge-b", 1, {row(serving, 7)}, 1000);
+  b.heard("edge-c", 1, {}, 1000);
+  b.heard("edge-c", 2, {}, 2000);
+  const auto by_process = b.traffic(canary, serving).by_process;
+  ASSERT_EQ(by_process.size(), 2u) << "edge-b has nothing to say of the canary";
+  EXPECT_EQ(by_process.at("edge-a").count, 4u);
+  EXPECT_EQ(by_process.at("edge-a").bad, 1u);
+  EXPECT_EQ(by_process.at("edge-a").count_before, 9u);
+  EXPECT_EQ(by_process.at("edge-a").bad_before, 2u);
+  EXPECT_EQ(by_process.at("edge-c").bad, 1u) << "it ended";
 }
 
 TEST(traffic_book, a_process_that_starts_again_adds_to_what_it_counted_before) {
@@ -118,10 +137,10 @@ TEST(traffic_book, a_process_that_starts_again_adds_to_what_it_counted_before) {
   b.heard("edge-a", 1, {row(canary, 5)}, 1000);
   b.heard("edge-a", 2, {row(canary, 0)}, 2000);
   b.heard("edge-a", 2, {row(canary, 3, 2)}, 3000);
-  EXPECT_EQ(b.counts(canary, serving).count, 9u);
-  EXPECT_EQ(b.counts(canary, serving).bad, 3u) << "that it ended speaks against the canary";
+  EXPECT_EQ(b.traffic(canary, serving).all.count, 9u);
+  EXPECT_EQ(b.traffic(canary, serving).all.bad, 3u) << "that it ended speaks against the canary";
   b.mark(canary, serving);
-  EXPECT_EQ(b.counts(canary, serving).bad, 0u);
+  EXPECT_EQ(b.traffic(canary, serving).all.bad, 0u);
 }
 
 TEST(traffic_book, a_process_that_ends_takes_all_answers_of_the_canary_that_ran_with_it) {
@@ -136,14 +155,14 @@ TEST(traffic_book, a_process_that_ends_takes_all_answers_of_the_canary_that_ran_
   b.mark(canary, serving);
   b.heard("edge-a", 1, {open(serving, 6, 5), open(canary, 4, 3)}, 1000);
   b.heard("edge-b", 1, {open(serving, 6, 5)}, 1000);
-  EXPECT_EQ(b.counts(canary, serving).bad, 0u) << "they may end well";
+  EXPECT_EQ(b.traffic(canary, serving).all.bad, 0u) << "they may end well";
   b.heard("edge-a", 2, {}, 2000);
-  auto c = b.counts(canary, serving);
+  auto c = b.traffic(canary, serving).all;
   EXPECT_EQ(c.count, 7u);
   EXPECT_EQ(c.bad, 3u);
   EXPECT_EQ(c.bad_before, 0u) << "what it brought down with it does not speak for it";
   b.heard("edge-b", 2, {}, 2000);
-  c = b.counts(canary, serving);
+  c = b.traffic(canary, serving).all;
   EXPECT_EQ(c.count, 8u);
   EXPECT_EQ(c.bad, 4u) << "an end without one that is known of counts, too";
 }
@@ -158,13 +177,13 @@ TEST(traffic_book, what_runs_beyond_its_promise_is_bad_already) {
   b.heard("edge-a", 1, {}, 0);
   b.mark(canary, serving);
   b.heard("edge-a", 1, {late(serving, 20, 1), late(canary, 2, 6)}, 1000);
-  auto c = b.counts(canary, serving);
+  auto c = b.traffic(canary, serving).all;
   EXPECT_EQ(c.count, 8u);
   EXPECT_EQ(c.bad, 6u);
   EXPECT_EQ(c.count_before, 21u);
   EXPECT_EQ(c.bad_before, 1u);
   b.heard("edge-a", 1, {row(serving, 21, 1), row(canary, 8, 6)}, 2000);
-  c = b.counts(canary, serving);
+  c = b.traffic(canary, serving).all;
   EXPECT_EQ(c.count, 8u) << "as they end they count once";
   EXPECT_EQ(c.bad, 6u);
 }
@@ -176,8 +195,8 @@ TEST(traffic_book, counts_no_answer_twice_where_an_old_word_comes_late) {
   b.heard("edge-a", 1, {row(canary, 5, 2)}, 1000);
   b.heard("edge-a", 1, {row(canary, 3, 1)}, 1500);
   b.heard("edge-a", 1, {row(canary, 6, 2)}, 2000);
-  EXPECT_EQ(b.counts(canary, serving).count, 6u);
-  EXPECT_EQ(b.counts(canary, serving).bad, 2u);
+  EXPECT_EQ(b.traffic(canary, serving).all.count, 6u);
+  EXPECT_EQ(b.traffic(canary, serving).all.bad, 2u);
 }
 
 TEST(traffic_book, has_room_for_a_process_where_others_are_silent) {
@@ -195,11 +214,11 @@ TEST(traffic_book, remembers_what_was_not_finite) {
   b.heard("edge-a", 1, {row(canary, 1, 1, 1)}, 0);
   b.mark(canary, serving);
   b.heard("edge-a", 2, {}, 1000);
-  EXPECT_TRUE(b.counts(canary, serving).not_finite);
-  EXPECT_FALSE(b.counts(serving, canary).not_finite);
+  EXPECT_TRUE(b.traffic(canary, serving).all.not_finite);
+  EXPECT_FALSE(b.traffic(serving, canary).all.not_finite);
   b.heard("edge-b", 1, {row(serving, 1, 1, 1)}, 1000);
   b.heard("edge-b", 2, {}, 2000);
-  EXPECT_TRUE(b.counts(serving, canary).not_finite);
+  EXPECT_TRUE(b.traffic(serving, canary).all.not_finite);
 }
 
 TEST(traffic_book, keeps_nothing_of_versions_that_a_process_invents) {
@@ -209,10 +228,10 @@ TEST(traffic_book, keeps_nothing_of_versions_that_a_process_invents) {
   for (std::uint32_t n = 0; n < 5000; ++n) {
     const version_id invented{"assistant", 1000 + n};
     b.heard("edge-a", 1, {row(invented, 9, 9, 9), row(canary, n)}, 1000 + n);
-    EXPECT_EQ(b.counts(invented, serving).count, 0u);
-    EXPECT_FALSE(b.counts(invented, serving).not_finite);
+    EXPECT_EQ(b.traffic(invented, serving).all.count, 0u);
+    EXPECT_FALSE(b.traffic(invented, serving).all.not_finite);
   }
-  EXPECT_EQ(b.counts(canary, serving).count, 4999u);
+  EXPECT_EQ(b.traffic(canary, serving).all.count, 4999u);
 }
 
 TEST(traffic_book, adds_up_the_rates_of_processes_that_were_heard_of_lately) {
@@ -226,7 +245,7 @@ TEST(traffic_book, adds_up_the_rates_of_processes_that_were_heard_of_lately) {
 class watch : public testing::Test {
  protected:
   canary_watch w{{.share = 0.5, .completions = 20, .time_max_ms = 15000}, 0};
-  const canary_counts good = {.bad = 0, .count = 20, .bad_before = 0, .count_before = 20};
+  const canary_traffic good = {.all = {.bad = 0, .count = 20, .bad_before = 0, .count_before = 20}};
 
   reference_answer answer(const std::string& site, std::uint32_t from, std::size_t count,
                           double now = 1, double before = 1) {
@@ -269,7 +288,7 @@ TEST_F(watch, waits_for_the_reference_sets_and_then_decides) {
   ASSERT_TRUE(w.take(answer("kitchen", 0, 16)));
   EXPECT_EQ(w.judge(good, 1000).decision, canary_decision::waiting) << "others may come";
   EXPECT_EQ(w.judge(good, 3000).decision, canary_decision::promote);
-  EXPECT_EQ(w.judge({.count = 19}, 3000).decision, canary_decision::waiting);
+  EXPECT_EQ(w.judge({.all = {.count = 19}}, 3000).decision, canary_decision::waiting);
 }
 
 TEST_F(watch, does_not_wait_for_a_site_beyond_the_longest_time_or_that_has_gone) {
@@ -283,8 +302,8 @@ TEST_F(watch, does_not_wait_for_a_site_beyond_the_longest_time_or_that_has_gone)
 }
 
 TEST_F(watch, says_where_fewer_answers_than_asked_for_had_to_do) {
-  const auto enough = w.judge({.count = 20}, 15000).reason,
-             few = w.judge({.count = 5}, 15000).reason;
+  const auto enough = w.judge({.all = {.count = 20}}, 15000).reason,
+             few = w.judge({.all = {.count = 5}}, 15000).reason;
   EXPECT_EQ(enough, "no worse than the serving version on live traffic");
   EXPECT_EQ(few, enough + ", though fewer answers than 20 came in time");
 }
@@ -316,7 +335,7 @@ TEST_F(watch, judges_numbers_beyond_all_sense_as_large_ones) {
 
 TEST_F(watch, rolls_back_at_once_what_is_not_finite_or_does_not_run) {
   auto other = w;
-  EXPECT_EQ(w.judge({.not_finite = true}, 0).decision, canary_decision::roll_back);
+  EXPECT_EQ(w.judge({.all = {.not_finite = true}}, 0).decision, canary_decision::roll_back);
   w.heard({"a/0", "kitchen", 2}, 0);
   auto a = answer("kitchen", 0, 2);
   a.entropies[1] = std::numeric_limits<double>::quiet_NaN();

@@ -186,14 +186,22 @@ TEST(choices_kept, grow_with_what_the_others_ask_for_and_never_beyond_what_is_he
   EXPECT_EQ(choices_kept(0.5, 3), 3);
 }
 
-TEST(tokens_ahead, are_all_but_those_whose_turn_comes_later) {
-  const std::map<std::string, double> backlog = {{"a", 100}, {"b", 1000}, {"c", 30}};
+TEST(prompts_ahead, are_all_but_those_whose_turn_comes_later) {
+  std::map<std::string, prompt_backlog> backlog;
+  backlog["a"].add(100);
+  backlog["b"].add(1000);
+  backlog["c"].add(30);
   tenant_times times;
-  EXPECT_EQ(tokens_ahead("a", backlog, times, 0), 1130) << "first come, first served";
+  const auto ahead = [&](const std::string& tenant) {
+    return prompts_ahead(tenant, backlog, times, 0);
+  };
+  EXPECT_EQ(ahead("a").tokens, 1130) << "first come, first served";
   times.give("b", tenant_times::span_ms, 0);
-  EXPECT_EQ(tokens_ahead("a", backlog, times, 0), 130);
-  EXPECT_EQ(tokens_ahead("new", backlog, times, 0), 130);
-  EXPECT_EQ(tokens_ahead("b", backlog, times, 0), 1130);
+  EXPECT_EQ(ahead("a").tokens, 130);
+  EXPECT_EQ(ahead("a").pairs, 5000 + 450) << "as dear as they are, whatever waits behind";
+  EXPECT_EQ(ahead("a").prompts, 2);
+  EXPECT_EQ(ahead("new").tokens, 130);
+  EXPECT_EQ(ahead("b").tokens, 1130);
 }
 
 constexpr return_line::room small{100, 1}, large{400, 2};

@@ -117,6 +117,22 @@ TEST(gate_course, has_the_guard_set_judged_by_one_site) {
   EXPECT_EQ(c.judge().decision, gate_decision::promote);
 }
 
+TEST(gate_course, what_is_told_again_of_the_guard_set_is_no_progress) {
+  auto c = course(two_sites, 100);
+  ASSERT_TRUE(c.take(answer("b/0", "workshop", 0, 8), 1));
+  auto again = answer("a/0", "kitchen", 0, 8);
+  again.guard.assign(4, 0.0);
+  for (double t = 1000; t <= 122000; t += 1000) {
+    ASSERT_TRUE(c.take(again, t)) << t;
+    for (const auto& r : two_sites) c.heard(r, t);
+    c.time_passed(t);
+    if (c.judge().silent.size() == 1) break;
+  }
+  EXPECT_EQ(c.judge().silent, std::vector<std::string>{"kitchen"});
+  ASSERT_TRUE(c.task_for("b/0"));
+  EXPECT_EQ(c.task_for("b/0")->guard_from, 4u) << "another site goes on with it";
+}
+
 TEST(gate_course, gives_up_a_site_that_is_silent_and_names_it) {
   auto c = course();
   ASSERT_TRUE(c.take(answer("a/0", "kitchen", 0, 8), 1));

@@ -222,18 +222,46 @@ TEST(gate, refuses_looks_and_answers_that_cannot_be) {
 
 TEST(canary, ends_by_answers_or_time_and_rolls_back_on_either_test) {
   const canary_options o{.share = .5, .completions = 50, .time_max_ms = 1000};
-  const std::vector<double> none;
-  EXPECT_EQ(judge_canary(o, {7, 49, 50, 950}, none, none, 999).decision, canary_decision::waiting);
-  EXPECT_EQ(judge_canary(o, {6, 50, 50, 950}, none, none, 0).decision, canary_decision::promote);
-  EXPECT_EQ(judge_canary(o, {7, 50, 50, 950}, none, none, 0).decision, canary_decision::roll_back);
-  EXPECT_EQ(judge_canary(o, {4, 20, 50, 950}, none, none, 1000).decision,
-            canary_decision::roll_back);
-  EXPECT_EQ(judge_canary(o, {.not_finite = true}, none, none, 0).decision,
-            canary_decision::roll_back);
+  const auto decision = [&](canary_counts counts, double elapsed_ms,
+                            const std::map<std::string, reference_entropies>& entropies = {}) {
+    return judge_canary(o, {.all = counts}, entropies, elapsed_ms).decision;
+  };
+  EXPECT_EQ(decision({7, 49, 50, 950}, 999), canary_decision::waiting);
+  EXPECT_EQ(decision({6, 50, 50, 950}, 0), canary_decision::promote);
+  EXPECT_EQ(decision({7, 50, 50, 950}, 0), canary_decision::roll_back);
+  EXPECT_EQ(decision({4, 20, 50, 950}, 1000), canary_decision::roll_back);
+  EXPECT_EQ(decision({.not_finite = true}, 0), canary_decision::roll_back);
   const std::vector<double> worse = {1.9, 2.0, 2.1, 2.0}, before = {1.0, 1.1, 0.9, 1.0};
-  EXPECT_EQ(judge_canary(o, {0, 50, 50, 950}, worse, before, 0).decision,
-            canary_decision::roll_back);
-  EXPECT_EQ(judge_canary(o, {0, 50, 50, 950}, before, worse, 0).decision, canary_decision::promote);
+  const canary_counts good{0, 50, 50, 950};
+  EXPECT_EQ(decision(good, 0, {{"kitchen", {worse, before}}}), canary_decision::roll_back);
+  EXPECT_EQ(decision(good, 0, {{"kitchen", {before, worse}}}), canary_decision::promote);
+}
+
+TEST(canary, nobodys_numbers_hide_what_others_saw) {
+  const canary_options o{.completions = 50};
+  const std::vector<double> worse = {1.9, 2.0, 2.1, 2.0}, before = {1.0, 1.1, 0.9, 1.0};
+  const std::vector<double> scattered = {0, 100, 0, 100, 0, 100, 0, 100};
+  const auto hidden =
+      judge_canary(o, {.all = {0, 50, 50, 950}},
+                   {{"kitchen", {worse, before}}, {"workshop", {scattered, scattered}}}, 0);
+  EXPECT_EQ(hidden.decision, canary_decision::roll_back);
+  EXPECT_EQ(hidden.reason, "a larger cross entropy of site kitchen than the serving version");
+  const canary_counts bad{20, 50, 50, 950}, flood{0, 65000, 0, 0};
+  canary_traffic t{.all = {20, 65050, 50, 950}, .by_process = {{"edge-a", bad}, {"edge-b", flood}}};
+  const auto flooded = judge_canary(o, t, {}, 0);
+  EXPECT_EQ(flooded.decision, canary_decision::roll_back);
+  EXPECT_EQ(flooded.reason, "more bad answers of node edge-a than the serving version");
+}
+
+TEST(canary, of_many_parts_one_must_be_that_much_worse) {
+  const canary_options o{.completions = 50};
+  const canary_counts worse{7, 50, 50, 950}, fine{0, 50, 0, 50};  // p = 0.02 of the first alone
+  const canary_traffic t{.all = {7, 100, 50, 1000},
+                         .by_process = {{"edge-a", worse}, {"edge-b", fine}}};
+  const auto v = judge_canary(o, t, {}, 0);
+  EXPECT_EQ(v.decision, canary_decision::promote) << v.p_bad;
+  EXPECT_GT(v.p_bad, 0.025);
+  EXPECT_LT(v.p_bad, 0.05);
 }
 
 TEST(canary, takes_its_share_of_requests_and_always_the_same) {

@@ -1,8 +1,8 @@
-#include "link/peer_copy.hpp"
+#include "messages/well_typed.hpp"
 
 #include <capnp/any.h>
 
-namespace collm::link {
+namespace collm {
 
 namespace {
 
@@ -25,13 +25,13 @@ void read_elements(const capnp::DynamicList::Reader& list) {
 }
 
 void read_value(capnp::Type type, const capnp::DynamicValue::Reader& value) {
-  if (type.isStruct()) read_all(value.as<capnp::DynamicStruct>());
+  if (type.isStruct()) require_well_typed(value.as<capnp::DynamicStruct>());
   if (type.isList()) read_elements(value.as<capnp::DynamicList>());
 }
 
 }  // namespace
 
-void read_all(const capnp::DynamicStruct::Reader& from) {
+void require_well_typed(const capnp::DynamicStruct::Reader& from) {
   const auto read = [&](capnp::StructSchema::Field field) {
     if (is_pointer(field.getType()) && from.has(field))
       read_value(field.getType(), from.get(field));
@@ -40,4 +40,4 @@ void read_all(const capnp::DynamicStruct::Reader& from) {
   KJ_IF_MAYBE (field, from.which()) read(*field);
 }
 
-}  // namespace collm::link
+}  // namespace collm
