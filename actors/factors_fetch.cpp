@@ -61,16 +61,19 @@ void factors_fetch::take(const std::string& digest, const msg<schema::FactorsChu
   const auto* from = reinterpret_cast<const std::byte*>(data.begin());
   t.bytes.insert(t.bytes.end(), from, from + data.size());
   if (t.bytes.size() < c->getTotal()) return next_chunk(digest);
-  end(digest, made_of(t, digest));
+  if (store::digest_of(t.bytes) != t.bytes_digest)
+    return end(digest, error{errc::corrupt, "its bytes arrived damaged"});
+  end(digest, version_of(t.id.name, digest, t.bytes));
 }
 
-result<engine::adapter_ptr> factors_fetch::made_of(const transfer& t,
-                                                   const std::string& digest) const {
-  if (store::digest_of(t.bytes) != t.bytes_digest || t.bytes.size() % sizeof(float) != 0)
-    return error{errc::corrupt, "its bytes arrived damaged"};
-  std::vector<float> values(t.bytes.size() / sizeof(float));
-  std::memcpy(values.data(), t.bytes.data(), t.bytes.size());
-  auto made = with_factors_(t.id.name, values);
+result<engine::adapter_ptr> factors_fetch::version_of(const std::string& adapter,
+                                                      const std::string& digest,
+                                                      std::span<const std::byte> bytes) const {
+  if (bytes.size() % sizeof(float) != 0)
+    return error{errc::corrupt, "its bytes are no whole numbers"};
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  auto made = with_factors_(adapter, values);
   if (made && (*made)->digest != digest)
     return error{errc::conflict, "its factors have digest " + (*made)->digest.substr(0, 12) +
                                      ", registered is " + digest.substr(0, 12)};

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,11 @@ class factors_fetch {
   /// the head is away; corrupt, conflict: what came is not that version.
   void get(const version_id& id, const std::string& digest, taker then);
 
+  /// The version of `adapter` with this digest that these bytes are. corrupt, conflict: they are
+  /// not.
+  result<engine::adapter_ptr> version_of(const std::string& adapter, const std::string& digest,
+                                         std::span<const std::byte> bytes) const;
+
  private:
   struct transfer {
     version_id id;
@@ -32,7 +38,6 @@ class factors_fetch {
   void next_chunk(const std::string& digest);
   void take(const std::string& digest, const msg<schema::FactorsChunk>& chunk);
   void end(const std::string& digest, const result<engine::adapter_ptr>& outcome);
-  result<engine::adapter_ptr> made_of(const transfer& t, const std::string& digest) const;
 
   self_ptr self_;
   aggregator_actor from_;

@@ -12,6 +12,7 @@
 #include "actors/engine.hpp"
 #include "actors/interfaces.hpp"
 #include "actors/meter.hpp"
+#include "store/served_versions.hpp"
 
 namespace collm::actors {
 
@@ -29,6 +30,7 @@ struct node_deps {
   std::function<result<engine::adapter_ptr>(const std::string& adapter,
                                             const std::vector<float>& factors)>
       with_factors = {};
+  std::shared_ptr<store::served_versions> served = {};  ///< what served before; null: not kept
   telemetry_actor telemetry;
   std::vector<heartbeat> beats;                   ///< one an engine
   std::chrono::milliseconds wedged_after{10000};  ///< a loop silent for so long is wedged
@@ -44,8 +46,8 @@ struct node_deps {
   std::uint32_t resident_max = 3;  ///< versions of one adapter, draining ones included
 };
 
-/// What a node starts with: the manifest's adapters. Served at once as @0, so that a site starts
-/// without its head.
+/// What a node starts with: the manifest's adapters. Served at once as @0, where it kept nothing
+/// newer, so that a site starts without its head.
 struct initial_version {
   std::string name;
   engine::adapter_ptr weights;
@@ -64,6 +66,7 @@ struct node_state {
   struct resident {
     engine::adapter_ptr weights;
     schema::VersionState state = schema::VersionState::SERVING;
+    std::string source = {}, folder = {};  ///< as in its VersionRecord
   };
   std::map<version_id, resident> versions;
   std::vector<initial_version>
@@ -87,6 +90,8 @@ struct node_state {
     double retry_at_ms = 0;
   };
   std::map<version_id, failed_version> failed;  ///< serving by the registry and not here
+  bool to_keep = false;                         ///< what serves has changed since it was kept
+  std::string not_kept;                         ///< why it could not be; empty: it was
   std::size_t unanswered = 0;                   ///< questions to the registry
 };
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "actors/replies.hpp"
+#include "actors/shadow_task.hpp"
 #include "coordinator/following.hpp"
 #include "engine/adapter/adapter.hpp"
 
@@ -64,9 +65,12 @@ reply<record> no_registry() {
 
 version_keeper::version_keeper(self_ptr self, node_deps deps, std::vector<initial_version> initial)
     : self_(self), s_(self->state), deps_(std::move(deps)), fetch_(self, deps_) {
-  for (const auto& v : initial) install({v.name, 0}, v.weights, v.source, nobody_waits);
   for (const auto& v : initial)
     if (v.make) s_.makers[v.weights->digest] = v.make;
+  const auto resumed = resume();
+  for (const auto& v : initial)
+    if (!resumed.contains(v.name))
+      install({v.name, 0}, v.weights, {v.source, v.folder}, nobody_waits);
   s_.unregistered = std::move(initial);
 }
 
@@ -165,16 +169,18 @@ void version_keeper::registered(record_promise& promise, const reply<record>& r,
     return;
   }
   const version_id id{v.name, (**r).read()->getNumber()};
-  install(id, v.weights, v.source, [promise, answer = **r](const result<void>& done) mutable {
-    promise.deliver(done ? make_reply<record>(with_state(answer, schema::VersionState::SERVING))
-                         : make_reply<record>(done.failure()));
-  });
+  install(
+      id, v.weights, {v.source, v.folder},
+      [promise, answer = **r](const result<void>& done) mutable {
+        promise.deliver(done ? make_reply<record>(with_state(answer, schema::VersionState::SERVING))
+                             : make_reply<record>(done.failure()));
+      });
 }
 
 /// Loads on every replica, then routes new requests to it, then lets the version that served
 /// drain.
 void version_keeper::install(const version_id& id, const engine::adapter_ptr& weights,
-                             const std::string& source, node_state::installed then,
+                             const origin& from, node_state::installed then,
                              schema::VersionState as) {
   if (const auto at = s_.versions.find(id); at != s_.versions.end() && at->second.state == as &&
                                             at->second.weights->digest == weights->digest) {
@@ -185,13 +191,13 @@ void version_keeper::install(const version_id& id, const engine::adapter_ptr& we
   if (waiting.size() > 1) return;  // asked for twice: by an operator and by the registry's list
   auto left = std::make_shared<std::size_t>(deps_.replicas.size());
   auto failed = std::make_shared<std::optional<error>>();
-  const auto one_done = [this, id, weights, source, left, failed, as](const result<void>& r) {
+  const auto one_done = [this, id, weights, from, left, failed, as](const result<void>& r) {
     if (!r) *failed = r.failure();
     if (--*left > 0) return;
     if (*failed) {
       fail(id, "version_failed", (*failed)->message, deps_.retry);
     } else {
-      offer(id, weights, source, as);
+      offer(id, weights, from, as);
     }
     const auto outcome = *failed ? result<void>(**failed) : result<void>();
     const auto waited = s_.installing.extract(id);
@@ -213,22 +219,24 @@ void version_keeper::tell(const record& r) {
 
 /// A canary answers beside what serves; what serves takes its place.
 void version_keeper::offer(const version_id& id, const engine::adapter_ptr& weights,
-                           const std::string& source, schema::VersionState as) {
+                           const origin& from, schema::VersionState as) {
   const bool serves = as == schema::VersionState::SERVING;
   std::vector<version_id> before;
   for (const auto& [other, resident] : s_.versions) {
     if (other.name == id.name && other != id && resident.state == as) before.push_back(other);
   }
-  s_.versions[id] = {weights, as};
+  s_.versions[id] = {weights, as, from.source, from.folder};
   s_.failed.erase(id);
-  tell(local_record(id, *weights, source, as));
+  s_.to_keep |= serves;
+  tell(local_record(id, *weights, from.source, as));
   for (const auto& old : before) retire(old);
   event(schema::EventLevel::INFO, serves ? "version_serving" : "canary_answers",
-        to_string(id) + " (" + source + ")");
+        to_string(id) + " (" + from.source + ")");
 }
 
 void version_keeper::retire(const version_id& id) {
   auto& resident = s_.versions.at(id);
+  s_.to_keep |= resident.state == schema::VersionState::SERVING;
   resident.state = schema::VersionState::DRAINING;
   tell(local_record(id, *resident.weights, "", schema::VersionState::RETIRED));
   auto left = std::make_shared<std::size_t>(deps_.replicas.size());
@@ -271,9 +279,11 @@ void version_keeper::initial_registered(const initial_version& v, const reply<re
     }
     return;
   }
-  const auto number = (**r).read()->getNumber();
-  // The manifest names other factors than those that were @0 once: they get their own number.
-  if (number != 0) install({v.name, number}, v.weights, v.source, nobody_waits);
+  const auto known = (**r).read();
+  // The manifest names other factors than those that were @0 once: they get their own number, and
+  // serve unless a later one took their place.
+  if (known->getNumber() != 0 && known->getState() == schema::VersionState::SERVING)
+    install({v.name, known->getNumber()}, v.weights, {v.source, v.folder}, nobody_waits);
 }
 
 /// The head may know versions that were loaded while this process was not there, or withdrawn.
@@ -317,19 +327,21 @@ void version_keeper::bring(const version_id& id, const schema::VersionRecord::Re
   const bool in_memory = resident != s_.versions.end() &&
                          resident->second.weights->digest == wanted.getDigest().cStr();
   if (in_memory)  // a canary, or one that still drains: it needs no more room
-    return install(id, resident->second.weights, wanted.getSource().cStr(), nobody_waits, as);
+    return install(id, resident->second.weights,
+                   {wanted.getSource().cStr(), wanted.getFolder().cStr()}, nobody_waits, as);
   const bool room = !full(id.name);
-  const std::string source = wanted.getSource().cStr(), digest = wanted.getDigest().cStr();
-  if (room && source.starts_with(round_prefix)) {
+  const origin from{wanted.getSource().cStr(), wanted.getFolder().cStr()};
+  const std::string digest = wanted.getDigest().cStr();
+  if (room && from.source.starts_with(round_prefix)) {
     s_.installing[id];  // a second list meanwhile must not ask again
-    return fetch_.get(id, digest, [this, id, source, as](const result<engine::adapter_ptr>& r) {
+    return fetch_.get(id, digest, [this, id, from, as](const result<engine::adapter_ptr>& r) {
       s_.installing.erase(id);
-      if (r) return install(id, *r, source, nobody_waits, as);
+      if (r) return install(id, *r, from, nobody_waits, as);
       fail(id, "version_missing", wanted_as(as) + r.failure().message, deps_.retry);
     });
   }
   const auto weights = room ? factors_of(wanted) : too_many(id.name);
-  if (weights) return install(id, *weights, wanted.getSource().cStr(), nobody_waits, as);
+  if (weights) return install(id, *weights, from, nobody_waits, as);
   fail(id, "version_missing", wanted_as(as) + weights.failure().message,
        room ? deps_.retry : std::chrono::milliseconds(0));
 }
@@ -372,6 +384,86 @@ void version_keeper::event(schema::EventLevel level, const char* kind, const std
 void version_keeper::follow_registry() {
   register_initial();
   ask_registry();
+  keep_serving();
+}
+
+/// What served in the process before, so that a site goes on without its head. Names of the
+/// adapters that do.
+std::set<std::string> version_keeper::resume() {
+  std::set<std::string> names;
+  if (!deps_.served) return names;
+  const auto bytes = deps_.served->list();
+  if (!bytes && bytes.failure().code == errc::not_found) return names;
+  const auto list = bytes ? msg<schema::VersionList>::from_bytes(*bytes)
+                          : result<msg<schema::VersionList>>(bytes.failure());
+  if (!list) {
+    event(schema::EventLevel::WARNING, "not_resumed", list.failure().message);
+    return names;
+  }
+  const auto served = list->read();
+  for (const auto v : served->getVersions()) {
+    const version_id id{v.getAdapter().cStr(), v.getNumber()};
+    const auto weights = kept_factors(v);
+    if (weights) {
+      names.insert(id.name);
+      install(id, *weights, {v.getSource().cStr(), v.getFolder().cStr()}, nobody_waits);
+    } else {
+      event(schema::EventLevel::WARNING, "not_resumed",
+            to_string(id) + ": " + weights.failure().message);
+    }
+  }
+  return names;
+}
+
+result<engine::adapter_ptr> version_keeper::kept_factors(
+    const schema::VersionRecord::Reader& served) const {
+  const bool of_a_round = std::string_view(served.getSource().cStr()).starts_with(round_prefix);
+  if (!of_a_round) return factors_of(served);
+  const std::string digest = served.getDigest().cStr();
+  const auto bytes = deps_.served->factors(digest);
+  if (!bytes) return bytes.failure();
+  return fetch_.version_of(served.getAdapter().cStr(), digest, *bytes);
+}
+
+/// Each slot, so that what serves is kept once after all changes of one. A disk that takes nothing
+/// is told of once; the node serves on.
+void version_keeper::keep_serving() {
+  if (!deps_.served || !s_.to_keep || !s_.installing.empty()) return;
+  const auto kept = keep_versions();
+  const auto why = kept ? "" : kept.failure().message;
+  if (!kept && why != s_.not_kept)
+    event(schema::EventLevel::WARNING, "not_kept",
+          why + "; started without its head, this node would serve what it kept before");
+  s_.not_kept = why;
+  s_.to_keep = !kept;
+}
+
+result<void> version_keeper::keep_versions() const {
+  std::vector<std::pair<version_id, const node_state::resident*>> serving;
+  for (const auto& [id, v] : s_.versions)
+    if (v.state == schema::VersionState::SERVING) serving.emplace_back(id, &v);
+  std::set<std::string> digests;
+  for (const auto& [id, v] : serving) {
+    const auto& digest = v->weights->digest;
+    digests.insert(digest);
+    if (!v->source.starts_with(round_prefix) || deps_.served->has_factors(digest)) continue;
+    const auto values = values_of(engine::adapter_factors(*v->weights));
+    const auto bytes = std::as_bytes(std::span(values));
+    if (auto kept = deps_.served->keep_factors(digest, bytes); !kept) return kept;
+  }
+  const auto list = msg<schema::VersionList>::build([&](schema::VersionList::Builder b) {
+    auto rows = b.initVersions(static_cast<std::uint32_t>(serving.size()));
+    std::uint32_t i = 0;
+    for (const auto& [id, v] : serving) {
+      auto row = rows[i++];
+      row.setAdapter(id.name);
+      row.setNumber(id.number);
+      row.setDigest(v->weights->digest);
+      row.setSource(v->source);
+      row.setFolder(v->folder);
+    }
+  });
+  return deps_.served->keep_list(list.bytes(), digests);
 }
 
 std::string peft_source(const std::string& folder) {

@@ -2,6 +2,7 @@
 // what the registry says serves. A part of the node actor; its thread.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,10 @@ class version_keeper {
 
  private:
   using record_promise = caf::typed_response_promise<reply<record>>;
+  /// Where a version's factors are from, as in its VersionRecord.
+  struct origin {
+    std::string source, folder;
+  };
 
   bool serves(const std::string& name, const std::string& digest) const;
   std::ptrdiff_t resident(const std::string& name) const;
@@ -38,9 +43,9 @@ class version_keeper {
     return actors::registration(v, deps_.node, deps_.base_digest, at_start);
   }
   void registered(record_promise& promise, const reply<record>& r, const initial_version& v);
-  void install(const version_id& id, const engine::adapter_ptr& weights, const std::string& source,
+  void install(const version_id& id, const engine::adapter_ptr& weights, const origin& from,
                node_state::installed then, schema::VersionState as = schema::VersionState::SERVING);
-  void offer(const version_id& id, const engine::adapter_ptr& weights, const std::string& source,
+  void offer(const version_id& id, const engine::adapter_ptr& weights, const origin& from,
              schema::VersionState as);
   void tell(const record& r);
   void retire(const version_id& id);
@@ -53,6 +58,10 @@ class version_keeper {
   void fail(const version_id& id, const char* kind, const std::string& why,
             std::chrono::milliseconds wait);
   result<engine::adapter_ptr> factors_of(const schema::VersionRecord::Reader& wanted) const;
+  std::set<std::string> resume();
+  result<engine::adapter_ptr> kept_factors(const schema::VersionRecord::Reader& served) const;
+  void keep_serving();
+  result<void> keep_versions() const;
   void event(schema::EventLevel level, const char* kind, const std::string& text);
 
   self_ptr self_;

@@ -338,6 +338,8 @@ struct serving_node::impl {
         .registry = to.registry,
         .aggregator = to.aggregator,
         .with_factors = factors_maker(initial),
+        .served = std::make_shared<store::served_versions>(site_folder(plan, node_plan_) / "served",
+                                                           model.base_digest),
         .telemetry = telemetry,
         .beats = {},
         .wedged_after = std::chrono::milliseconds(plan.bounds.engine_silence_ms_max),

@@ -59,8 +59,11 @@ class Join(unittest.TestCase):
         self.assertIn("this join token of node 'edge-b' was used already", again.stderr)
 
     def node_holds_what_it_needs(self, c):
+        served = os.path.join(c.folder("edge-b"), "sites", "workshop", "edge-b", "served")
+        until("it keeps what it serves", lambda: os.path.isdir(served))
         self.assertEqual(sorted(os.listdir(c.folder("edge-b"))),
-                         ["audit", "cluster.yaml", "incarnation", "link"])
+                         ["audit", "cluster.yaml", "incarnation", "link", "sites"])
+        self.assertEqual(os.listdir(os.path.dirname(served)), ["served"])
         self.assertEqual(sorted(os.listdir(os.path.join(c.folder("edge-b"), "link"))),
                          ["ca.crt", "edge-b.node.crt", "edge-b.node.key", "head.address"])
         on_head = os.listdir(os.path.join(c.dir.name, "state", "link"))

@@ -35,6 +35,28 @@ class Rejoin(unittest.TestCase):
             versions = [int(r["version"]) for r in rounds]
             self.assertEqual(versions, sorted(set(versions)), "a version a round, none twice")
             self.assertGreater(line.connections, 3)
+            self.stands_alone_with_what_it_learned(c)
+
+    def stands_alone_with_what_it_learned(self, c):
+        """Its head is gone and its process is another one: it serves what it served."""
+        def learned_name():
+            model = c.complete(c.b, "hello")[1].get("model")  # none: refused for now
+            return model if model != "assistant@0" else None
+        learned = until("it serves what a round made", learned_name)
+        served = os.path.join(c.folder("edge-b"), "sites", "workshop", "edge-b", "served")
+        until("it keeps that", lambda: any(f.endswith(".factors") for f in os.listdir(served)))
+        c.kill_head(c.local_pids())
+        c.end_node("edge-b", signal.SIGKILL)
+        c.start_again("edge-b")
+
+        def first_answer():
+            assert c.started["edge-b"].poll() is None, c.node_log("edge-b")
+            try:
+                status, body = c.complete(c.b, "hello")
+            except OSError:
+                return False
+            return status == 200 and body["model"]
+        self.assertEqual(until("it answers", first_answer), learned)
 
     def while_it_trains(self, c, number, act):
         """Acts when the round trains and edge-b has not delivered; all nodes stand still then."""

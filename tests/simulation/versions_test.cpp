@@ -5,6 +5,7 @@
 #include <set>
 
 #include "tests/support/serving_rig.hpp"
+#include "tests/support/store_folder.hpp"
 
 namespace collm {
 namespace {
@@ -324,6 +325,121 @@ TEST(versions, of_the_base_or_an_unclear_name_are_refused) {
     EXPECT_EQ(r->failure().code, errc::bad_request);
     EXPECT_NE(r->failure().message.find("would be right"), std::string::npos);
   }
+}
+
+/// What a node keeps, on a real disk; gone with the test.
+class kept : public store::store_folder {
+ protected:
+  std::shared_ptr<store::served_versions> served(const std::string& base = "base") const {
+    return std::make_shared<store::served_versions>(folder_, base);
+  }
+  /// A node that loaded these, kept what it served and was killed; its head's registry.
+  std::shared_ptr<memory_versions> lived(const std::vector<std::string>& folders,
+                                         const std::string& name = "assistant") const {
+    auto versions = std::make_shared<memory_versions>();
+    serving_rig before({.versions = versions, .served = served()});
+    before.system.pass(1s);
+    for (const auto& f : folders) {
+      before.load("/adapters/" + f, name);
+      before.system.pass(2s);
+    }
+    return versions;
+  }
+  static std::string first_answer(serving_rig& rig, const std::string& model) {
+    const auto id = rig.send(model, {1}, 3);
+    rig.system.pass(1s);
+    const auto& a = rig.answers[id];
+    return a.finished == 1 ? to_string(version_id{a.adapter, a.version}) : a.code;
+  }
+};
+
+TEST_F(kept, versions_serve_at_once_where_the_head_is_away) {
+  const auto versions = lived({"second"});
+  serving_rig rig({.versions = versions, .served = served(), .head_away = true});
+  EXPECT_EQ(first_answer(rig, "assistant"), "assistant@1");
+  EXPECT_EQ(rig.events("version_serving"), (std::vector<std::string>{"assistant@1 (peft:second)"}));
+  rig.system.pass(20s);
+  EXPECT_EQ(rig.executor->resident(), (std::vector<version_id>{{"assistant", 1}}));
+}
+
+TEST_F(kept, versions_of_adapters_beside_the_manifests_serve_too) {
+  const auto versions = lived({"spare"}, "spare");
+  serving_rig rig({.versions = versions, .served = served(), .head_away = true});
+  EXPECT_EQ(first_answer(rig, "spare"), "spare@0");
+  EXPECT_EQ(first_answer(rig, "assistant"), "assistant@0");
+}
+
+TEST_F(kept, versions_give_way_to_what_the_registry_says) {
+  const auto versions = lived({"second"});
+  ASSERT_TRUE(versions->promote({"assistant", 0}));
+  serving_rig rig({.versions = versions, .served = served()});
+  rig.system.pass(3s);
+  EXPECT_EQ(first_answer(rig, "assistant"), "assistant@0");
+  serving_rig again({.versions = versions, .served = served(), .head_away = true});
+  EXPECT_EQ(first_answer(again, "assistant"), "assistant@0") << "that is what it served last";
+}
+
+TEST_F(kept, versions_that_were_withdrawn_are_not_kept) {
+  auto versions = std::make_shared<memory_versions>();
+  {
+    serving_rig rig({.versions = versions, .served = served()});
+    rig.load("/adapters/spare", "spare");
+    rig.system.pass(3s);
+    rig.unload("spare");
+    rig.system.pass(3s);
+  }
+  serving_rig rig({.versions = versions, .served = served(), .head_away = true});
+  EXPECT_EQ(first_answer(rig, "spare"), "not_found");
+}
+
+TEST_F(kept, versions_that_cannot_be_had_again_are_named_and_the_manifests_serve) {
+  const auto versions = lived({"second"});
+  serving_rig rig({.versions = versions,
+                   .read_adapter = [](const std::string&) -> result<engine::adapter_ptr> {
+                     return error{errc::not_found, "no such folder"};
+                   },
+                   .served = served(),
+                   .head_away = true});
+  EXPECT_EQ(first_answer(rig, "assistant"), "assistant@0");
+  EXPECT_EQ(rig.events("not_resumed"),
+            (std::vector<std::string>{"assistant@1: /adapters/second: no such folder"}));
+}
+
+TEST_F(kept, versions_of_another_base_or_damaged_are_not_served) {
+  const auto versions = lived({"second"});
+  serving_rig other({.versions = versions, .served = served("another"), .head_away = true});
+  EXPECT_EQ(first_answer(other, "assistant"), "assistant@0");
+  lived({"second"});
+  damage(folder_ / "versions", 100);
+  serving_rig rig({.versions = versions, .served = served(), .head_away = true});
+  EXPECT_EQ(first_answer(rig, "assistant"), "assistant@0");
+  ASSERT_EQ(rig.events("not_resumed").size(), 1u);
+}
+
+TEST_F(kept, versions_that_the_disk_does_not_take_are_told_of_once_and_kept_later) {
+  write(folder_ / "no-folder", "");
+  const auto nowhere = std::make_shared<store::served_versions>(folder_ / "no-folder", "base");
+  auto versions = std::make_shared<memory_versions>();
+  serving_rig rig({.versions = versions, .served = nowhere});
+  rig.load("/adapters/second");
+  rig.system.pass(5s);
+  EXPECT_EQ(rig.events("not_kept").size(), 1u);
+  EXPECT_EQ(first_answer(rig, "assistant"), "assistant@1");
+  std::filesystem::remove(folder_ / "no-folder");
+  rig.system.pass(2s);
+  EXPECT_TRUE(nowhere->list());
+}
+
+TEST(versions, of_the_manifest_that_later_ones_replaced_do_not_come_back_for_a_moment) {
+  auto versions = std::make_shared<memory_versions>();
+  for (const char* digest : {"older", "first", "second"})  // "first": the manifest's
+    ASSERT_TRUE(versions->add(loaded_elsewhere(digest)));
+  ASSERT_TRUE(versions->promote({"assistant", 1}));
+  ASSERT_TRUE(versions->promote({"assistant", 2}));
+  serving_rig rig({.versions = versions});
+  rig.system.pass(3s);
+  EXPECT_EQ(rig.events("version_serving"),
+            (std::vector<std::string>{"assistant@0 (initial)", "assistant@2 ()"}));
 }
 
 }  // namespace

@@ -118,6 +118,9 @@ struct rig_options {
   std::shared_ptr<store::version_store> versions = std::make_shared<memory_versions>();
   /// What a PEFT folder holds; empty: factors whose digest is the folder's name.
   std::function<result<engine::adapter_ptr>(const std::string& folder)> read_adapter = {};
+  /// What the node keeps of what it serves; null: nothing.
+  std::shared_ptr<store::served_versions> served = {};
+  bool head_away = false;  ///< nobody answers for the registry
 };
 
 /// The factors of a folder by its name; "bad" is refused.
@@ -137,6 +140,7 @@ class serving_rig {
     registry = system.keep(system.get().spawn(
         registry_behavior,
         registry_deps{o.versions, "base", telemetry, "head", board->make("registry", "")}));
+    if (o.head_away) caf::anon_send_exit(registry, caf::exit_reason::kill);
     router = system.keep(system.get().spawn(
         router_behavior, router_deps{"edge-a", "tiny", board->make("router", "")}));
     replica = system.keep(
@@ -178,6 +182,7 @@ class serving_rig {
                   .replicas = {replica},
                   .router = router,
                   .registry = registry,
+                  .served = o.served,
                   .telemetry = telemetry,
                   .beats = {},
                   .wedged = [](const std::string&) {},

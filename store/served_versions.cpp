@@ -1,0 +1,88 @@
+#include "store/served_versions.hpp"
+
+#include <string_view>
+
+#include "store/digest.hpp"
+
+namespace collm::store {
+
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::string_view suffix = ".factors";
+
+result<std::vector<std::byte>> all_of(const fs::path& file) {
+  if (!fs::exists(file)) return error{errc::not_found, "there is no " + file.string()};
+  auto from = open_to_read(file);
+  if (!from) return from.failure();
+  std::error_code failed;
+  const auto size = fs::file_size(file, failed);
+  std::vector<std::byte> all(failed ? 0 : size);
+  if (auto read = read_at(*from, file, 0, all); !read) return read.failure();
+  return all;
+}
+
+/// The file's first line: whose versions they are, and what the rest must be.
+std::string first_line(const std::string& base_digest, std::span<const std::byte> list) {
+  return base_digest + " " + digest_of(list) + "\n";
+}
+
+}  // namespace
+
+result<fs::path> served_versions::factors_file(const std::string& digest) const {
+  if (!is_digest(digest))
+    return error{errc::bad_request,
+                 "a version's digest has 64 hex digits, '" + digest.substr(0, 80) + "' is none"};
+  return folder_ / (digest + std::string(suffix));
+}
+
+bool served_versions::has_factors(const std::string& digest) const {
+  const auto file = factors_file(digest);
+  return file && fs::exists(*file);
+}
+
+result<void> served_versions::keep_factors(const std::string& digest,
+                                           std::span<const std::byte> bytes) {
+  const auto file = factors_file(digest);
+  if (!file) return file.failure();
+  if (auto made = make_folder(folder_); !made) return made;
+  return disk_->replace(*file, {bytes});
+}
+
+result<void> served_versions::keep_list(std::span<const std::byte> list,
+                                        const std::set<std::string>& digests) {
+  if (auto made = make_folder(folder_); !made) return made;
+  const auto line = first_line(base_digest_, list);
+  if (auto kept = disk_->replace(list_file(), {std::as_bytes(std::span(line)), list}); !kept)
+    return kept;
+  const auto there = files_in(folder_);
+  if (!there) return there.failure();
+  for (const auto& f : *there) {
+    const bool wanted = f.path == list_file() || digests.contains(f.path.stem().string());
+    if (wanted) continue;
+    if (auto gone = remove_file(f.path); !gone) return gone;
+  }
+  return {};
+}
+
+result<std::vector<std::byte>> served_versions::list() const {
+  auto all = all_of(list_file());
+  if (!all) return all;
+  const std::string_view text(reinterpret_cast<const char*>(all->data()), all->size());
+  const auto end = text.find('\n');
+  const error damaged{errc::corrupt, list_file().string() + " is damaged"};
+  if (end == std::string_view::npos) return damaged;
+  std::vector<std::byte> list(all->begin() + static_cast<std::ptrdiff_t>(end + 1), all->end());
+  if (!text.starts_with(base_digest_ + " "))
+    return error{errc::not_found, list_file().string() + " is of another base"};
+  if (text.substr(0, end + 1) != first_line(base_digest_, list)) return damaged;
+  return list;
+}
+
+result<std::vector<std::byte>> served_versions::factors(const std::string& digest) const {
+  const auto file = factors_file(digest);
+  if (!file) return file.failure();
+  return all_of(*file);
+}
+
+}  // namespace collm::store
