@@ -30,6 +30,8 @@ struct node_deps {
   std::function<result<engine::adapter_ptr>(const std::string& adapter,
                                             const std::vector<float>& factors)>
       with_factors = {};
+  /// All numbers of a version, as with_factors takes them; there if `served` is.
+  std::function<std::vector<float>(const engine::adapter&)> factors = {};
   std::shared_ptr<store::served_versions> served = {};  ///< what served before; null: not kept
   telemetry_actor telemetry;
   std::vector<heartbeat> beats;                   ///< one an engine

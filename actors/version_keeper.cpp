@@ -4,7 +4,6 @@
 #include <filesystem>
 
 #include "actors/replies.hpp"
-#include "actors/shadow_task.hpp"
 #include "coordinator/following.hpp"
 #include "engine/adapter/adapter.hpp"
 
@@ -447,7 +446,7 @@ result<void> version_keeper::keep_versions() const {
     const auto& digest = v->weights->digest;
     digests.insert(digest);
     if (!v->source.starts_with(round_prefix) || deps_.served->has_factors(digest)) continue;
-    const auto values = values_of(engine::adapter_factors(*v->weights));
+    const auto values = deps_.factors(*v->weights);
     const auto bytes = std::as_bytes(std::span(values));
     if (auto kept = deps_.served->keep_factors(digest, bytes); !kept) return kept;
   }

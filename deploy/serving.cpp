@@ -338,6 +338,7 @@ struct serving_node::impl {
         .registry = to.registry,
         .aggregator = to.aggregator,
         .with_factors = factors_maker(initial),
+        .factors = row_of,
         .served = std::make_shared<store::served_versions>(site_folder(plan, node_plan_) / "served",
                                                            model.base_digest),
         .telemetry = telemetry,

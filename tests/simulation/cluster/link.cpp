@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/replies.hpp"
+#include "messages/token_chunk.hpp"
 
 namespace collm::simulation {
 
@@ -89,9 +90,9 @@ struct last_word {
   ~last_word() { say(); }
 };
 
-std::uint32_t tokens_in(const stream_event& e) {
+std::uint32_t weight_of(const stream_event& e) {
   const auto* chunk = std::get_if<msg<schema::TokenChunk>>(&e);
-  return chunk ? std::max(chunk->read()->getTokens().size(), 1u) : 0;
+  return chunk ? collm::weight_of(*chunk) : 0;
 }
 bool ends(const stream_event& e) {
   return std::holds_alternative<msg<schema::Finish>>(e) ||
@@ -152,14 +153,14 @@ void connection::serve(const stream_ptr& s, const msg<schema::Request>& request)
 void connection::push(const stream_ptr& s, stream_event e) {
   if (s->source_ended) return;
   if (std::holds_alternative<msg<schema::Accepted>>(e)) s->was_accepted = true;
-  if (s->weight + tokens_in(e) > buffered_max) {
+  if (s->weight + weight_of(e) > buffered_max) {
     auto slow = finish_message(s->id, schema::FinishReason::SLOW_READER, "the buffer is full");
     s->buffer.clear();
     s->buffer.emplace_back(std::move(slow));
     drop(s);
   } else {
     s->source_ended = ends(e);
-    s->weight += tokens_in(e);
+    s->weight += weight_of(e);
     s->buffer.push_back(std::move(e));
   }
   pump(s);
@@ -170,7 +171,7 @@ void connection::pump(const stream_ptr& s) {
   while (s->unanswered < unanswered_max && !s->buffer.empty() && !s->last) {
     auto e = std::move(s->buffer.front());
     s->buffer.pop_front();
-    s->weight -= tokens_in(e);
+    s->weight -= weight_of(e);
     if (ends(e)) {
       s->last = std::move(e);
       break;

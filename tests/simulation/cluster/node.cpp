@@ -122,6 +122,8 @@ void sim_node::spawn_node(const stand_ins& head) {
                          const std::vector<float>& factors) -> result<engine::adapter_ptr> {
         return adapter_with(digest_of_factors(factors), factors);
       },
+      .factors = [](const engine::adapter& a) { return a.layers.at(0)[0].a; },
+      .served = std::make_shared<store::served_versions>(folder_ / "served", "base"),
       .telemetry = telemetry,
       .beats = {},
       .wedged = [](const std::string&) {},
