@@ -1,6 +1,7 @@
 #include "actors/engine.hpp"
 
 #include <algorithm>
+#include <set>
 #include <span>
 
 #include "actors/engine_messages.hpp"
@@ -393,10 +394,13 @@ class driver {
       decodes.decode_context += s.length;
     }
     r.prefill = {.slack_ms = state_.planner->slack_ms(sequences, *state_.model, now)};
+    std::set<std::uint64_t> seen;  // requests
     for (const auto& s : sequences) {
       if (s.produced > 0) continue;
-      const auto& tenant = state_.requests.at(state_.choices.at(s.id).request).tenant;
-      r.prefill.backlog_of[tenant].add(s.left(), s.computed);
+      const auto request = state_.choices.at(s.id).request;
+      const bool first = seen.insert(request).second;
+      const auto left = first || s.started() ? s.left() : 0;
+      r.prefill.backlog_of[state_.requests.at(request).tenant].add_choices(left, s.computed);
     }
     const auto backlog = r.prefill.backlog();
     r.backlog_tokens = static_cast<std::uint32_t>(backlog.tokens);

@@ -388,7 +388,7 @@ class desk {
     if (state_.last) engine = state_.last->prefill.after(now - state_.last_report_ms);
     auto& backlog = engine.backlog_of;
     const auto add = [&](const replica_state::held& h) {
-      backlog[h.tenant].add(h.prompt_tokens, 0, h.choices);
+      backlog[h.tenant].add_choices(h.prompt_tokens, 0, h.choices);
     };
     for (const auto& w : state_.waiting) {
       add(w);
@@ -404,7 +404,7 @@ class desk {
     }
     l.sequences = static_cast<std::uint32_t>(l.decodes.decodes);
     l.ahead = coordinator::prompts_ahead(asks.tenant, backlog, state_.times, now);
-    if (kept.prompt_tokens > 0) l.ahead.add(kept.prompt_tokens / kept.choices, 0, kept.choices);
+    if (kept.prompt_tokens > 0) l.ahead.add_choices(kept.prompt_tokens, 0, kept.choices);
     occupy(l, asks, asks.choices + kept.choices);
     if (!state_.last) return l;
     l.iteration_ms = state_.last->step_ms_mean;

@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "actors/replies.hpp"
-#include "coordinator/admission.hpp"
 #include "coordinator/gate.hpp"
 
 namespace collm::actors {
@@ -142,22 +141,25 @@ class switchboard {
     router_state::target* best = nullptr;
     double least = std::numeric_limits<double>::infinity();
     for (auto& t : state_.replicas) {
-      coordinator::replica_load load;
-      load.ahead.tokens = t.sent_tokens;
-      if (t.last) {
-        load.ahead.tokens += t.last->backlog_tokens;
-        load.prefill_tokens_per_ms = t.last->prefill_tokens_per_ms;
-        load.iteration_ms = t.last->step_ms_mean;
-      }
-      const double ttft =
-          coordinator::predicted_ttft_ms(load, load.prefill_tokens_per_ms, prompt_tokens) +
-          (load.prefill_tokens_per_ms > 0 ? 0 : load.ahead.tokens);
+      const double ttft = ttft_ms(t, prompt_tokens);
       if (ttft < least) {
         least = ttft;
         best = &t;
       }
     }
     return best;
+  }
+
+  /// To compare replicas by: what its engine has at the price of that, the rest as short prompts.
+  static double ttft_ms(const router_state::target& t, double prompt_tokens) {
+    if (!t.last) return t.sent_tokens;
+    const auto& r = *t.last;
+    const double in_engine = r.prefill.backlog().tokens;
+    const double others = r.backlog_tokens - in_engine + t.sent_tokens;
+    const double of_short = r.prefill_tokens_per_ms, own = r.prefill.pace.beside;
+    if (of_short <= 0) return r.step_ms_mean + in_engine + others;
+    return r.step_ms_mean + in_engine / (own > 0 ? own : of_short) +
+           (others + prompt_tokens) / of_short;
   }
 
   void refuse(const schema::Request::Reader& r, const sink_actor& sink, const error& why) {

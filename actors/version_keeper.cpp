@@ -66,7 +66,7 @@ version_keeper::version_keeper(self_ptr self, node_deps deps, std::vector<initia
     : self_(self), s_(self->state), deps_(std::move(deps)), fetch_(self, deps_) {
   for (const auto& v : initial)
     if (v.make) s_.makers[v.weights->digest] = v.make;
-  const auto resumed = resume();
+  const auto resumed = resume(initial);
   for (const auto& v : initial)
     if (!resumed.contains(v.name))
       install({v.name, 0}, v.weights, {v.source, v.folder}, nobody_waits);
@@ -310,6 +310,7 @@ void version_keeper::follow(const msg<schema::VersionList>& list) {
   });
   for (const auto& id : steps.retire) withdraw(id);
   for (const auto& id : steps.give_up) withdraw(id);
+  withdraw_unknown(*l);
   for (const auto v : l->getVersions()) {
     const version_id id{v.getAdapter().cStr(), v.getNumber()};
     if (holds(steps.load, id)) bring(id, v, schema::VersionState::SERVING);
@@ -388,28 +389,44 @@ void version_keeper::follow_registry() {
 
 /// What served in the process before, so that a site goes on without its head. Names of the
 /// adapters that do.
-std::set<std::string> version_keeper::resume() {
+std::set<std::string> version_keeper::resume(const std::vector<initial_version>& initial) {
   std::set<std::string> names;
   if (!deps_.served) return names;
+  const auto not_resumed = [this](const std::string& why) {
+    s_.resumed_whole = false;
+    event(schema::EventLevel::WARNING, "not_resumed", why);
+  };
   const auto bytes = deps_.served->list();
   if (!bytes && bytes.failure().code == errc::not_found) return names;
   const auto list = bytes ? msg<schema::VersionList>::from_bytes(*bytes)
                           : result<msg<schema::VersionList>>(bytes.failure());
   if (!list) {
-    event(schema::EventLevel::WARNING, "not_resumed", list.failure().message);
+    not_resumed(list.failure().message);
     return names;
   }
   const auto served = list->read();
   for (const auto v : served->getVersions()) {
     const version_id id{v.getAdapter().cStr(), v.getNumber()};
     const auto weights = kept_factors(v);
-    if (weights) {
-      names.insert(id.name);
-      install(id, *weights, {v.getSource().cStr(), v.getFolder().cStr()}, nobody_waits);
-    } else {
-      event(schema::EventLevel::WARNING, "not_resumed",
-            to_string(id) + ": " + weights.failure().message);
+    if (!weights) {
+      not_resumed(to_string(id) + ": " + weights.failure().message);
+      continue;
     }
+    names.insert(id.name);
+    s_.resumed.insert(id);
+    ++s_.resuming;
+    const auto of_manifest = std::find_if(initial.begin(), initial.end(),
+                                          [&](const auto& i) { return i.name == id.name; });
+    const auto instead = of_manifest == initial.end() ? std::nullopt : std::optional(*of_manifest);
+    const auto done = [this, instead](const result<void>& r) {
+      --s_.resuming;
+      if (r) return;
+      s_.resumed_whole = false;
+      if (instead)
+        install({instead->name, 0}, instead->weights, {instead->source, instead->folder},
+                nobody_waits);
+    };
+    install(id, *weights, {v.getSource().cStr(), v.getFolder().cStr()}, done);
   }
   return names;
 }
@@ -421,27 +438,48 @@ result<engine::adapter_ptr> version_keeper::kept_factors(
   const std::string digest = served.getDigest().cStr();
   const auto bytes = deps_.served->factors(digest);
   if (!bytes) return bytes.failure();
-  return fetch_.version_of(served.getAdapter().cStr(), digest, *bytes);
+  auto made = fetch_.version_of(served.getAdapter().cStr(), digest, *bytes);
+  if (made || made.failure().code == errc::not_found) return made;
+  // They are not that version's, and kept again when it serves.
+  if (auto gone = deps_.served->forget_factors(digest); !gone) return gone.failure();
+  return made;
 }
 
-/// Each slot, so that what serves is kept once after all changes of one. A disk that takes nothing
-/// is told of once; the node serves on.
+/// Resumed versions that the registry never heard of, as it was restored or is another cluster's:
+/// nobody could unload them.
+void version_keeper::withdraw_unknown(const schema::VersionList::Reader& list) {
+  s_.heard_registry = true;
+  for (const auto& id : std::exchange(s_.resumed, {})) {
+    const auto rows = list.getVersions();
+    const bool known = std::any_of(rows.begin(), rows.end(), [&](const auto v) {
+      const bool same = v.getNumber() == id.number;
+      const bool replaces = v.getState() == schema::VersionState::SERVING;
+      return id.name == v.getAdapter().cStr() && (same || replaces);
+    });
+    if (!known) withdraw(id);
+  }
+}
+
+/// Each slot, so that what serves is kept once after all changes of one. What could not be resumed
+/// stays kept until the registry has spoken: its hindrance may pass. A disk that takes nothing is
+/// told of once; the node serves on.
 void version_keeper::keep_serving() {
-  if (!deps_.served || !s_.to_keep || !s_.installing.empty()) return;
-  const auto kept = keep_versions();
-  const auto why = kept ? "" : kept.failure().message;
-  if (!kept && why != s_.not_kept)
-    event(schema::EventLevel::WARNING, "not_kept",
-          why + "; started without its head, this node would serve what it kept before");
-  s_.not_kept = why;
+  const bool may = s_.resuming == 0 && (s_.resumed_whole || s_.heard_registry);
+  if (!deps_.served || !s_.to_keep || !may) return;
+  std::set<std::string> digests;
+  auto kept = keep_versions(digests);
   s_.to_keep = !kept;
+  if (kept) kept = deps_.served->keep_only(digests);
+  const auto why = kept ? "" : kept.failure().message;
+  if (!kept && why != s_.not_kept) event(schema::EventLevel::WARNING, "not_kept", why);
+  s_.not_kept = why;
 }
 
-result<void> version_keeper::keep_versions() const {
+/// `digests`: of what serves.
+result<void> version_keeper::keep_versions(std::set<std::string>& digests) const {
   std::vector<std::pair<version_id, const node_state::resident*>> serving;
   for (const auto& [id, v] : s_.versions)
     if (v.state == schema::VersionState::SERVING) serving.emplace_back(id, &v);
-  std::set<std::string> digests;
   for (const auto& [id, v] : serving) {
     const auto& digest = v->weights->digest;
     digests.insert(digest);
@@ -462,7 +500,7 @@ result<void> version_keeper::keep_versions() const {
       row.setFolder(v->folder);
     }
   });
-  return deps_.served->keep_list(list.bytes(), digests);
+  return deps_.served->keep_list(list.bytes());
 }
 
 std::string peft_source(const std::string& folder) {

@@ -58,10 +58,11 @@ class version_keeper {
   void fail(const version_id& id, const char* kind, const std::string& why,
             std::chrono::milliseconds wait);
   result<engine::adapter_ptr> factors_of(const schema::VersionRecord::Reader& wanted) const;
-  std::set<std::string> resume();
+  std::set<std::string> resume(const std::vector<initial_version>& initial);
   result<engine::adapter_ptr> kept_factors(const schema::VersionRecord::Reader& served) const;
+  void withdraw_unknown(const schema::VersionList::Reader& list);
   void keep_serving();
-  result<void> keep_versions() const;
+  result<void> keep_versions(std::set<std::string>& digests) const;
   void event(schema::EventLevel level, const char* kind, const std::string& text);
 
   self_ptr self_;

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "coordinator/admission.hpp"
 #include "coordinator/gate.hpp"
 #include "coordinator/statistics.hpp"
@@ -16,24 +18,23 @@ std::string reason_to_promote(const canary_options& o, const canary_counts& coun
   return out;
 }
 
-/// A one-sided test of all, and of each part alone: the least p, and whose it is; empty: of all.
+/// A one-sided test of all, of each part alone and of all but each part: the least p, and whose it
+/// is; empty: of all. A p of a part that is no number says nothing, one of all fails.
 class parted_test {
  public:
   parted_test(double p_of_all, std::size_t parts)
-      : p_(p_of_all), parts_(static_cast<double>(parts)) {}
+      : p_(p_of_all), tests_(2 * static_cast<double>(parts)) {}
   void add(const std::string& whose, double p) {
-    if (p * parts_ >= p_) return;
-    p_ = p * parts_;
+    if (!(p * tests_ < p_)) return;
+    p_ = p * tests_;
     whose_ = whose;
   }
   double p() const { return p_; }
   bool fails() const { return !(p_ >= p_max); }
-  std::string whose(const std::string& kind) const {
-    return whose_.empty() ? "" : " of " + kind + " " + whose_;
-  }
+  std::string whose() const { return whose_.empty() ? "" : " of " + whose_; }
 
  private:
-  double p_, parts_;
+  double p_, tests_;
   std::string whose_;
 };
 
@@ -41,9 +42,20 @@ double p_of(const canary_counts& c) {
   return fisher_worse(c.bad, c.count, c.bad_before, c.count_before);
 }
 
+canary_counts without(const canary_counts& all, const canary_counts& part) {
+  const auto less = [](std::uint32_t a, std::uint32_t b) { return a - std::min(a, b); };
+  return {.bad = less(all.bad, part.bad),
+          .count = less(all.count, part.count),
+          .bad_before = less(all.bad_before, part.bad_before),
+          .count_before = less(all.count_before, part.count_before)};
+}
+
 parted_test test_answers(const canary_traffic& traffic) {
   parted_test test(p_of(traffic.all), traffic.by_process.size());
-  for (const auto& [process, counts] : traffic.by_process) test.add(process, p_of(counts));
+  for (const auto& [process, counts] : traffic.by_process) {
+    test.add("node " + process, p_of(counts));
+    test.add("all nodes but " + process, p_of(without(traffic.all, counts)));
+  }
   return test;
 }
 
@@ -51,14 +63,24 @@ double p_of(const reference_entropies& e) {
   return welch_larger(spread_of(e.canary), spread_of(e.serving)).p;
 }
 
-parted_test test_entropies(const std::map<std::string, reference_entropies>& by_site) {
+/// `but`: a site that is left out; empty: none.
+reference_entropies pooled(const std::map<std::string, reference_entropies>& by_site,
+                           const std::string& but) {
   reference_entropies all;
   for (const auto& [site, e] : by_site) {
+    if (site == but) continue;
     all.canary.insert(all.canary.end(), e.canary.begin(), e.canary.end());
     all.serving.insert(all.serving.end(), e.serving.begin(), e.serving.end());
   }
-  parted_test test(p_of(all), by_site.size());
-  for (const auto& [site, e] : by_site) test.add(site, p_of(e));
+  return all;
+}
+
+parted_test test_entropies(const std::map<std::string, reference_entropies>& by_site) {
+  parted_test test(p_of(pooled(by_site, "")), by_site.size());
+  for (const auto& [site, e] : by_site) {
+    test.add("site " + site, p_of(e));
+    test.add("all sites but " + site, p_of(pooled(by_site, site)));
+  }
   return test;
 }
 
@@ -87,9 +109,9 @@ canary_verdict judge_canary(const canary_options& o, const canary_traffic& traff
   v.p_bad = answers.p();
   v.p_entropy = entropies.p();
   if (answers.fails())
-    v.reason = "more bad answers" + answers.whose("node") + " than the serving version";
+    v.reason = "more bad answers" + answers.whose() + " than the serving version";
   if (entropies.fails())
-    v.reason = "a larger cross entropy" + entropies.whose("site") + " than the serving version";
+    v.reason = "a larger cross entropy" + entropies.whose() + " than the serving version";
   v.decision = v.reason.empty() ? canary_decision::promote : canary_decision::roll_back;
   if (v.decision == canary_decision::promote) v.reason = reason_to_promote(o, counts);
   return v;

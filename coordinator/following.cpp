@@ -42,8 +42,9 @@ steps_to_follow follow(std::span<const known_version> registered,
   }
   for (const auto& v : here) {
     if (!v.serving) continue;
-    const bool withdrawn = std::any_of(registered.begin(), registered.end(),
-                                       [&](const auto& r) { return !r.serving && same(r, v); });
+    const bool withdrawn = std::any_of(registered.begin(), registered.end(), [&](const auto& r) {
+      return r.id == v.id && (!r.serving || r.digest != v.digest);
+    });
     const bool replaced = std::any_of(registered.begin(), registered.end(), [&](const auto& r) {
       return r.serving && r.id.name == v.id.name;
     });

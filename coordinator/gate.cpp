@@ -32,6 +32,11 @@ site_effect effect_of(const std::string& site, std::span<const double> d, double
   return e;
 }
 
+/// As a site says: one that is beyond all sense must not hide the others'.
+void append(std::vector<double>& to, const std::vector<double>& differences) {
+  for (const double d : differences) to.push_back(std::clamp(d, -100.0, 100.0));
+}
+
 bool all_finite(const std::vector<double>& values) {
   return std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
 }
@@ -134,7 +139,7 @@ result<void> gate::add(const std::string& site, const std::vector<double>& diffe
     return error{errc::conflict,
                  site + " sent more differences than its pool of " + std::to_string(pool->second)};
   if (!all_finite(differences)) fail(site, "a cross entropy that is no finite number");
-  values.insert(values.end(), differences.begin(), differences.end());
+  append(values, differences);
   return {};
 }
 
@@ -143,7 +148,7 @@ result<void> gate::add_guard(const std::vector<double>& differences) {
     return error{errc::conflict, "more differences than the guard set has sequences: " +
                                      std::to_string(guard_pool_)};
   if (!all_finite(differences)) fail(guard_name, "a cross entropy that is no finite number");
-  guard_.insert(guard_.end(), differences.begin(), differences.end());
+  append(guard_, differences);
   return {};
 }
 

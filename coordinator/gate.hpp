@@ -142,9 +142,9 @@ struct canary_verdict {
 };
 
 /// Ends at `completions` answers or `time_max_ms`: rolls back where either one-sided test has
-/// p < 0.025, and at once where logits are not finite. Each test is made of all together and of
-/// each process's answers or each site's entropies alone, p times how many there are (Bonferroni):
-/// nobody's numbers hide what others saw.
+/// p < 0.025, and at once where logits are not finite. Each test is made of all together, and of
+/// each process's answers or each site's entropies alone and of all but its, p times how many tests
+/// these are (Bonferroni): the numbers of one hide nothing that others saw.
 canary_verdict judge_canary(const canary_options& o, const canary_traffic& traffic,
                             const std::map<std::string, reference_entropies>& by_site,
                             double elapsed_ms);

@@ -1,11 +1,13 @@
 #include "coordinator/gate_course.hpp"
 
 #include <algorithm>
-#include <utility>
 
 namespace collm::coordinator {
 
 namespace {
+
+// Of a site's sequences, so many without a difference: its own model cannot take its data.
+constexpr std::uint32_t passed_over_max = 256;
 
 /// What of `values`, which begin at place `from`, lies beyond the `have` that are known.
 result<std::vector<double>> fresh_part(const std::vector<double>& values, std::uint32_t from,
@@ -28,7 +30,7 @@ result<gate_course> gate_course::open(const gate_options& o,
     if (r.pool == 0) continue;
     auto& s = sites[r.site];
     if (r.pool < s.pool || (r.pool == s.pool && s.evaluator < r.replica)) continue;
-    s = {r.replica, r.pool, 0, now_ms, now_ms};
+    s = {r.replica, r.pool, 0, now_ms, now_ms, 0};
   }
   std::map<std::string, std::uint32_t> pools;
   // Sites say how many sequences they have: more than the last look takes is no more weight.
@@ -87,8 +89,10 @@ result<void> gate_course::take_own(const gate_answer& a, site_state& s) {
   // Which of its differences are known already is not to be told: it is asked for again.
   if (a.from < s.next && read > count) return {};
   if (auto added = gate_.add(a.site, *fresh); !added) return added;
+  s.passed_over +=
+      static_cast<std::uint32_t>(end) - s.next - static_cast<std::uint32_t>(fresh->size());
   s.next = static_cast<std::uint32_t>(end);
-  if (s.next >= s.pool) gate_.end_of(a.site);
+  if (s.next >= s.pool || s.passed_over > passed_over_max) gate_.end_of(a.site);
   return {};
 }
 
@@ -96,15 +100,18 @@ result<void> gate_course::take(const gate_answer& a, double now_ms) {
   const auto at = sites_.find(a.site);
   if (at == sites_.end())
     return error{errc::not_found, "the gate does not wait for site '" + a.site + "'"};
+  if (!a.guard.empty() && a.site != guard_site())
+    return error{errc::conflict, "site '" + a.site + "' was not asked for the guard set"};
   auto& s = at->second;
   if (!a.failure.empty()) {
     gate_.fail(a.site, a.failure);
     return {};
   }
-  const auto known = std::pair(s.next, guard_have_);
+  const auto differences = [&] { return s.next - s.passed_over + guard_have_; };
+  const auto known = differences();
   auto taken = take_own(a, s);
   if (taken) taken = take_guard(a);
-  if (std::pair(s.next, guard_have_) != known) s.progress_ms = now_ms;
+  if (differences() != known) s.progress_ms = now_ms;
   return taken;
 }
 

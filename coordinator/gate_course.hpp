@@ -52,8 +52,8 @@ class gate_course {
   /// A replica is there. Another takes over where a site's own is silent and it has as much.
   void heard(const gate_replica& r, double now_ms);
   std::optional<gate_request> task_for(const std::string& replica) const;
-  /// What is known already is passed over. conflict: it does not follow what is known; not_found:
-  /// no such site here.
+  /// What is known already is passed over. conflict: it does not follow what is known, or judges
+  /// the guard set unasked; not_found: no such site here.
   result<void> take(const gate_answer& a, double now_ms);
   void time_passed(double now_ms);
 
@@ -63,9 +63,10 @@ class gate_course {
   struct site_state {
     std::string evaluator;
     std::uint32_t pool = 0;
-    std::uint32_t next = 0;  ///< place in the site's order behind what was looked at
-    double heard_ms = 0;     ///< the evaluator
-    double progress_ms = 0;  ///< the last sequence
+    std::uint32_t next = 0;         ///< place in the site's order behind what was looked at
+    double heard_ms = 0;            ///< the evaluator
+    double progress_ms = 0;         ///< the last difference
+    std::uint32_t passed_over = 0;  ///< of what was looked at, without a difference
   };
   explicit gate_course(gate g) : gate_(std::move(g)) {}
   result<void> take_own(const gate_answer& a, site_state& s);

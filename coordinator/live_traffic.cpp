@@ -169,7 +169,8 @@ canary_traffic traffic_book::traffic(const version_id& canary, const version_id&
     count += now.answers + lost;
     bad_before += before.bad;
     count_before += before.answers;
-    if (now.answers + lost == 0) continue;
+    // Who ended and had none of its answers counts among all only: it may have ended by others.
+    if (now.answers + now.broken_off == 0) continue;
     out.by_process[process] = {narrowed(now.bad + lost), narrowed(now.answers + lost),
                                narrowed(before.bad), narrowed(before.answers), now.not_finite};
   }

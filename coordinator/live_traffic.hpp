@@ -96,7 +96,7 @@ class traffic_book {
   static constexpr std::size_t processes_max = 1024;
   std::map<std::string, process> processes_;
   std::vector<version_id> marked_;
-  std::map<std::string, tally> since_mark_;  ///< by process, also of those that ended for good
+  std::map<std::string, tally> since_mark_;  ///< by process of the plan, also those that ended
 };
 
 }  // namespace collm::coordinator

@@ -11,10 +11,10 @@ constexpr double short_prompt = 64;
 
 }  // namespace
 
-void prompt_backlog::add(double left, double computed, double count) {
-  tokens += count * left;
-  pairs += count * (left * computed + left * left / 2);
-  prompts += count;
+void prompt_backlog::add_choices(double left, double computed, double choices) {
+  tokens += left;
+  pairs += left * computed + left * left / 2;
+  prompts += choices;
 }
 
 void prompt_backlog::add(const prompt_backlog& more) {

@@ -9,13 +9,13 @@
 
 namespace collm::coordinator {
 
-/// What of prompts is still to be computed, and how many they are: each choice of a request has
-/// its own.
+/// What of prompts is still to be computed, and how many sequences begin with them.
 struct prompt_backlog {
   double tokens = 0, pairs = 0, prompts = 0;
 
-  /// `count` prompts, each with `left` tokens behind `computed` ones.
-  void add(double left, double computed = 0, double count = 1);
+  /// A prompt with `left` tokens behind `computed` ones. Those choices of its request that wait
+  /// with it take its blocks from the prefix cache, and then begin as it does.
+  void add_choices(double left, double computed = 0, double choices = 1);
   void add(const prompt_backlog& more);
   step_features work() const { return {.prefill_tokens = tokens, .prefill_pairs = pairs}; }
 };

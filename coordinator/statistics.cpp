@@ -108,12 +108,15 @@ double fisher_worse(std::uint32_t bad, std::uint32_t count, std::uint32_t bad_be
   return std::min(1.0, p);
 }
 
+// Less is no spread of cross entropies, and its square may be no number.
+constexpr double no_spread = 1e-30;
+
 welch welch_larger(const spread& now, const spread& before) {
   welch w;
   if (now.count < 2 || before.count < 2) return w;
   const double a = now.deviation * now.deviation / now.count;
   const double b = before.deviation * before.deviation / before.count;
-  if (a + b <= 0) {
+  if (!(a + b > no_spread)) {
     w.p = now.mean > before.mean ? 0 : 1;
     return w;
   }

@@ -197,7 +197,8 @@ result<void> head_connection::not_ahead(std::uint64_t incarnation, const std::st
 
 result<void> head_connection::join(schema::Hello::Reader hello, schema::Node::Client node) {
   if (auto fits = may_join(hello); !fits) return fits;
-  const auto said = msg<schema::Hello>::copy_of(hello);  // throws before anything has changed
+  const auto said = msg<schema::Hello>::copy_of(
+      hello, limits{}.word_bytes_max);  // throws before anything has changed
   const std::string name = hello.getName().cStr();
   // The node holds this one, so those before it have had their time.
   if (auto noted = shared_.options.members->holds(name, shown_.id); !noted) return noted;
@@ -236,7 +237,7 @@ void head_connection::beat(schema::Snapshot::Reader snapshot) {
   if (auto own = check(speaks_for(), snapshot); !own) refuse(own.failure());
   if (left_) refuse({errc::conflict, "node " + node_ + " has joined on another connection"});
   caf::anon_send(shared_.to.supervisor, actors::beat_atom::value, node_, incarnation_,
-                 msg<schema::Snapshot>::copy_of(snapshot));
+                 msg<schema::Snapshot>::copy_of(snapshot, limits{}.snapshot_bytes_max));
 }
 
 void head_connection::event(schema::Event::Reader event) {

@@ -133,9 +133,9 @@ class session_server final : public schema::Session::Server {
     const auto state = context.getParams().getState();
     auto to = alive(to_);
     auto allowed = check(to->speaks_for(), state);
-    return pass_on<msg<schema::Work>>(*to, context, allowed,
-                                      aggregator_of(to->shared(), state.getAdapter()),
-                                      [&] { return msg<schema::ShadowState>::copy_of(state); });
+    return pass_on<msg<schema::Work>>(
+        *to, context, allowed, aggregator_of(to->shared(), state.getAdapter()),
+        [&] { return msg<schema::ShadowState>::copy_of(state, limits{}.word_bytes_max); });
   }
 
   kj::Promise<void> upload(UploadContext context) override {
@@ -151,8 +151,9 @@ class session_server final : public schema::Session::Server {
     const auto scores = context.getParams().getScores();
     auto to = alive(to_);
     auto allowed = check(to->speaks_for(), scores);
-    return pass_on<void>(*to, context, allowed, aggregator_of(to->shared(), scores.getAdapter()),
-                         [&] { return msg<schema::Scores>::copy_of(scores); });
+    return pass_on<void>(
+        *to, context, allowed, aggregator_of(to->shared(), scores.getAdapter()),
+        [&] { return msg<schema::Scores>::copy_of(scores, limits{}.word_bytes_max); });
   }
 
   kj::Promise<void> factors(FactorsContext context) override {
@@ -161,7 +162,7 @@ class session_server final : public schema::Session::Server {
     auto allowed = check(wanted, to->shared().options.bounds);
     return pass_on<msg<schema::FactorsChunk>>(
         *to, context, allowed, aggregator_of(to->shared(), wanted.getAdapter()),
-        [&] { return msg<schema::FactorsWanted>::copy_of(wanted); });
+        [&] { return msg<schema::FactorsWanted>::copy_of(wanted, limits{}.word_bytes_max); });
   }
 
   // -- jobs
@@ -175,8 +176,9 @@ class session_server final : public schema::Session::Server {
       allowed =
           error{errc::rate_limited,
                 "node " + by.node + " creates jobs too often; " + "create it at the head", 60000};
-    return pass_on<msg<schema::Job>>(*to, context, allowed, coordinator_of(to->shared()),
-                                     [&] { return msg<schema::JobRequest>::copy_of(request); });
+    return pass_on<msg<schema::Job>>(*to, context, allowed, coordinator_of(to->shared()), [&] {
+      return msg<schema::JobRequest>::copy_of(request, limits{}.word_bytes_max);
+    });
   }
 
   kj::Promise<void> jobs(JobsContext context) override {

@@ -57,7 +57,7 @@ class sink_server final : public schema::TokenSink::Server {
     const auto reader = context.getParams().getAccepted();
     auto to = open_request(reader.getRequest());
     if (to->accepted) throw_bad("was accepted already");
-    to->forward(msg<schema::Accepted>::copy_of(reader));
+    to->forward(msg<schema::Accepted>::copy_of(reader, limits{}.word_bytes_max));
     to->accepted = true;
     return kj::READY_NOW;
   }
@@ -74,7 +74,7 @@ class sink_server final : public schema::TokenSink::Server {
     }
     --to->chunks_left;
     to->bytes_left -= bytes;
-    to->forward(msg<schema::TokenChunk>::copy_of(reader));
+    to->forward(msg<schema::TokenChunk>::copy_of(reader, limits{}.token_chunk_bytes_max));
     return kj::READY_NOW;
   }
 
@@ -137,9 +137,9 @@ void remote_requests::finish(const key& at, schema::GenerateResult::Reader outco
   if (!done->over) {  // else it was ended for what the node sent
     // What is malformed throws here, and the request fails, as it is still one of ours.
     if (outcome.isReject()) {
-      done->forward(msg<schema::Reject>::copy_of(outcome.getReject()));
+      done->forward(msg<schema::Reject>::copy_of(outcome.getReject(), limits{}.word_bytes_max));
     } else {
-      done->forward(msg<schema::Finish>::copy_of(outcome.getFinish()));
+      done->forward(msg<schema::Finish>::copy_of(outcome.getFinish(), limits{}.word_bytes_max));
     }
     done->over = true;
   }

@@ -23,9 +23,12 @@ struct limits {
   std::uint32_t top_logprobs_max = 20;           ///< alternatives a token
   std::uint32_t stream_unsent_tokens_max =
       1024;  ///< buffered for a slow reader, then the stream is cancelled
-  std::uint32_t running_requests_max = 64;   ///< sequences in one engine step
-  std::size_t frame_bytes_max = 1u << 20;    ///< one Cap'n Proto message from outside
-  std::size_t chunk_bytes_max = 1u << 20;    ///< data of one chunk between nodes and head
+  std::uint32_t running_requests_max = 64;      ///< sequences in one engine step
+  std::size_t frame_bytes_max = 1u << 20;       ///< one Cap'n Proto message from outside
+  std::size_t chunk_bytes_max = 1u << 20;       ///< data of one chunk between nodes and head
+  std::size_t word_bytes_max = 64u << 10;       ///< of a message without data of its own, as copied
+  std::size_t snapshot_bytes_max = 512u << 10;  ///< of a node's snapshot, as copied
+  std::size_t token_chunk_bytes_max = 256u << 10;  ///< of tokens of one step, as copied
   std::uint32_t nesting_max = 16;            ///< pointers in a Cap'n Proto message from outside
   std::uint32_t rpc_streams_max = 64;        ///< generations in flight on one native connection
   std::uint32_t event_subscribers_max = 16;  ///< open /admin/v1/events streams

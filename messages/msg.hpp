@@ -8,6 +8,7 @@
 #include <capnp/serialize.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -67,9 +68,13 @@ class msg {
   }
 
   /// Copies a struct that lives elsewhere, such as an RPC parameter. Throws a kj::Exception where
-  /// it is not what the schema says, too large or too deep: whoever gets the copy, such as an actor
-  /// that would end, reads it without one.
-  static msg copy_of(typename T::Reader reader) {
+  /// it is not what the schema says, larger than `bytes_max` or too deep: whoever gets the copy,
+  /// such as an actor that would end, reads it without one. Pointers of one message may share what
+  /// they point to, and a copy has it each time.
+  static msg copy_of(typename T::Reader reader, std::size_t bytes_max = SIZE_MAX) {
+    KJ_REQUIRE(
+        bytes_max == SIZE_MAX || reader.totalSize().wordCount <= bytes_max / sizeof(capnp::word),
+        "larger than it may be", bytes_max);
     capnp::MallocMessageBuilder builder;
     builder.setRoot(reader);
     require_well_typed(builder.getRoot<T>().asReader());

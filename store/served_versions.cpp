@@ -1,5 +1,6 @@
 #include "store/served_versions.hpp"
 
+#include <cstdint>
 #include <string_view>
 
 #include "store/digest.hpp"
@@ -11,13 +12,17 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::string_view suffix = ".factors";
 
-result<std::vector<std::byte>> all_of(const fs::path& file) {
-  if (!fs::exists(file)) return error{errc::not_found, "there is no " + file.string()};
+constexpr std::uint64_t list_bytes_max = 2u << 20, factors_bytes_max = 1ull << 30;
+
+/// not_found: there is no such file; corrupt: it has more bytes than any whole one.
+result<std::vector<std::byte>> all_of(const fs::path& file, std::uint64_t bytes_max) {
   auto from = open_to_read(file);
   if (!from) return from.failure();
   std::error_code failed;
   const auto size = fs::file_size(file, failed);
-  std::vector<std::byte> all(failed ? 0 : size);
+  if (failed) return error{errc::io, "cannot read " + file.string() + ": " + failed.message()};
+  if (size > bytes_max) return error{errc::corrupt, file.string() + " is too long"};
+  std::vector<std::byte> all(size);
   if (auto read = read_at(*from, file, 0, all); !read) return read.failure();
   return all;
 }
@@ -38,7 +43,8 @@ result<fs::path> served_versions::factors_file(const std::string& digest) const 
 
 bool served_versions::has_factors(const std::string& digest) const {
   const auto file = factors_file(digest);
-  return file && fs::exists(*file);
+  std::error_code unreadable;  // written again then, and told if that fails
+  return file && fs::exists(*file, unreadable);
 }
 
 result<void> served_versions::keep_factors(const std::string& digest,
@@ -49,12 +55,19 @@ result<void> served_versions::keep_factors(const std::string& digest,
   return disk_->replace(*file, {bytes});
 }
 
-result<void> served_versions::keep_list(std::span<const std::byte> list,
-                                        const std::set<std::string>& digests) {
+result<void> served_versions::forget_factors(const std::string& digest) {
+  const auto file = factors_file(digest);
+  if (!file) return file.failure();
+  return remove_file(*file);
+}
+
+result<void> served_versions::keep_list(std::span<const std::byte> list) {
   if (auto made = make_folder(folder_); !made) return made;
   const auto line = first_line(base_digest_, list);
-  if (auto kept = disk_->replace(list_file(), {std::as_bytes(std::span(line)), list}); !kept)
-    return kept;
+  return disk_->replace(list_file(), {std::as_bytes(std::span(line)), list});
+}
+
+result<void> served_versions::keep_only(const std::set<std::string>& digests) {
   const auto there = files_in(folder_);
   if (!there) return there.failure();
   for (const auto& f : *there) {
@@ -66,7 +79,7 @@ result<void> served_versions::keep_list(std::span<const std::byte> list,
 }
 
 result<std::vector<std::byte>> served_versions::list() const {
-  auto all = all_of(list_file());
+  auto all = all_of(list_file(), list_bytes_max);
   if (!all) return all;
   const std::string_view text(reinterpret_cast<const char*>(all->data()), all->size());
   const auto end = text.find('\n');
@@ -82,7 +95,7 @@ result<std::vector<std::byte>> served_versions::list() const {
 result<std::vector<std::byte>> served_versions::factors(const std::string& digest) const {
   const auto file = factors_file(digest);
   if (!file) return file.failure();
-  return all_of(*file);
+  return all_of(*file, factors_bytes_max);
 }
 
 }  // namespace collm::store

@@ -24,9 +24,13 @@ class served_versions {
   bool has_factors(const std::string& digest) const;
   /// Factors of the version with this digest. bad_request: no digest; io: the disk.
   result<void> keep_factors(const std::string& digest, std::span<const std::byte> bytes);
-  /// The list in place of the one before; then factors of versions other than `digests` go. So a
-  /// list names nothing that is not there, if factors were kept first.
-  result<void> keep_list(std::span<const std::byte> list, const std::set<std::string>& digests);
+  /// Of what lies there and is not that version's.
+  result<void> forget_factors(const std::string& digest);
+  /// The list in place of the one before. It names nothing that is not there, if factors were kept
+  /// first.
+  result<void> keep_list(std::span<const std::byte> list);
+  /// Factors of versions other than `digests`, and what was half written, go.
+  result<void> keep_only(const std::set<std::string>& digests);
 
   /// not_found: none yet, or one of another base; corrupt: damaged.
   result<std::vector<std::byte>> list() const;

@@ -97,10 +97,10 @@ TEST(admission, a_prompt_and_those_ahead_each_have_their_own_price) {
   replica_load load{.sequences = 1, .costs = {{60, .5, 2e-4, 0, 0}, 0}};
   const double long_ms = .5 * 2000 + 2e-4 * 2000 * 1000, short_ms = .5 * 50 + 2e-4 * 50 * 25;
   const double both_ms = (long_ms + short_ms) / 0.5;  // half of a step of 120 ms is left
-  load.ahead.add(2000);
+  load.ahead.add_choices(2000);
   EXPECT_NEAR(admit(load, 50, {9000, 120}, 256, 0).predicted_ttft_ms, both_ms, 1e-6);
   load.ahead = {};
-  load.ahead.add(50);
+  load.ahead.add_choices(50);
   EXPECT_NEAR(admit(load, 2000, {9000, 120}, 256, 0).predicted_ttft_ms, both_ms, 1e-6);
 }
 

@@ -188,9 +188,9 @@ TEST(choices_kept, grow_with_what_the_others_ask_for_and_never_beyond_what_is_he
 
 TEST(prompts_ahead, are_all_but_those_whose_turn_comes_later) {
   std::map<std::string, prompt_backlog> backlog;
-  backlog["a"].add(100);
-  backlog["b"].add(1000);
-  backlog["c"].add(30);
+  backlog["a"].add_choices(100);
+  backlog["b"].add_choices(1000);
+  backlog["c"].add_choices(30);
   tenant_times times;
   const auto ahead = [&](const std::string& tenant) {
     return prompts_ahead(tenant, backlog, times, 0);

@@ -35,6 +35,11 @@ TEST(following, a_number_with_other_factors_is_not_that_version) {
   EXPECT_EQ(steps.retire, (ids{{"assistant", 0}})) << "it makes way: a number is one version's";
 }
 
+TEST(following, what_serves_under_a_number_that_was_retired_is_retired_whatever_its_factors) {
+  const versions registered = {{{"assistant", 0}, "a", false}};
+  EXPECT_EQ(follow(registered, versions{{{"assistant", 0}, "x"}}).retire, (ids{{"assistant", 0}}));
+}
+
 TEST(following, a_version_that_drains_here_does_not_count_as_served) {
   const versions registered = {{{"assistant", 0}, "a"}};
   EXPECT_EQ(follow(registered, versions{{{"assistant", 0}, "a", false}}).load,

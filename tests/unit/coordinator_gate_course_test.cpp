@@ -117,6 +117,42 @@ TEST(gate_course, has_the_guard_set_judged_by_one_site) {
   EXPECT_EQ(c.judge().decision, gate_decision::promote);
 }
 
+TEST(gate_course, takes_the_guard_set_from_nobody_who_was_not_asked) {
+  auto c = course(two_sites, 100);
+  auto b = answer("b/0", "workshop", 0, 8);
+  b.guard.assign(16, 0.5);
+  EXPECT_EQ(c.take(b, 1).failure().code, errc::conflict);
+  EXPECT_EQ(c.task_for("a/0")->guard_from, 0u);
+}
+
+TEST(gate_course, a_site_that_only_passes_over_sequences_is_not_waited_for_without_end) {
+  auto c = course({{"a/0", "kitchen", 4'000'000'000}, {"b/0", "workshop", 40}});
+  auto none = answer("a/0", "kitchen", 0, 0);
+  none.read = 1;
+  double t = 0;
+  for (; t < 1e6 && c.judge().silent.empty(); t += 1000) {
+    if (const auto task = c.task_for("a/0")) none.from = task->from;
+    ASSERT_TRUE(c.take(none, t));
+    for (const auto& r : two_sites) c.heard({r.replica, r.site, 4'000'000'000}, t);
+    if (const auto task = c.task_for("b/0")) {
+      ASSERT_TRUE(c.take(answer("b/0", "workshop", task->from, task->count), t));
+    }
+    c.time_passed(t);
+  }
+  EXPECT_EQ(c.judge().silent, std::vector<std::string>{"kitchen"});
+  EXPECT_LT(t, 130e3);
+}
+
+TEST(gate_course, a_site_whose_data_its_model_cannot_take_ends_with_what_there_is) {
+  auto c = course({{"a/0", "kitchen", 4000}, {"b/0", "workshop", 40}});
+  for (int i = 0; i < 100 && c.task_for("a/0"); ++i) {
+    auto none = answer("a/0", "kitchen", c.task_for("a/0")->from, 0);
+    none.read = 8;
+    ASSERT_TRUE(c.take(none, i));
+  }
+  EXPECT_FALSE(c.task_for("a/0"));
+}
+
 TEST(gate_course, what_is_told_again_of_the_guard_set_is_no_progress) {
   auto c = course(two_sites, 100);
   ASSERT_TRUE(c.take(answer("b/0", "workshop", 0, 8), 1));

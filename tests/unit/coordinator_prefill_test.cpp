@@ -29,13 +29,13 @@ TEST(sustained_prefill, prompts_are_as_dear_as_those_of_their_length_were) {
 
 TEST(prompt_backlog, counts_the_pairs_of_what_is_left) {
   prompt_backlog b;
-  b.add(60, 40);
+  b.add_choices(60, 40);
   EXPECT_EQ(b.tokens, 60);
   EXPECT_EQ(b.pairs, 100 * 100 / 2 - 40 * 40 / 2) << "of the whole without those that stand";
-  b.add(10, 0, 3);
-  EXPECT_EQ(b.tokens, 90);
-  EXPECT_EQ(b.pairs, 4200 + 3 * 50);
-  EXPECT_EQ(b.prompts, 4);
+  b.add_choices(10, 0, 3);
+  EXPECT_EQ(b.tokens, 70) << "three choices have one prompt";
+  EXPECT_EQ(b.pairs, 4200 + 50);
+  EXPECT_EQ(b.prompts, 4) << "and begin each";
 }
 
 // 60 ms of decodes: half of steps of 120 ms is left, and seven eighths of those of 480 ms.
@@ -50,8 +50,8 @@ TEST(prefill_pace, is_higher_while_decodes_are_ahead_of_their_promises) {
 
 TEST(prefill_state, of_a_moment_ago_has_less_left_of_each_tenants) {
   prefill_state then{.pace = {.ahead = 2, .beside = 1}, .slack_ms = 40};
-  then.backlog_of["a"].add(150);
-  then.backlog_of["b"].add(50);
+  then.backlog_of["a"].add_choices(150);
+  then.backlog_of["b"].add_choices(50);
   const auto now = then.after(60);  // 40 * 2 + 20 * 1 tokens: half
   EXPECT_DOUBLE_EQ(now.slack_ms, -20);
   EXPECT_DOUBLE_EQ(now.backlog_of.at("a").tokens, 75);
@@ -64,7 +64,7 @@ TEST(prefill_state, of_a_moment_ago_has_less_left_of_each_tenants) {
 
 TEST(prefill_state, of_an_unknown_pace_computes_nothing) {
   prefill_state then{.slack_ms = forever};
-  then.backlog_of["a"].add(150);
+  then.backlog_of["a"].add_choices(150);
   EXPECT_EQ(then.after(1000).backlog().tokens, 150);
   EXPECT_EQ(prefill_state().after(1000).backlog().tokens, 0);
 }

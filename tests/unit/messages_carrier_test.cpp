@@ -219,6 +219,29 @@ TEST(carrier, copies_no_elements_that_take_no_bytes) {
       [&] { return msg<schema::VersionList>::copy_of(reader.getRoot<schema::VersionList>()); }));
 }
 
+TEST(carrier, copies_no_more_than_it_may_where_pointers_share_what_they_point_to) {
+  capnp::MallocMessageBuilder message;
+  message.initRoot<schema::VersionRecord>().setAdapter(std::string(7999, 'x'));
+  const auto flat = capnp::messageToFlatArray(message);
+  std::vector<std::uint64_t> sent(flat.size());
+  std::memcpy(sent.data(), flat.begin(), flat.size() * 8);
+  // The table, the root's pointer, its data, its pointers, of which the first is the text's.
+  const auto pointers = 2 + (sent[1] >> 32 & 0xffff), count = sent[1] >> 48;
+  for (std::uint64_t k = 1; k < count; ++k) sent[pointers + k] = sent[pointers] - (k << 2);
+  const kj::ArrayPtr<const capnp::word> words(reinterpret_cast<const capnp::word*>(sent.data()),
+                                              sent.size());
+  const auto copied = [&](std::size_t bytes_max) {
+    capnp::FlatArrayMessageReader reader(words);
+    return guard([&] {
+      return msg<schema::VersionRecord>::copy_of(reader.getRoot<schema::VersionRecord>(),
+                                                 bytes_max);
+    });
+  };
+  ASSERT_TRUE(copied(64 << 10));
+  EXPECT_GT(copied(64 << 10)->bytes().size(), count * 8000);
+  EXPECT_FALSE(copied(16 << 10));
+}
+
 TEST(carrier, guard_turns_a_readers_exception_into_an_error) {
   const auto read = guard([]() -> int { KJ_FAIL_REQUIRE("no such pointer"); });
   ASSERT_FALSE(read);

@@ -23,7 +23,7 @@ TEST_F(served, are_there_again_for_the_process_that_comes_after) {
   auto before = of("base");
   EXPECT_EQ(text_of(before.list()), "not_found");
   ASSERT_TRUE(before.keep_factors(seven, bytes_of("7777")));
-  ASSERT_TRUE(before.keep_list(bytes_of("a@7"), {seven}));
+  ASSERT_TRUE(before.keep_list(bytes_of("a@7")));
   const auto after = of("base");
   EXPECT_EQ(text_of(after.list()), "a@7");
   EXPECT_TRUE(after.has_factors(seven));
@@ -34,23 +34,39 @@ TEST_F(served, are_there_again_for_the_process_that_comes_after) {
 TEST_F(served, forget_the_factors_of_what_serves_no_more) {
   auto s = of("base");
   ASSERT_TRUE(s.keep_factors(seven, bytes_of("7777")));
-  ASSERT_TRUE(s.keep_list(bytes_of("a@7"), {seven}));
+  ASSERT_TRUE(s.keep_list(bytes_of("a@7")));
   ASSERT_TRUE(s.keep_factors(eight, bytes_of("8888")));
-  EXPECT_TRUE(s.has_factors(seven)) << "until the list names them no more";
-  ASSERT_TRUE(s.keep_list(bytes_of("a@8"), {eight}));
+  ASSERT_TRUE(s.keep_list(bytes_of("a@8")));
+  EXPECT_TRUE(s.has_factors(seven));
+  write(folder_ / "served" / (seven + ".factors.half"), "77");
+  ASSERT_TRUE(s.keep_only({eight}));
   EXPECT_FALSE(s.has_factors(seven));
   EXPECT_EQ(text_of(s.factors(eight)), "8888");
   EXPECT_EQ(text_of(s.list()), "a@8");
+  const auto left = std::filesystem::directory_iterator(folder_ / "served");
+  EXPECT_EQ(std::distance(begin(left), end(left)), 2);
+  ASSERT_TRUE(s.forget_factors(eight));
+  EXPECT_FALSE(s.has_factors(eight));
+}
+
+TEST_F(served, that_cannot_be_read_are_an_error_and_no_exception) {
+  const auto loop = folder_ / "loop";
+  std::filesystem::create_symlink(loop, loop);
+  served_versions s(loop, "base");
+  EXPECT_EQ(text_of(s.list()), "io");
+  EXPECT_FALSE(s.has_factors(seven));
+  EXPECT_EQ(text_of(s.factors(seven)), "io");
+  EXPECT_FALSE(s.keep_list(bytes_of("a@7")));
 }
 
 TEST_F(served, of_another_base_are_none) {
-  ASSERT_TRUE(of("base").keep_list(bytes_of("a@7"), {}));
+  ASSERT_TRUE(of("base").keep_list(bytes_of("a@7")));
   EXPECT_EQ(text_of(of("bas").list()), "not_found");
   EXPECT_EQ(text_of(of("another").list()), "not_found");
 }
 
 TEST_F(served, that_are_damaged_are_not_believed) {
-  ASSERT_TRUE(of("base").keep_list(bytes_of("a@7"), {}));
+  ASSERT_TRUE(of("base").keep_list(bytes_of("a@7")));
   const auto file = folder_ / "served" / "versions";
   damage(file, static_cast<std::streamoff>(std::filesystem::file_size(file)) - 1);
   EXPECT_EQ(text_of(of("base").list()), "corrupt");
@@ -70,12 +86,11 @@ TEST_F(served, name_no_file_by_what_is_no_digest) {
 TEST_F(served, are_the_old_ones_or_the_new_ones_wherever_the_disk_fails) {
   auto whole = of("base");
   ASSERT_TRUE(whole.keep_factors(seven, bytes_of("7777")));
-  ASSERT_TRUE(whole.keep_list(bytes_of("a@7"), {seven}));
+  ASSERT_TRUE(whole.keep_list(bytes_of("a@7")));
   for (int at = 0;; ++at) {
     failing_disk full(at);
     auto s = of("base", full);
-    const bool done =
-        s.keep_factors(eight, bytes_of("8888")) && s.keep_list(bytes_of("a@8"), {eight});
+    const bool done = s.keep_factors(eight, bytes_of("8888")) && s.keep_list(bytes_of("a@8"));
     const auto list = text_of(whole.list());
     EXPECT_TRUE(list == "a@7" || list == "a@8") << list;
     EXPECT_EQ(text_of(whole.factors(list == "a@7" ? seven : eight)),
