@@ -21,6 +21,7 @@ class bridge {
     const auto r = s_.request.read();
     s_.arrival_ms = now_ms(self_) - static_cast<double>(r->getAgeUs()) / 1000;
     s_.outcome.key = self_->id();
+    s_.outcome.site = r->getSite();
     s_.outcome.prompt_tokens = r->getPrompt().size();
     s_.outcome.max_tokens = r->getMaxTokens();
     s_.outcome.choices = r->getChoices();
@@ -117,6 +118,7 @@ class bridge {
     const auto& o = s_.outcome;
     if (o.adapter.empty() || o.by_number) return;  // they say nothing of a canary
     self_->send(deps_.telemetry, request_began{.key = o.key,
+                                               .site = o.site,
                                                .adapter = o.adapter,
                                                .version = o.version,
                                                .arrival_ms = s_.arrival_ms,

@@ -84,6 +84,7 @@ reply<T> make_reply(result<T> r) {
 /// outcome with the same key.
 struct request_began {
   std::uint64_t key = 0;  ///< actor id of the sink
+  std::string site;       ///< that its client asked for; empty: at a node's own gateway, or any
   std::string adapter;
   std::uint32_t version = 0;
   double arrival_ms = 0, first_ms = -1;  ///< on the actors' clock; -1: no token yet
@@ -96,6 +97,7 @@ struct request_outcome {
   enum class kind : std::uint8_t { answered, refused, failed, cancelled };
   kind how = kind::answered;
   std::string reason;         ///< finish reason ("stop", "length") or the errc's name
+  std::string site;           ///< as in its request_began
   std::string adapter;        ///< name without version; empty: base
   std::uint32_t version = 0;  ///< of the adapter
   bool by_number = false;     ///< the request named the version, not the adapter alone

@@ -93,9 +93,14 @@ struct node_state {
     double retry_at_ms = 0;
   };
   std::map<version_id, failed_version> failed;  ///< serving by the registry and not here
-  bool to_keep = false;                         ///< what serves has changed since it was kept
-  std::string not_kept;                         ///< why it could not be; empty: it was
-  std::size_t unanswered = 0;                   ///< questions to the registry
+  /// Kept by the process before, until the registry has spoken of them.
+  std::set<version_id> resumed;
+  std::size_t resuming = 0;     ///< of these, that replicas still load
+  bool resumed_whole = true;    ///< all that was kept serves again
+  bool heard_registry = false;  ///< a list of it, since this process began
+  bool to_keep = false;         ///< what serves has changed since it was kept
+  std::string not_kept;         ///< why it could not be; empty: it was
+  std::size_t unanswered = 0;   ///< questions to the registry
 };
 
 /// node_actor and what its own gateway and shadows ask.

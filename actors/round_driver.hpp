@@ -4,6 +4,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -76,6 +77,7 @@ class round_driver {
   bool hold_for_operator(const coordinator::gate_verdict& v);
   void open_gate();
   void ask_own_traffic();
+  void count(const msg<schema::Snapshot>& from, bool of_head);
   bool begin_canary();
   bool watch_canary(const version_id& id);
   void canary_refused(const std::string& why);
@@ -125,6 +127,7 @@ class round_driver {
   std::optional<coordinator::gate_course> gate_;     ///< while the round is in the gate
   std::optional<coordinator::canary_watch> canary_;  ///< while it is a canary
   coordinator::traffic_book traffic_;
+  std::set<std::string> asked_sites_;  ///< at the head
   double clock_offset_ms_ = 0, awake_ms_ = -1;
   double started_ms_ = 0, held_since_ms_ = -1;
   bool asking_ = false;          ///< the registry, for the round

@@ -12,12 +12,26 @@ using level = schema::EventLevel;
 
 }  // namespace
 
-void round_driver::traffic(const msg<schema::Snapshot>& from) {
+void round_driver::traffic(const msg<schema::Snapshot>& from) { count(from, false); }
+
+/// At the head each site's answers are as those of a node of their own, or one site's would hide
+/// another's; a node speaks for itself alone.
+void round_driver::count(const msg<schema::Snapshot>& from, bool of_head) {
   wake();
   if (!deps_.canary) return;
   const auto heard = guard([&] {
     const auto s = from.read();
-    traffic_.heard(s->getNode().cStr(), s->getPid(), traffic_of(*s, deps_.adapter), now());
+    const std::string node = s->getNode().cStr();
+    auto by_site = traffic_of(*s, deps_.adapter);
+    traffic_.heard(node, s->getPid(), by_site[""], now());
+    by_site.erase("");
+    if (!of_head) return;
+    for (const auto& [site, counts] : by_site) {
+      const auto name = node + " for " + site;
+      // This process is that one: what it counted before it first spoke of the site is none.
+      if (asked_sites_.insert(site).second) traffic_.heard(name, s->getPid(), {}, now());
+      traffic_.heard(name, s->getPid(), counts, now());
+    }
   });
   if (!heard) failed("a snapshot", heard.failure());
 }
@@ -26,7 +40,7 @@ void round_driver::traffic(const msg<schema::Snapshot>& from) {
 void round_driver::ask_own_traffic() {
   if (!deps_.canary) return;
   self_->request(deps_.telemetry, caf::infinite, list_atom::value)
-      .then([this](const msg<schema::Snapshot>& s) { traffic(s); },
+      .then([this](const msg<schema::Snapshot>& s) { count(s, true); },
             [](const caf::error&) {});  // it ends with the process
 }
 

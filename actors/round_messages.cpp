@@ -148,17 +148,19 @@ coordinator::reference_answer reference_of(const schema::Scores::Reader& r) {
   return a;
 }
 
-std::vector<coordinator::version_traffic> traffic_of(const schema::Snapshot::Reader& r,
-                                                     const std::string& adapter) {
+std::map<std::string, std::vector<coordinator::version_traffic>> traffic_of(
+    const schema::Snapshot::Reader& r, const std::string& adapter) {
   constexpr std::size_t versions_max = 64;
   constexpr double rate_max = 1e6;  // a second: no site has more, whatever it says
-  std::vector<coordinator::version_traffic> out;
+  std::map<std::string, std::vector<coordinator::version_traffic>> by_site;
   const auto count = [](double n) {
     return n > 0 && n < 1e15 ? static_cast<std::uint64_t>(n) : std::uint64_t{0};
   };
   const auto finite = [](double n) { return std::isfinite(n) ? n : 0; };
   for (const auto t : r.getTraffic()) {
-    if (t.getAdapter() != adapter.c_str() || out.size() == versions_max) continue;
+    if (t.getAdapter() != adapter.c_str()) continue;
+    auto& out = by_site[t.getSite()];
+    if (out.size() == versions_max) continue;
     out.push_back({.id = {t.getAdapter().cStr(), t.getNumber()},
                    .answers = count(t.getAnswers()),
                    .bad = count(t.getBad()),
@@ -167,7 +169,7 @@ std::vector<coordinator::version_traffic> traffic_of(const schema::Snapshot::Rea
                    .open = count(t.getOpen()),
                    .late = count(t.getLate())});
   }
-  return out;
+  return by_site;
 }
 
 msg<schema::Round> round_message(const round_view& v) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -39,9 +40,9 @@ msg<schema::Work> evaluate_work(const federation::round_setup& setup, const gate
 
 coordinator::gate_answer answer_of(const schema::Scores::Reader& r);
 coordinator::reference_answer reference_of(const schema::Scores::Reader& r);
-/// Of one adapter's versions, at most 64.
-std::vector<coordinator::version_traffic> traffic_of(const schema::Snapshot::Reader& r,
-                                                     const std::string& adapter);
+/// Of one adapter's versions, at most 64, by the site that was asked for.
+std::map<std::string, std::vector<coordinator::version_traffic>> traffic_of(
+    const schema::Snapshot::Reader& r, const std::string& adapter);
 
 /// What is known of a client beside its round: its site, and the step that it told last.
 struct client_view {

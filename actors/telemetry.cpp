@@ -46,12 +46,12 @@ class recorder {
     if (r.first_ms >= 0 && r.first_ms <= late_at_ms)
       late_at_ms = r.first_ms + deps_.tpot_slo_ms * r.tokens_left_max;
     if (r.computed) late_at_ms = std::numeric_limits<double>::infinity();
-    s_.traffic.began(r.key, {r.adapter, r.version}, late_at_ms, now_ms(self_));
+    counter_of(r.site).began(r.key, {r.adapter, r.version}, late_at_ms, now_ms(self_));
   }
 
   void outcome(const request_outcome& o) {
     using kind = request_outcome::kind;
-    s_.traffic.left(o.key);
+    for (auto& [site, counter] : s_.traffic) counter.left(o.key);  // a lost bridge names none
     switch (o.how) {
       case kind::answered:
         ++s_.answered;
@@ -73,11 +73,11 @@ class recorder {
     using quality = coordinator::traffic_counter::quality;
     // Who names a version has chosen: only what the bare name led to tells the versions apart.
     if (o.how != kind::refused && !o.adapter.empty() && !o.by_number)
-      s_.traffic.ended({o.adapter, o.version},
-                       o.not_finite ? quality::not_finite
-                       : good       ? quality::good
-                                    : quality::bad,
-                       now_ms(self_));
+      counter_of(o.site).ended({o.adapter, o.version},
+                               o.not_finite ? quality::not_finite
+                               : good       ? quality::good
+                                            : quality::bad,
+                               now_ms(self_));
     if (s_.recent.size() == recent_max) s_.recent.pop_front();
     s_.recent.push_back({now_ms(self_), o.ttft_ms, o.tpot_ms, good});
   }
@@ -248,18 +248,28 @@ class recorder {
     }
   }
 
+  /// Of what clients asked of a site at the head, whose router lets in the plan's alone; at a node
+  /// all are its own.
+  coordinator::traffic_counter& counter_of(const std::string& site) {
+    return s_.traffic[deps_.site.empty() ? site : ""];
+  }
+
   void write_traffic(schema::Snapshot::Builder b) const {
-    const auto rows = s_.traffic.view(now_ms(self_));
+    std::vector<std::pair<std::string, coordinator::version_traffic>> rows;
+    for (const auto& [site, counter] : s_.traffic)
+      for (auto& row : counter.view(now_ms(self_))) rows.emplace_back(site, row);
     auto out = b.initTraffic(static_cast<std::uint32_t>(rows.size()));
     for (std::uint32_t i = 0; i < rows.size(); ++i) {
-      out[i].setAdapter(rows[i].id.name);
-      out[i].setNumber(rows[i].id.number);
-      out[i].setAnswers(static_cast<double>(rows[i].answers));
-      out[i].setBad(static_cast<double>(rows[i].bad));
-      out[i].setNotFinite(static_cast<double>(rows[i].not_finite));
-      out[i].setRequestsPerSecond(static_cast<float>(rows[i].requests_per_s));
-      out[i].setOpen(static_cast<double>(rows[i].open));
-      out[i].setLate(static_cast<double>(rows[i].late));
+      const auto& [site, row] = rows[i];
+      out[i].setSite(site);
+      out[i].setAdapter(row.id.name);
+      out[i].setNumber(row.id.number);
+      out[i].setAnswers(static_cast<double>(row.answers));
+      out[i].setBad(static_cast<double>(row.bad));
+      out[i].setNotFinite(static_cast<double>(row.not_finite));
+      out[i].setRequestsPerSecond(static_cast<float>(row.requests_per_s));
+      out[i].setOpen(static_cast<double>(row.open));
+      out[i].setLate(static_cast<double>(row.late));
     }
   }
 

@@ -49,7 +49,7 @@ struct telemetry_state {
     bool good;
   };
   std::deque<sample> recent;  ///< of the last minute, at most 4096
-  coordinator::traffic_counter traffic;
+  std::map<std::string, coordinator::traffic_counter> traffic;  ///< by site that was asked for
   std::map<version_id, schema::VersionState> states;  ///< of resident versions, as the node told
   struct busy {
     std::uint64_t ns = 0;

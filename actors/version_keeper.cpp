@@ -450,12 +450,11 @@ result<engine::adapter_ptr> version_keeper::kept_factors(
 void version_keeper::withdraw_unknown(const schema::VersionList::Reader& list) {
   s_.heard_registry = true;
   for (const auto& id : std::exchange(s_.resumed, {})) {
-    const auto rows = list.getVersions();
-    const bool known = std::any_of(rows.begin(), rows.end(), [&](const auto v) {
-      const bool same = v.getNumber() == id.number;
+    bool known = false;
+    for (const auto v : list.getVersions()) {
       const bool replaces = v.getState() == schema::VersionState::SERVING;
-      return id.name == v.getAdapter().cStr() && (same || replaces);
-    });
+      known |= id.name == v.getAdapter().cStr() && (v.getNumber() == id.number || replaces);
+    }
     if (!known) withdraw(id);
   }
 }

@@ -25,27 +25,26 @@ prefill_pace pace_left(const replica_load& load, const step_features& prompts, s
   return pace_of(load.costs, load.decodes, prompts, promises).times(1 - load.claimed);
 }
 
-/// Prompts one after the other. A sequence that begins is ahead of its promise by one token only,
-/// so that much is left at most for the prompt behind it.
+/// Prompts one after the other. A sequence that begins is ahead of its promise by one token only:
+/// behind the first prompt, none is computed at the pace ahead.
 class prompt_course {
  public:
-  prompt_course(double slack_ms, double tpot_slo_ms)
-      : slack_ms_(std::max(0.0, slack_ms)), tpot_slo_ms_(tpot_slo_ms) {}
+  explicit prompt_course(double slack_ms) : slack_ms_(slack_ms) {}
 
   void compute(double tokens, const prefill_pace& p) {
-    const double used = std::min(slack_ms_, tokens / p.ahead);
-    ms_ += used + std::max(0.0, tokens - used * p.ahead) / p.beside;
-    slack_ms_ = std::min(slack_ms_ - used, tpot_slo_ms_);
+    const double first_ms = std::min(p.ahead_ms(slack_ms_), tokens / p.ahead);
+    ms_ += first_ms + std::max(0.0, tokens - first_ms * p.ahead) / p.beside;
+    slack_ms_ = 0;
   }
   double ms() const { return ms_; }
 
  private:
-  double slack_ms_, tpot_slo_ms_, ms_ = 0;
+  double slack_ms_, ms_ = 0;
 };
 
 void predict(admission_decision& d, const replica_load& load, const prefill_pace& own,
              std::uint32_t prompt_tokens, slo promises) {
-  prompt_course course(load.slack_ms, promises.tpot_ms);
+  prompt_course course(load.slack_ms);
   const double tokens = load.ahead.tokens;
   const auto pace = tokens > 0 ? pace_left(load, load.ahead.work(), promises) : own;
   const double prompts = std::max(tokens > 0 ? 1.0 : 0.0, std::ceil(load.ahead.prompts));

@@ -33,16 +33,31 @@ double sustained_prefill_per_ms(const step_costs& costs, const step_features& de
   return std::max(starvation_guard, std::max(0.0, 1 - decode_ms / step_ms) / each_ms);
 }
 
+double prefill_pace::ahead_ms(double slack_ms) const {
+  return std::max(0.0, slack_ms - token_ms) * lasts;
+}
+
 double prefill_pace::tokens_in(double ms, double slack_ms) const {
-  const double ahead_ms = std::clamp(slack_ms, 0.0, ms);
-  return ahead_ms * ahead + (ms - ahead_ms) * beside;
+  const double first_ms = std::min(ms, ahead_ms(slack_ms));
+  return first_ms * ahead + (ms - first_ms) * beside;
+}
+
+prefill_pace prefill_pace::times(double share) const {
+  auto part = *this;
+  part.ahead *= share;
+  part.beside *= share;
+  return part;
 }
 
 prefill_pace pace_of(const step_costs& costs, const step_features& decodes,
                      const step_features& prompts, slo promises) {
-  const double beside = sustained_prefill_per_ms(costs, decodes, prompts, promises.tpot_ms);
-  const double ahead = sustained_prefill_per_ms(costs, decodes, prompts, promises.step_most_ms());
-  return {std::max(beside, ahead), beside};
+  const double most_ms = promises.step_most_ms(), token_ms = promises.tpot_ms;
+  const double beside = sustained_prefill_per_ms(costs, decodes, prompts, token_ms);
+  if (most_ms <= token_ms) return {.ahead = beside, .beside = beside, .token_ms = token_ms};
+  return {.ahead = sustained_prefill_per_ms(costs, decodes, prompts, most_ms),
+          .beside = beside,
+          .token_ms = token_ms,
+          .lasts = most_ms / (most_ms - token_ms)};
 }
 
 prompt_backlog prefill_state::backlog() const {

@@ -30,10 +30,16 @@ double sustained_prefill_per_ms(const step_costs& costs, const step_features& de
 /// their promises; then in steps that keep those.
 struct prefill_pace {
   double ahead = 0, beside = 0;
+  /// Slack at which steps keep the promises of their decodes and no more: a token's.
+  double token_ms = 0;
+  /// Each ms of slack beyond lasts so long: a long step uses its time up and earns a token's.
+  double lasts = 1;
 
-  /// Computed within `ms` by decodes that are ahead by `slack_ms`.
+  /// Time at the pace ahead, of decodes that are ahead by `slack_ms`.
+  double ahead_ms(double slack_ms) const;
+  /// Computed within `ms`.
   double tokens_in(double ms, double slack_ms) const;
-  prefill_pace times(double share) const { return {ahead * share, beside * share}; }
+  prefill_pace times(double share) const;
 };
 prefill_pace pace_of(const step_costs& costs, const step_features& decodes,
                      const step_features& prompts, slo promises);

@@ -109,7 +109,7 @@ result<void> small(schema::Snapshot::Reader s) {
                      return shown({{"ledger.name", l.getName()}});
                    }),
               rows("traffic", s.getTraffic(), [](auto t) {
-                return shown({{"traffic.adapter", t.getAdapter()}});
+                return shown({{"traffic.adapter", t.getAdapter()}, {"traffic.site", t.getSite()}});
               })});
 }
 

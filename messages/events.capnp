@@ -98,6 +98,7 @@ struct VersionTraffic {
   requestsPerSecond @5 :Float32;  # mean of the last 60 s
   open @6 :Float64;             # answers that run now
   late @7 :Float64;             # of the open ones: beyond what was promised, bad whatever comes
+  site @8 :Text;                # that clients asked for, at the head; empty: none, or at a node
 }
 
 enum NodeState { starting @0; serving @1; lost @2; restarting @3; draining @4; stopped @5; }

@@ -70,6 +70,7 @@ const versionTraffic = struct({
   requestsPerSecond: number,
   open: number,
   late: number,
+  site: text,
 });
 
 const snapshot = struct({

@@ -86,7 +86,7 @@ inline void judge(const link::speaker& by, schema::Snapshot::Reader s) {
   for (const auto r : s.getReplicas()) shown({r.getName()});
   for (const auto v : s.getVersions()) shown({v.getAdapter(), v.getDigest()});
   for (const auto l : s.getLedger()) shown({l.getName()});
-  for (const auto t : s.getTraffic()) shown({t.getAdapter()});
+  for (const auto t : s.getTraffic()) shown({t.getAdapter(), t.getSite()});
 }
 
 inline void judge(const link::speaker& by, schema::Register::Reader r) {

@@ -39,12 +39,17 @@ class Rejoin(unittest.TestCase):
 
     def stands_alone_with_what_it_learned(self, c):
         """Its head is gone and its process is another one: it serves what it served."""
-        def learned_name():
-            model = c.complete(c.b, "hello")[1].get("model")  # none: refused for now
-            return model if model != "assistant@0" else None
-        learned = until("it serves what a round made", learned_name)
-        served = os.path.join(c.folder("edge-b"), "sites", "workshop", "edge-b", "served")
-        until("it keeps that", lambda: any(f.endswith(".factors") for f in os.listdir(served)))
+        last = max((r for r in c.rounds() if r["state"] == "serving"),
+                   key=lambda r: int(r["version"]))
+        learned = f"assistant@{last['version']}"
+        until("it serves what the last round made",
+              lambda: c.complete(c.b, "hello")[1].get("model") == learned)
+        kept = os.path.join(c.folder("edge-b"), "sites", "workshop", "edge-b", "served", "versions")
+
+        def is_kept():
+            with open(kept, "rb") as f:
+                return f"round:{last['number']}\0".encode() in f.read()
+        until("it keeps that", is_kept)
         c.kill_head(c.local_pids())
         c.end_node("edge-b", signal.SIGKILL)
         c.start_again("edge-b")

@@ -345,6 +345,18 @@ class kept : public store::store_folder {
     }
     return versions;
   }
+  /// What it kept: assistant@1 alone.
+  void keep(const std::string& digest, const std::string& source, const std::string& folder = "") {
+    const auto list = msg<schema::VersionList>::build([&](schema::VersionList::Builder b) {
+      auto row = b.initVersions(1)[0];
+      row.setAdapter("assistant");
+      row.setNumber(1);
+      row.setDigest(digest);
+      row.setSource(source);
+      row.setFolder(folder);
+    });
+    ASSERT_TRUE(served()->keep_list(list.bytes()));
+  }
   static std::string first_answer(serving_rig& rig, const std::string& model) {
     const auto id = rig.send(model, {1}, 3);
     rig.system.pass(1s);
@@ -392,6 +404,46 @@ TEST_F(kept, versions_that_were_withdrawn_are_not_kept) {
   EXPECT_EQ(first_answer(rig, "spare"), "not_found");
 }
 
+TEST_F(kept, versions_that_a_round_made_need_no_folder_and_no_head) {
+  const std::vector<float> factors = {1, 2, 3};
+  const auto bytes = std::as_bytes(std::span(factors));
+  const auto digest = store::digest_of(bytes);
+  keep(digest, "round:1");
+  ASSERT_TRUE(served()->keep_factors(digest, bytes));
+  {
+    serving_rig rig({.served = served(), .head_away = true});
+    EXPECT_EQ(first_answer(rig, "assistant"), "assistant@1");
+    rig.system.pass(5s);
+    EXPECT_TRUE(rig.events("not_kept").empty());
+  }
+  damage(folder_ / (digest + ".factors"), 5);
+  serving_rig rig({.served = served(), .head_away = true});
+  EXPECT_EQ(first_answer(rig, "assistant"), "assistant@0");
+  EXPECT_FALSE(served()->has_factors(digest)) << "they are kept again when they serve again";
+}
+
+TEST_F(kept, versions_that_no_replica_can_load_give_way_and_stay_kept_until_the_head_has_spoken) {
+  keep("unfit", "peft:unfit", "/adapters/unfit");
+  const auto before = *served()->list();
+  {
+    serving_rig rig({.served = served(), .head_away = true});
+    EXPECT_EQ(first_answer(rig, "assistant"), "assistant@0");
+    rig.system.pass(5s);
+    EXPECT_EQ(*served()->list(), before);
+  }
+  serving_rig rig({.served = served()});
+  rig.system.pass(5s);
+  EXPECT_NE(*served()->list(), before);
+}
+
+TEST_F(kept, versions_that_the_registry_never_heard_of_are_withdrawn) {
+  lived({"spare"}, "spare");
+  serving_rig rig({.served = served()});
+  rig.system.pass(5s);
+  EXPECT_EQ(first_answer(rig, "spare"), "not_found");
+  EXPECT_EQ(first_answer(rig, "assistant"), "assistant@0");
+}
+
 TEST_F(kept, versions_that_cannot_be_had_again_are_named_and_the_manifests_serve) {
   const auto versions = lived({"second"});
   serving_rig rig({.versions = versions,
@@ -403,6 +455,9 @@ TEST_F(kept, versions_that_cannot_be_had_again_are_named_and_the_manifests_serve
   EXPECT_EQ(first_answer(rig, "assistant"), "assistant@0");
   EXPECT_EQ(rig.events("not_resumed"),
             (std::vector<std::string>{"assistant@1: /adapters/second: no such folder"}));
+  rig.system.pass(5s);
+  serving_rig again({.versions = versions, .served = served(), .head_away = true});
+  EXPECT_EQ(first_answer(again, "assistant"), "assistant@1") << "the folder is back";
 }
 
 TEST_F(kept, versions_of_another_base_or_damaged_are_not_served) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "actors/replica.hpp"
 #include "actors/router.hpp"
 #include "actors/telemetry.hpp"
+#include "store/digest.hpp"
 #include "tests/support/modelled_executor.hpp"
 #include "tests/support/modelled_telemetry.hpp"
 #include "tests/support/virtual_system.hpp"
@@ -182,6 +184,10 @@ class serving_rig {
                   .replicas = {replica},
                   .router = router,
                   .registry = registry,
+                  .with_factors = [](const std::string&, const std::vector<float>& factors)
+                      -> result<engine::adapter_ptr> {
+                    return modelled_adapter(store::digest_of(std::as_bytes(std::span(factors))));
+                  },
                   .served = o.served,
                   .telemetry = telemetry,
                   .beats = {},

@@ -43,8 +43,10 @@ TEST(prefill_pace, is_higher_while_decodes_are_ahead_of_their_promises) {
   const auto pace = pace_of(steady, {.decodes = 25}, {}, {.ttft_ms = 1920, .tpot_ms = 120});
   EXPECT_NEAR(pace.beside, 60.0 / 120, 1e-9);
   EXPECT_NEAR(pace.ahead, 420.0 / 480, 1e-9);
-  EXPECT_NEAR(pace.tokens_in(100, -5), 50, 1e-9);
-  EXPECT_NEAR(pace.tokens_in(100, 40), 35 + 30, 1e-9);
+  EXPECT_NEAR(pace.tokens_in(100, 120), 50, 1e-9);
+  // Steps of 480 ms, then of what is left, until a token's time is: 840 = 2 * 480 + 120 - 240.
+  EXPECT_NEAR(pace.ahead_ms(840), 2 * 480, 1e-9);
+  EXPECT_NEAR(pace.tokens_in(1000, 840), 2 * 420 + 20, 1e-9);
   EXPECT_NEAR(pace.tokens_in(100, forever), 87.5, 1e-9);
 }
 

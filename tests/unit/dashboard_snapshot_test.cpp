@@ -92,6 +92,7 @@ void fill_traffic(schema::VersionTraffic::Builder b) {
   b.setRequestsPerSecond(1.5F);
   b.setOpen(10);
   b.setLate(2);
+  b.setSite("workshop");
 }
 
 void fill_actors(schema::Snapshot::Builder b, const std::string& replica) {

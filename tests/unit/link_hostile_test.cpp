@@ -275,6 +275,8 @@ TEST(link_rules, bound_every_list_and_text_of_a_snapshot) {
   EXPECT_THAT(refusal([](auto to) { to.initTraffic(1025); }), HasSubstr("traffic has"));
   EXPECT_THAT(refusal([&](auto to) { to.initTraffic(1)[0].setAdapter(long_text.c_str()); }),
               HasSubstr("traffic.adapter has"));
+  EXPECT_THAT(refusal([&](auto to) { to.initTraffic(1)[0].setSite(long_text.c_str()); }),
+              HasSubstr("traffic.site has"));
 }
 
 TEST_F(link_hostile, is_slowed_down_when_it_beats_too_fast) {
