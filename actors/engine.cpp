@@ -1,7 +1,7 @@
 #include "actors/engine.hpp"
 
 #include <algorithm>
-#include <set>
+#include <map>
 #include <span>
 
 #include "actors/engine_messages.hpp"
@@ -394,14 +394,25 @@ class driver {
       decodes.decode_context += s.length;
     }
     r.prefill = {.slack_ms = state_.planner->slack_ms(sequences, *state_.model, now)};
-    std::set<std::uint64_t> seen;  // requests
+    const auto of = [&](std::uint64_t request) -> coordinator::prompt_backlog& {
+      return r.prefill.backlog_of[state_.requests.at(request).tenant];
+    };
+    struct prompt {
+      double left = 0, computed = 0, choices = 0;
+    };
+    std::map<std::uint64_t, prompt> prompts;  // by request: of its first choice, and who follows it
     for (const auto& s : sequences) {
       if (s.produced > 0) continue;
       const auto request = state_.choices.at(s.id).request;
-      const bool first = seen.insert(request).second;
-      const auto left = first || s.started() ? s.left() : 0;
-      r.prefill.backlog_of[state_.requests.at(request).tenant].add_choices(left, s.computed);
+      auto& p = prompts[request];
+      if (p.choices > 0 && s.started()) {
+        of(request).add_choices(s.left(), s.computed);
+      } else if (p.choices++ == 0) {
+        p.left = s.left();
+        p.computed = s.computed;
+      }
     }
+    for (const auto& [request, p] : prompts) of(request).add_choices(p.left, p.computed, p.choices);
     const auto backlog = r.prefill.backlog();
     r.backlog_tokens = static_cast<std::uint32_t>(backlog.tokens);
     if (r.prompt_tokens == 0) return;  // what a prompt costs is not known yet

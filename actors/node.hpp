@@ -97,6 +97,7 @@ struct node_state {
   std::set<version_id> resumed;
   std::size_t resuming = 0;     ///< of these, that replicas still load
   bool resumed_whole = true;    ///< all that was kept serves again
+  std::set<std::string> unfit;  ///< digests of kept factors that are not that version's
   bool heard_registry = false;  ///< a list of it, since this process began
   bool to_keep = false;         ///< what serves has changed since it was kept
   std::string not_kept;         ///< why it could not be; empty: it was

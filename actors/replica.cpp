@@ -404,7 +404,10 @@ class desk {
     }
     l.sequences = static_cast<std::uint32_t>(l.decodes.decodes);
     l.ahead = coordinator::prompts_ahead(asks.tenant, backlog, state_.times, now);
-    if (kept.prompt_tokens > 0) l.ahead.add_choices(kept.prompt_tokens, 0, kept.choices);
+    if (kept.prompt_tokens > 0)
+      l.ahead.add({.tokens = kept.prompt_tokens,
+                   .pairs = kept.prompt_tokens * kept.prompt_tokens / 2 / kept.choices,
+                   .prompts = kept.choices});
     occupy(l, asks, asks.choices + kept.choices);
     if (!state_.last) return l;
     l.iteration_ms = state_.last->step_ms_mean;

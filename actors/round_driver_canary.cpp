@@ -14,8 +14,8 @@ using level = schema::EventLevel;
 
 void round_driver::traffic(const msg<schema::Snapshot>& from) { count(from, false); }
 
-/// At the head each site's answers are as those of a node of their own, or one site's would hide
-/// another's; a node speaks for itself alone.
+/// At the head each site's answers count beside those of its nodes, or one site's would hide
+/// another's; a node speaks for its own site alone.
 void round_driver::count(const msg<schema::Snapshot>& from, bool of_head) {
   wake();
   if (!deps_.canary) return;
@@ -23,14 +23,15 @@ void round_driver::count(const msg<schema::Snapshot>& from, bool of_head) {
     const auto s = from.read();
     const std::string node = s->getNode().cStr();
     auto by_site = traffic_of(*s, deps_.adapter);
-    traffic_.heard(node, s->getPid(), by_site[""], now());
+    const std::string own = s->getSite().size() > 0 ? std::string(s->getSite()) : node;
+    traffic_.heard(node, own, s->getPid(), by_site[""], now());
     by_site.erase("");
     if (!of_head) return;
     for (const auto& [site, counts] : by_site) {
       const auto name = node + " for " + site;
       // This process is that one: what it counted before it first spoke of the site is none.
-      if (asked_sites_.insert(site).second) traffic_.heard(name, s->getPid(), {}, now());
-      traffic_.heard(name, s->getPid(), counts, now());
+      if (asked_sites_.insert(site).second) traffic_.heard(name, site, s->getPid(), {}, now());
+      traffic_.heard(name, site, s->getPid(), counts, now());
     }
   });
   if (!heard) failed("a snapshot", heard.failure());

@@ -134,6 +134,17 @@ bool version_keeper::serves(const std::string& name, const std::string& digest) 
   });
 }
 
+/// A version of this name serves, or is about to.
+bool version_keeper::is_served(const std::string& name) const {
+  return std::any_of(s_.versions.begin(), s_.versions.end(),
+                     [&](const auto& v) {
+                       return v.first.name == name &&
+                              v.second.state == schema::VersionState::SERVING;
+                     }) ||
+         std::any_of(s_.installing.begin(), s_.installing.end(),
+                     [&](const auto& i) { return i.first.name == name; });
+}
+
 std::ptrdiff_t version_keeper::resident(const std::string& name) const {
   return std::count_if(s_.versions.begin(), s_.versions.end(),
                        [&](const auto& v) { return v.first.name == name; });
@@ -422,7 +433,7 @@ std::set<std::string> version_keeper::resume(const std::vector<initial_version>&
       --s_.resuming;
       if (r) return;
       s_.resumed_whole = false;
-      if (instead)
+      if (instead && !is_served(instead->name))
         install({instead->name, 0}, instead->weights, {instead->source, instead->folder},
                 nobody_waits);
     };
@@ -440,23 +451,25 @@ result<engine::adapter_ptr> version_keeper::kept_factors(
   if (!bytes) return bytes.failure();
   auto made = fetch_.version_of(served.getAdapter().cStr(), digest, *bytes);
   if (made || made.failure().code == errc::not_found) return made;
-  // They are not that version's, and kept again when it serves.
-  if (auto gone = deps_.served->forget_factors(digest); !gone) return gone.failure();
+  s_.unfit.insert(digest);  // damaged, or of another rank in the manifest
   return made;
 }
 
 /// Resumed versions that the registry never heard of, as it was restored or is another cluster's:
-/// nobody could unload them.
+/// nobody could unload them. One that loads still is looked at again with the next list.
 void version_keeper::withdraw_unknown(const schema::VersionList::Reader& list) {
   s_.heard_registry = true;
-  for (const auto& id : std::exchange(s_.resumed, {})) {
-    bool known = false;
+  std::erase_if(s_.resumed, [&](const version_id& id) {
+    bool registered = false, replaced = false;
     for (const auto v : list.getVersions()) {
-      const bool replaces = v.getState() == schema::VersionState::SERVING;
-      known |= id.name == v.getAdapter().cStr() && (v.getNumber() == id.number || replaces);
+      if (id.name != v.getAdapter().cStr()) continue;
+      registered |= v.getNumber() == id.number;
+      replaced |= v.getState() == schema::VersionState::SERVING;
     }
-    if (!known) withdraw(id);
-  }
+    const bool here = s_.versions.contains(id);
+    if (here && !registered && !replaced) withdraw(id);
+    return registered || (!here && !s_.installing.contains(id));
+  });
 }
 
 /// Each slot, so that what serves is kept once after all changes of one. What could not be resumed
@@ -482,10 +495,12 @@ result<void> version_keeper::keep_versions(std::set<std::string>& digests) const
   for (const auto& [id, v] : serving) {
     const auto& digest = v->weights->digest;
     digests.insert(digest);
-    if (!v->source.starts_with(round_prefix) || deps_.served->has_factors(digest)) continue;
+    const bool there = deps_.served->has_factors(digest) && !s_.unfit.contains(digest);
+    if (there || !v->source.starts_with(round_prefix)) continue;
     const auto values = deps_.factors(*v->weights);
     const auto bytes = std::as_bytes(std::span(values));
     if (auto kept = deps_.served->keep_factors(digest, bytes); !kept) return kept;
+    s_.unfit.erase(digest);
   }
   const auto list = msg<schema::VersionList>::build([&](schema::VersionList::Builder b) {
     auto rows = b.initVersions(static_cast<std::uint32_t>(serving.size()));

@@ -36,6 +36,7 @@ class version_keeper {
   };
 
   bool serves(const std::string& name, const std::string& digest) const;
+  bool is_served(const std::string& name) const;
   std::ptrdiff_t resident(const std::string& name) const;
   bool full(const std::string& name) const { return resident(name) >= deps_.resident_max; }
   error too_many(const std::string& name) const;

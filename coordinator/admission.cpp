@@ -26,25 +26,27 @@ prefill_pace pace_left(const replica_load& load, const step_features& prompts, s
 }
 
 /// Prompts one after the other. A sequence that begins is ahead of its promise by one token only:
-/// behind the first prompt, none is computed at the pace ahead.
+/// behind the first prompt, what its last step has room for is computed at the pace ahead.
 class prompt_course {
  public:
-  explicit prompt_course(double slack_ms) : slack_ms_(slack_ms) {}
+  prompt_course(double ahead_ms, double step_ms) : ahead_ms_(ahead_ms), step_ms_(step_ms) {}
 
   void compute(double tokens, const prefill_pace& p) {
-    const double first_ms = std::min(p.ahead_ms(slack_ms_), tokens / p.ahead);
+    const double first_ms = std::min(ahead_ms_, tokens / p.ahead);
     ms_ += first_ms + std::max(0.0, tokens - first_ms * p.ahead) / p.beside;
-    slack_ms_ = 0;
+    of_step_ms_ = std::fmod(of_step_ms_ + first_ms, step_ms_);
+    ahead_ms_ = of_step_ms_ > 0 ? std::min(ahead_ms_ - first_ms, step_ms_ - of_step_ms_) : 0;
   }
   double ms() const { return ms_; }
 
  private:
-  double slack_ms_, ms_ = 0;
+  double ahead_ms_, step_ms_;
+  double of_step_ms_ = 0, ms_ = 0;
 };
 
 void predict(admission_decision& d, const replica_load& load, const prefill_pace& own,
              std::uint32_t prompt_tokens, slo promises) {
-  prompt_course course(load.slack_ms);
+  prompt_course course(own.ahead_ms(load.slack_ms), promises.step_most_ms());
   const double tokens = load.ahead.tokens;
   const auto pace = tokens > 0 ? pace_left(load, load.ahead.work(), promises) : own;
   const double prompts = std::max(tokens > 0 ? 1.0 : 0.0, std::ceil(load.ahead.prompts));

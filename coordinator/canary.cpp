@@ -18,23 +18,31 @@ std::string reason_to_promote(const canary_options& o, const canary_counts& coun
   return out;
 }
 
-/// A one-sided test of all, of each part alone and of all but each part: the least p, and whose it
-/// is; empty: of all. A p of a part that is no number says nothing, one of all fails.
+/// A one-sided test of all, of each site alone and of all but each: the least p, and whose it is;
+/// empty: of all. A p of a part that is no number says nothing, one of all fails.
 class parted_test {
  public:
-  parted_test(double p_of_all, std::size_t parts)
-      : p_(p_of_all), tests_(2 * static_cast<double>(parts)) {}
-  void add(const std::string& whose, double p) {
-    if (!(p * tests_ < p_)) return;
-    p_ = p * tests_;
-    whose_ = whose;
+  parted_test(double p_of_all, std::size_t sites)
+      : p_(p_of_all), of_the_others_(sites > 2), tests_(static_cast<double>(sites)) {
+    if (of_the_others_) tests_ *= 2;
+  }
+  void add(const std::string& site, double p, double p_of_the_others) {
+    add("site " + site, p);
+    if (of_the_others_) add("all sites but " + site, p_of_the_others);
   }
   double p() const { return p_; }
   bool fails() const { return !(p_ >= p_max); }
   std::string whose() const { return whose_.empty() ? "" : " of " + whose_; }
 
  private:
-  double p_, tests_;
+  void add(const std::string& whose, double p) {
+    if (!(p * tests_ < p_)) return;
+    p_ = p * tests_;
+    whose_ = whose;
+  }
+  double p_;
+  bool of_the_others_;  ///< of two, the others are the other one
+  double tests_;
   std::string whose_;
 };
 
@@ -51,11 +59,9 @@ canary_counts without(const canary_counts& all, const canary_counts& part) {
 }
 
 parted_test test_answers(const canary_traffic& traffic) {
-  parted_test test(p_of(traffic.all), traffic.by_process.size());
-  for (const auto& [process, counts] : traffic.by_process) {
-    test.add("node " + process, p_of(counts));
-    test.add("all nodes but " + process, p_of(without(traffic.all, counts)));
-  }
+  parted_test test(p_of(traffic.all), traffic.by_site.size());
+  for (const auto& [site, counts] : traffic.by_site)
+    test.add(site, p_of(counts), p_of(without(traffic.all, counts)));
   return test;
 }
 
@@ -77,10 +83,7 @@ reference_entropies pooled(const std::map<std::string, reference_entropies>& by_
 
 parted_test test_entropies(const std::map<std::string, reference_entropies>& by_site) {
   parted_test test(p_of(pooled(by_site, "")), by_site.size());
-  for (const auto& [site, e] : by_site) {
-    test.add("site " + site, p_of(e));
-    test.add("all sites but " + site, p_of(pooled(by_site, site)));
-  }
+  for (const auto& [site, e] : by_site) test.add(site, p_of(e), p_of(pooled(by_site, site)));
   return test;
 }
 

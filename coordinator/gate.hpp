@@ -123,10 +123,10 @@ struct canary_counts {
   bool not_finite = false;                         ///< logits of the canary held NaN or infinity
 };
 
-/// Of all processes together, and of each that any answer is of.
+/// Of all processes together, and of each site's that have any answer.
 struct canary_traffic {
   canary_counts all = {};
-  std::map<std::string, canary_counts> by_process = {};
+  std::map<std::string, canary_counts> by_site = {};
 };
 
 /// Cross entropies of one site's canary reference set, nats a token.
@@ -143,8 +143,8 @@ struct canary_verdict {
 
 /// Ends at `completions` answers or `time_max_ms`: rolls back where either one-sided test has
 /// p < 0.025, and at once where logits are not finite. Each test is made of all together, and of
-/// each process's answers or each site's entropies alone and of all but its, p times how many tests
-/// these are (Bonferroni): the numbers of one hide nothing that others saw.
+/// each site alone and, from three on, of all but each, p times how many tests these are
+/// (Bonferroni): the numbers of one site hide nothing that others saw.
 canary_verdict judge_canary(const canary_options& o, const canary_traffic& traffic,
                             const std::map<std::string, reference_entropies>& by_site,
                             double elapsed_ms);

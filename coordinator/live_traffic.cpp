@@ -92,7 +92,7 @@ bool traffic_book::silent(const process& p, double now_ms) {
   return now_ms - p.heard_ms > heard_lately_ms;
 }
 
-void traffic_book::heard(const std::string& name, std::uint64_t life,
+void traffic_book::heard(const std::string& name, const std::string& site, std::uint64_t life,
                          const std::vector<version_traffic>& counts, double now_ms) {
   if (!processes_.contains(name) && processes_.size() >= processes_max)
     std::erase_if(processes_, [&](const auto& p) { return silent(p.second, now_ms); });
@@ -100,6 +100,7 @@ void traffic_book::heard(const std::string& name, std::uint64_t life,
   auto& p = processes_[name];
   const bool known = p.heard_ms > 0, goes_on = known && p.life == life;
   auto& since = tally_of(name);
+  since.site = site;
   if (known && !goes_on) {
     ++since.lives_ended;
     for (auto& [id, sum] : since.of) {
@@ -125,7 +126,7 @@ void traffic_book::heard(const std::string& name, std::uint64_t life,
     s.answers += c.answers - before.answers;
     s.bad += c.bad - std::min(c.bad, before.bad);
   }
-  p = {life, std::max(now_ms, 1e-3), std::move(now)};
+  p = {site, life, std::max(now_ms, 1e-3), std::move(now)};
 }
 
 traffic_book::tally& traffic_book::tally_of(const std::string& process) {
@@ -138,7 +139,9 @@ void traffic_book::mark(const version_id& canary, const version_id& serving) {
   marked_ = {canary, serving};
   since_mark_.clear();
   for (const auto& [name, p] : processes_) {
-    for (auto& [id, s] : tally_of(name).of)
+    auto& since = tally_of(name);
+    since.site = p.site;
+    for (auto& [id, s] : since.of)
       if (const auto at = p.last.find(id); at != p.last.end())
         s.not_finite = at->second.not_finite > 0;
   }
@@ -159,25 +162,37 @@ traffic_book::sum traffic_book::sum_of(const std::string& process, const tally& 
 }
 
 canary_traffic traffic_book::traffic(const version_id& canary, const version_id& serving) const {
-  std::uint64_t bad = 0, count = 0, bad_before = 0, count_before = 0;
-  canary_traffic out;
+  struct counted {
+    std::uint64_t bad = 0, count = 0, bad_before = 0, count_before = 0;
+    void add(const sum& now, std::uint64_t lost, const sum& before) {
+      bad += now.bad + lost;
+      count += now.answers + lost;
+      bad_before += before.bad;
+      count_before += before.answers;
+    }
+    canary_counts narrow() const {
+      return {.bad = narrowed(bad),
+              .count = narrowed(count),
+              .bad_before = narrowed(bad_before),
+              .count_before = narrowed(count_before)};
+    }
+  };
+  counted all;
+  std::map<std::string, counted> by_site;
+  bool not_finite = false;
   for (const auto& [process, since] : since_mark_) {
     const auto now = sum_of(process, since, canary), before = sum_of(process, since, serving);
     const auto lost = now.broken_off + since.lives_ended - now.lives_ended;
-    out.all.not_finite |= now.not_finite;
-    bad += now.bad + lost;
-    count += now.answers + lost;
-    bad_before += before.bad;
-    count_before += before.answers;
-    // Who ended and had none of its answers counts among all only: it may have ended by others.
-    if (now.answers + now.broken_off == 0) continue;
-    out.by_process[process] = {narrowed(now.bad + lost), narrowed(now.answers + lost),
-                               narrowed(before.bad), narrowed(before.answers), now.not_finite};
+    all.add(now, lost, before);
+    not_finite |= now.not_finite;
+    // Who ended and had none of the canary's answers counts among all only: it may have ended by
+    // others.
+    const bool had_any = now.answers + now.broken_off > 0;
+    if (had_any || before.answers > 0) by_site[since.site].add(now, had_any ? lost : 0, before);
   }
-  out.all.bad = narrowed(bad);
-  out.all.count = narrowed(count);
-  out.all.bad_before = narrowed(bad_before);
-  out.all.count_before = narrowed(count_before);
+  canary_traffic out{.all = all.narrow()};
+  out.all.not_finite = not_finite;
+  for (const auto& [site, counts] : by_site) out.by_site[site] = counts.narrow();
   return out;
 }
 

@@ -61,8 +61,9 @@ class traffic_counter {
 /// counts from nought: what it counted before stays.
 class traffic_book {
  public:
-  /// `life` tells a process's restarts apart. The first word of a life is where its counts begin.
-  void heard(const std::string& process, std::uint64_t life,
+  /// Of answers of a site. `life` tells a process's restarts apart. The first word of a life is
+  /// where its counts begin.
+  void heard(const std::string& process, const std::string& site, std::uint64_t life,
              const std::vector<version_traffic>& counts, double now_ms);
   /// Counts of these two begin here; no others are kept, whatever processes count.
   void mark(const version_id& canary, const version_id& serving);
@@ -75,6 +76,7 @@ class traffic_book {
 
  private:
   struct process {
+    std::string site = {};
     std::uint64_t life = 0;
     double heard_ms = 0;
     std::map<version_id, version_traffic> last;
@@ -88,6 +90,7 @@ class traffic_book {
   };
   /// What a process counted since the mark.
   struct tally {
+    std::string site;
     std::map<version_id, sum> of;  ///< the two that were marked
     std::uint32_t lives_ended = 0;
   };

@@ -12,8 +12,10 @@ constexpr double short_prompt = 64;
 }  // namespace
 
 void prompt_backlog::add_choices(double left, double computed, double choices) {
-  tokens += left;
-  pairs += left * computed + left * left / 2;
+  const double again = std::min<double>((choices - 1) * left, planner_limits{}.step_tokens_max);
+  const double times = left > 0 ? 1 + again / left : 1;
+  tokens += times * left;
+  pairs += times * (left * computed + left * left / 2);
   prompts += choices;
 }
 
@@ -68,7 +70,7 @@ prompt_backlog prefill_state::backlog() const {
 
 prefill_state prefill_state::after(double ms) const {
   auto later = *this;
-  later.slack_ms -= ms;
+  later.slack_ms -= std::min(ms, pace.ahead_ms(slack_ms)) / pace.lasts;
   const double tokens = backlog().tokens;
   if (tokens <= 0) return later;
   const double left = std::max(0.0, 1 - pace.tokens_in(ms, slack_ms) / tokens);

@@ -13,8 +13,9 @@ namespace collm::coordinator {
 struct prompt_backlog {
   double tokens = 0, pairs = 0, prompts = 0;
 
-  /// A prompt with `left` tokens behind `computed` ones. Those choices of its request that wait
-  /// with it take its blocks from the prefix cache, and then begin as it does.
+  /// A prompt with `left` tokens behind `computed` ones, of so many choices. They take its blocks
+  /// from the prefix cache once a step has computed them: what is computed more than once fits in
+  /// that step.
   void add_choices(double left, double computed = 0, double choices = 1);
   void add(const prompt_backlog& more);
   step_features work() const { return {.prefill_tokens = tokens, .prefill_pairs = pairs}; }
@@ -51,7 +52,8 @@ struct prefill_state {
   double slack_ms = 0;  ///< step_planner's: infinite where nobody would be late
 
   prompt_backlog backlog() const;
-  /// The same `ms` later, if nothing came: of each tenant's the same part was computed. A prompt
+  /// The same `ms` later, if nothing came: of each tenant's the same part was computed, at the pace
+  /// ahead as long as there was slack, also where other work than prompts used that. A prompt
   /// that was computed since is still counted with no tokens left, as its sequence began of late.
   prefill_state after(double ms) const;
 };

@@ -29,7 +29,7 @@ result<msg<VersionList>> listed(VersionList::Reader list) {
   auto read = guard([&]() -> result<msg<VersionList>> {
     if (list.getVersions().size() > snapshot_list_max)
       return error{errc::too_large, "more than " + std::to_string(snapshot_list_max) + " versions"};
-    return msg<VersionList>::copy_of(list);
+    return msg<VersionList>::copy_of(list, limits{}.snapshot_bytes_max);
   });
   return read ? *read : read.failure();
 }

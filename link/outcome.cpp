@@ -135,7 +135,8 @@ result<std::string> from_wire(schema::RenewResult::Reader from) {
 }
 
 result<msg<schema::VersionRecord>> from_wire(schema::LoadResult::Reader from) {
-  if (from.isRecord()) return msg<schema::VersionRecord>::copy_of(from.getRecord());
+  if (from.isRecord())
+    return msg<schema::VersionRecord>::copy_of(from.getRecord(), limits{}.word_bytes_max);
   return failure_of(from);
 }
 

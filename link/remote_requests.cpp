@@ -45,8 +45,6 @@ struct remote_requests::entry {
 
 namespace {
 
-constexpr std::uint64_t chunk_bytes_max = 64u << 10;  // some tokens with twenty alternatives each
-
 /// The capability that a node sends one request's tokens to. A node may keep it longer than the
 /// request lives.
 class sink_server final : public schema::TokenSink::Server {
@@ -67,14 +65,14 @@ class sink_server final : public schema::TokenSink::Server {
     auto to = open_request(reader.getRequest());
     if (!to->accepted) throw_bad("was not accepted yet");
     const auto bytes = reader.totalSize().wordCount * sizeof(capnp::word);
-    if (bytes > chunk_bytes_max) throw_bad("was answered with an enormous chunk");
+    if (bytes > limits{}.token_chunk_bytes_max) throw_bad("was answered with an enormous chunk");
     if (to->chunks_left == 0 || bytes > to->bytes_left) {
       to->fail({errc::internal, "the node sent more than was asked for"});
       throw_bad("is over: it got more than it asked for");
     }
     --to->chunks_left;
     to->bytes_left -= bytes;
-    to->forward(msg<schema::TokenChunk>::copy_of(reader, limits{}.token_chunk_bytes_max));
+    to->forward(msg<schema::TokenChunk>::copy_of(reader));
     return kj::READY_NOW;
   }
 

@@ -55,12 +55,6 @@ result<void> served_versions::keep_factors(const std::string& digest,
   return disk_->replace(*file, {bytes});
 }
 
-result<void> served_versions::forget_factors(const std::string& digest) {
-  const auto file = factors_file(digest);
-  if (!file) return file.failure();
-  return remove_file(*file);
-}
-
 result<void> served_versions::keep_list(std::span<const std::byte> list) {
   if (auto made = make_folder(folder_); !made) return made;
   const auto line = first_line(base_digest_, list);

@@ -24,8 +24,6 @@ class served_versions {
   bool has_factors(const std::string& digest) const;
   /// Factors of the version with this digest. bad_request: no digest; io: the disk.
   result<void> keep_factors(const std::string& digest, std::span<const std::byte> bytes);
-  /// Of what lies there and is not that version's.
-  result<void> forget_factors(const std::string& digest);
   /// The list in place of the one before. It names nothing that is not there, if factors were kept
   /// first.
   result<void> keep_list(std::span<const std::byte> list);

@@ -139,7 +139,8 @@ TEST(admission, each_prompt_that_begins_to_decode_leaves_little_slack_to_the_nex
                     .costs = steady,
                     .slack_ms = 500};
   load.decodes.decodes = 25;
-  const double first = 150 / 0.75, second = 150 / 0.5;
+  // In 200 ms; then in the 40 ms that are left of its step, and beside it.
+  const double first = 150 / 0.75, second = 40 + (150 - 40 * 0.75) / 0.5;
   const auto d = admit(load, 400, {960, 120}, 256, 0);
   EXPECT_NEAR(d.behind_ms, first + second, 1e-6);
   EXPECT_NEAR(d.predicted_ttft_ms, first + second + 400 / 0.5 + 60, 1e-6) << "none is left";

@@ -97,12 +97,12 @@ TEST(traffic_counter, tells_what_runs_and_what_of_it_is_beyond_its_promise) {
 
 TEST(traffic_book, counts_from_its_mark_over_all_processes) {
   traffic_book b;
-  b.heard("edge-a", 1, {row(serving, 100, 7)}, 0);
-  b.heard("edge-b", 1, {row(serving, 50)}, 0);
-  b.heard("edge-a", 1, {row(serving, 110, 8)}, 500);
+  b.heard("edge-a", "at edge-a", 1, {row(serving, 100, 7)}, 0);
+  b.heard("edge-b", "at edge-b", 1, {row(serving, 50)}, 0);
+  b.heard("edge-a", "at edge-a", 1, {row(serving, 110, 8)}, 500);
   b.mark(canary, serving);
-  b.heard("edge-a", 1, {row(serving, 113, 9), row(canary, 4, 1)}, 1000);
-  b.heard("edge-b", 1, {row(serving, 51), row(canary, 2)}, 1000);
+  b.heard("edge-a", "at edge-a", 1, {row(serving, 113, 9), row(canary, 4, 1)}, 1000);
+  b.heard("edge-b", "at edge-b", 1, {row(serving, 51), row(canary, 2)}, 1000);
   const auto c = b.traffic(canary, serving).all;
   EXPECT_EQ(c.count, 6u);
   EXPECT_EQ(c.bad, 1u);
@@ -111,32 +111,37 @@ TEST(traffic_book, counts_from_its_mark_over_all_processes) {
   EXPECT_FALSE(c.not_finite);
 }
 
-TEST(traffic_book, tells_what_each_process_counted) {
+TEST(traffic_book, tells_what_each_sites_processes_counted) {
   traffic_book b;
-  b.heard("edge-a", 1, {}, 0);
-  b.heard("edge-b", 1, {}, 0);
-  b.heard("edge-c", 1, {}, 0);
+  b.heard("edge-a", "kitchen", 1, {}, 0);
+  b.heard("head for kitchen", "kitchen", 1, {}, 0);
+  b.heard("edge-b", "workshop", 1, {}, 0);
+  b.heard("edge-c", "office", 1, {}, 0);
   b.mark(canary, serving);
-  b.heard("edge-a", 1, {row(serving, 9, 2), row(canary, 4, 1)}, 1000);
-  b.heard("edge-b", 1, {row(serving, 7)}, 1000);
-  b.heard("edge-c", 1, {}, 1000);
-  b.heard("edge-c", 2, {}, 2000);
-  const auto by_process = b.traffic(canary, serving).by_process;
-  ASSERT_EQ(by_process.size(), 1u) << "the others have nothing to say of the canary";
-  EXPECT_EQ(by_process.at("edge-a").count, 4u);
-  EXPECT_EQ(by_process.at("edge-a").bad, 1u);
-  EXPECT_EQ(by_process.at("edge-a").count_before, 9u);
-  EXPECT_EQ(by_process.at("edge-a").bad_before, 2u);
-  EXPECT_EQ(b.traffic(canary, serving).all.bad, 2u) << "edge-c ended";
+  b.heard("edge-a", "kitchen", 1, {row(serving, 9, 2), row(canary, 4, 1)}, 1000);
+  b.heard("head for kitchen", "kitchen", 1, {row(canary, 2, 2)}, 1000);
+  b.heard("edge-b", "workshop", 1, {row(serving, 7)}, 1000);
+  b.heard("edge-b", "workshop", 2, {}, 2000);
+  b.heard("edge-c", "office", 1, {}, 2000);
+  const auto t = b.traffic(canary, serving);
+  ASSERT_EQ(t.by_site.size(), 2u) << "the office has nothing to say";
+  const auto& kitchen = t.by_site.at("kitchen");
+  EXPECT_EQ(kitchen.count, 6u);
+  EXPECT_EQ(kitchen.bad, 3u);
+  EXPECT_EQ(kitchen.count_before, 9u);
+  EXPECT_EQ(kitchen.bad_before, 2u);
+  EXPECT_EQ(t.by_site.at("workshop").count_before, 7u);
+  EXPECT_EQ(t.by_site.at("workshop").bad, 0u) << "it had none of the canary's answers";
+  EXPECT_EQ(t.all.bad, 4u) << "and ended";
 }
 
 TEST(traffic_book, a_process_that_starts_again_adds_to_what_it_counted_before) {
   traffic_book b;
-  b.heard("edge-a", 1, {}, 0);
+  b.heard("edge-a", "at edge-a", 1, {}, 0);
   b.mark(canary, serving);
-  b.heard("edge-a", 1, {row(canary, 5)}, 1000);
-  b.heard("edge-a", 2, {row(canary, 0)}, 2000);
-  b.heard("edge-a", 2, {row(canary, 3, 2)}, 3000);
+  b.heard("edge-a", "at edge-a", 1, {row(canary, 5)}, 1000);
+  b.heard("edge-a", "at edge-a", 2, {row(canary, 0)}, 2000);
+  b.heard("edge-a", "at edge-a", 2, {row(canary, 3, 2)}, 3000);
   EXPECT_EQ(b.traffic(canary, serving).all.count, 9u);
   EXPECT_EQ(b.traffic(canary, serving).all.bad, 3u) << "that it ended speaks against the canary";
   b.mark(canary, serving);
@@ -150,18 +155,18 @@ TEST(traffic_book, a_process_that_ends_takes_all_answers_of_the_canary_that_ran_
     return r;
   };
   traffic_book b;
-  b.heard("edge-a", 1, {}, 0);
-  b.heard("edge-b", 1, {}, 0);
+  b.heard("edge-a", "at edge-a", 1, {}, 0);
+  b.heard("edge-b", "at edge-b", 1, {}, 0);
   b.mark(canary, serving);
-  b.heard("edge-a", 1, {open(serving, 6, 5), open(canary, 4, 3)}, 1000);
-  b.heard("edge-b", 1, {open(serving, 6, 5)}, 1000);
+  b.heard("edge-a", "at edge-a", 1, {open(serving, 6, 5), open(canary, 4, 3)}, 1000);
+  b.heard("edge-b", "at edge-b", 1, {open(serving, 6, 5)}, 1000);
   EXPECT_EQ(b.traffic(canary, serving).all.bad, 0u) << "they may end well";
-  b.heard("edge-a", 2, {}, 2000);
+  b.heard("edge-a", "at edge-a", 2, {}, 2000);
   auto c = b.traffic(canary, serving).all;
   EXPECT_EQ(c.count, 7u);
   EXPECT_EQ(c.bad, 3u);
   EXPECT_EQ(c.bad_before, 0u) << "what it brought down with it does not speak for it";
-  b.heard("edge-b", 2, {}, 2000);
+  b.heard("edge-b", "at edge-b", 2, {}, 2000);
   c = b.traffic(canary, serving).all;
   EXPECT_EQ(c.count, 8u);
   EXPECT_EQ(c.bad, 4u) << "an end without one that is known of counts, too";
@@ -174,15 +179,15 @@ TEST(traffic_book, what_runs_beyond_its_promise_is_bad_already) {
     return r;
   };
   traffic_book b;
-  b.heard("edge-a", 1, {}, 0);
+  b.heard("edge-a", "at edge-a", 1, {}, 0);
   b.mark(canary, serving);
-  b.heard("edge-a", 1, {late(serving, 20, 1), late(canary, 2, 6)}, 1000);
+  b.heard("edge-a", "at edge-a", 1, {late(serving, 20, 1), late(canary, 2, 6)}, 1000);
   auto c = b.traffic(canary, serving).all;
   EXPECT_EQ(c.count, 8u);
   EXPECT_EQ(c.bad, 6u);
   EXPECT_EQ(c.count_before, 21u);
   EXPECT_EQ(c.bad_before, 1u);
-  b.heard("edge-a", 1, {row(serving, 21, 1), row(canary, 8, 6)}, 2000);
+  b.heard("edge-a", "at edge-a", 1, {row(serving, 21, 1), row(canary, 8, 6)}, 2000);
   c = b.traffic(canary, serving).all;
   EXPECT_EQ(c.count, 8u) << "as they end they count once";
   EXPECT_EQ(c.bad, 6u);
@@ -190,11 +195,11 @@ TEST(traffic_book, what_runs_beyond_its_promise_is_bad_already) {
 
 TEST(traffic_book, counts_no_answer_twice_where_an_old_word_comes_late) {
   traffic_book b;
-  b.heard("edge-a", 1, {}, 0);
+  b.heard("edge-a", "at edge-a", 1, {}, 0);
   b.mark(canary, serving);
-  b.heard("edge-a", 1, {row(canary, 5, 2)}, 1000);
-  b.heard("edge-a", 1, {row(canary, 3, 1)}, 1500);
-  b.heard("edge-a", 1, {row(canary, 6, 2)}, 2000);
+  b.heard("edge-a", "at edge-a", 1, {row(canary, 5, 2)}, 1000);
+  b.heard("edge-a", "at edge-a", 1, {row(canary, 3, 1)}, 1500);
+  b.heard("edge-a", "at edge-a", 1, {row(canary, 6, 2)}, 2000);
   EXPECT_EQ(b.traffic(canary, serving).all.count, 6u);
   EXPECT_EQ(b.traffic(canary, serving).all.bad, 2u);
 }
@@ -202,32 +207,32 @@ TEST(traffic_book, counts_no_answer_twice_where_an_old_word_comes_late) {
 TEST(traffic_book, has_room_for_a_process_where_others_are_silent) {
   traffic_book b;
   for (std::uint32_t n = 0; n < 1024; ++n)
-    b.heard("gone " + std::to_string(n), 1, {row(serving, 1)}, 0);
-  b.heard("edge-a", 1, {row(serving, 1, 0, 0, 2)}, 5000);
+    b.heard("gone " + std::to_string(n), "kitchen", 1, {row(serving, 1)}, 0);
+  b.heard("edge-a", "at edge-a", 1, {row(serving, 1, 0, 0, 2)}, 5000);
   EXPECT_DOUBLE_EQ(b.requests_per_s("assistant", 5000), 0) << "they may come back";
-  b.heard("edge-a", 1, {row(serving, 1, 0, 0, 2)}, 11000);
+  b.heard("edge-a", "at edge-a", 1, {row(serving, 1, 0, 0, 2)}, 11000);
   EXPECT_DOUBLE_EQ(b.requests_per_s("assistant", 11000), 2);
 }
 
 TEST(traffic_book, remembers_what_was_not_finite) {
   traffic_book b;
-  b.heard("edge-a", 1, {row(canary, 1, 1, 1)}, 0);
+  b.heard("edge-a", "at edge-a", 1, {row(canary, 1, 1, 1)}, 0);
   b.mark(canary, serving);
-  b.heard("edge-a", 2, {}, 1000);
+  b.heard("edge-a", "at edge-a", 2, {}, 1000);
   EXPECT_TRUE(b.traffic(canary, serving).all.not_finite);
   EXPECT_FALSE(b.traffic(serving, canary).all.not_finite);
-  b.heard("edge-b", 1, {row(serving, 1, 1, 1)}, 1000);
-  b.heard("edge-b", 2, {}, 2000);
+  b.heard("edge-b", "at edge-b", 1, {row(serving, 1, 1, 1)}, 1000);
+  b.heard("edge-b", "at edge-b", 2, {}, 2000);
   EXPECT_TRUE(b.traffic(serving, canary).all.not_finite);
 }
 
 TEST(traffic_book, keeps_nothing_of_versions_that_a_process_invents) {
   traffic_book b;
-  b.heard("edge-a", 1, {}, 0);
+  b.heard("edge-a", "at edge-a", 1, {}, 0);
   b.mark(canary, serving);
   for (std::uint32_t n = 0; n < 5000; ++n) {
     const version_id invented{"assistant", 1000 + n};
-    b.heard("edge-a", 1, {row(invented, 9, 9, 9), row(canary, n)}, 1000 + n);
+    b.heard("edge-a", "at edge-a", 1, {row(invented, 9, 9, 9), row(canary, n)}, 1000 + n);
     EXPECT_EQ(b.traffic(invented, serving).all.count, 0u);
     EXPECT_FALSE(b.traffic(invented, serving).all.not_finite);
   }
@@ -236,8 +241,8 @@ TEST(traffic_book, keeps_nothing_of_versions_that_a_process_invents) {
 
 TEST(traffic_book, adds_up_the_rates_of_processes_that_were_heard_of_lately) {
   traffic_book b;
-  b.heard("edge-a", 1, {row(serving, 9, 0, 0, 0.4), row({"other", 0}, 9, 0, 0, 5)}, 0);
-  b.heard("edge-b", 1, {row(serving, 9, 0, 0, 0.3), row(canary, 9, 0, 0, 0.2)}, 8000);
+  b.heard("edge-a", "at edge-a", 1, {row(serving, 9, 0, 0, 0.4), row({"other", 0}, 9, 0, 0, 5)}, 0);
+  b.heard("edge-b", "at edge-b", 1, {row(serving, 9, 0, 0, 0.3), row(canary, 9, 0, 0, 0.2)}, 8000);
   EXPECT_DOUBLE_EQ(b.requests_per_s("assistant", 8000), 0.9);
   EXPECT_DOUBLE_EQ(b.requests_per_s("assistant", 15000), 0.5);
 }

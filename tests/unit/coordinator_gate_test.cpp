@@ -257,32 +257,35 @@ TEST(canary, nobodys_numbers_hide_what_others_saw) {
   EXPECT_EQ(hidden.decision, canary_decision::roll_back);
   EXPECT_EQ(hidden.reason, "a larger cross entropy of site kitchen than the serving version");
   const canary_counts bad{20, 50, 50, 950}, flood{0, 65000, 0, 0};
-  canary_traffic t{.all = {20, 65050, 50, 950}, .by_process = {{"edge-a", bad}, {"edge-b", flood}}};
+  canary_traffic t{.all = {20, 65050, 50, 950}, .by_site = {{"kitchen", bad}, {"workshop", flood}}};
   const auto flooded = judge_canary(o, t, {}, 0);
   EXPECT_EQ(flooded.decision, canary_decision::roll_back);
-  EXPECT_EQ(flooded.reason, "more bad answers of node edge-a than the serving version");
+  EXPECT_EQ(flooded.reason, "more bad answers of site kitchen than the serving version");
 }
 
 TEST(canary, of_many_parts_one_must_be_that_much_worse) {
   const canary_options o{.completions = 50};
   const canary_counts worse{7, 50, 50, 950}, fine{0, 50, 0, 50};  // p = 0.02 of the first alone
   const canary_traffic t{.all = {7, 100, 50, 1000},
-                         .by_process = {{"edge-a", worse}, {"edge-b", fine}}};
+                         .by_site = {{"kitchen", worse}, {"workshop", fine}}};
   const auto v = judge_canary(o, t, {}, 0);
   EXPECT_EQ(v.decision, canary_decision::promote) << v.p_bad;
   EXPECT_GT(v.p_bad, 0.025);
-  EXPECT_LT(v.p_bad, 0.1);
+  EXPECT_LT(v.p_bad, 0.05);
 }
 
 TEST(canary, what_several_saw_together_is_not_drowned_by_one) {
   const canary_options o{.completions = 20};
   canary_traffic t;
-  for (const char* node : {"edge-a", "edge-b", "edge-c"}) t.by_process[node] = {1, 1, 0, 20};
-  t.by_process["edge-m"] = {0, 20, 1000, 1000};
+  for (const char* site : {"kitchen", "office", "workshop"}) t.by_site[site] = {1, 1, 0, 20};
+  t.by_site["cellar"] = {0, 20, 1000, 1000};
   t.all = {3, 23, 1000, 1060};
   const auto v = judge_canary(o, t, {}, 0);
   EXPECT_EQ(v.decision, canary_decision::roll_back);
-  EXPECT_EQ(v.reason, "more bad answers of all nodes but edge-m than the serving version");
+  EXPECT_EQ(v.reason, "more bad answers of all sites but cellar than the serving version");
+  t.by_site["cellar"] = {0, 0, 1000, 1000};  // it took no part in the canary
+  t.all = {3, 3, 1000, 1060};
+  EXPECT_EQ(judge_canary(o, t, {}, 15000).decision, canary_decision::roll_back);
 }
 
 TEST(canary, numbers_too_small_to_be_squared_hide_nothing) {

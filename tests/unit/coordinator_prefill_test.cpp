@@ -33,9 +33,13 @@ TEST(prompt_backlog, counts_the_pairs_of_what_is_left) {
   EXPECT_EQ(b.tokens, 60);
   EXPECT_EQ(b.pairs, 100 * 100 / 2 - 40 * 40 / 2) << "of the whole without those that stand";
   b.add_choices(10, 0, 3);
-  EXPECT_EQ(b.tokens, 70) << "three choices have one prompt";
-  EXPECT_EQ(b.pairs, 4200 + 50);
-  EXPECT_EQ(b.prompts, 4) << "and begin each";
+  EXPECT_EQ(b.tokens, 90) << "one step computes a short prompt for each choice";
+  EXPECT_EQ(b.pairs, 4200 + 3 * 50);
+  EXPECT_EQ(b.prompts, 4);
+  b.add_choices(2048, 0, 16);
+  EXPECT_EQ(b.tokens, 90 + 2048 + 512) << "what a step computes of a long one the others take over";
+  EXPECT_EQ(b.pairs, 4350 + 2048 * 1024 * 1.25);
+  EXPECT_EQ(b.prompts, 20) << "and begin each";
 }
 
 // 60 ms of decodes: half of steps of 120 ms is left, and seven eighths of those of 480 ms.
@@ -51,11 +55,13 @@ TEST(prefill_pace, is_higher_while_decodes_are_ahead_of_their_promises) {
 }
 
 TEST(prefill_state, of_a_moment_ago_has_less_left_of_each_tenants) {
-  prefill_state then{.pace = {.ahead = 2, .beside = 1}, .slack_ms = 40};
+  // Two ms at the pace ahead for each of slack beyond 10.
+  prefill_state then{.pace = {.ahead = 2, .beside = 1, .token_ms = 10, .lasts = 2}, .slack_ms = 30};
   then.backlog_of["a"].add_choices(150);
   then.backlog_of["b"].add_choices(50);
   const auto now = then.after(60);  // 40 * 2 + 20 * 1 tokens: half
-  EXPECT_DOUBLE_EQ(now.slack_ms, -20);
+  EXPECT_DOUBLE_EQ(now.slack_ms, 10) << "where it stays";
+  EXPECT_DOUBLE_EQ(then.after(20).slack_ms, 20);
   EXPECT_DOUBLE_EQ(now.backlog_of.at("a").tokens, 75);
   EXPECT_DOUBLE_EQ(now.backlog_of.at("a").pairs, 150 * 150 / 4.0);
   EXPECT_DOUBLE_EQ(now.backlog_of.at("b").tokens, 25);

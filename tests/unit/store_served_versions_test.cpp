@@ -45,8 +45,6 @@ TEST_F(served, forget_the_factors_of_what_serves_no_more) {
   EXPECT_EQ(text_of(s.list()), "a@8");
   const auto left = std::filesystem::directory_iterator(folder_ / "served");
   EXPECT_EQ(std::distance(begin(left), end(left)), 2);
-  ASSERT_TRUE(s.forget_factors(eight));
-  EXPECT_FALSE(s.has_factors(eight));
 }
 
 TEST_F(served, that_cannot_be_read_are_an_error_and_no_exception) {
