@@ -245,29 +245,6 @@ TEST_F(learning_damage, a_full_quota_takes_nothing_before_it_is_known_what_serve
   EXPECT_TRUE(rig.wait_for(2, RoundState::SERVING));
 }
 
-TEST_F(learning_damage, a_snapshot_that_cannot_be_read_is_named_and_ends_nothing) {
-  learning_rig rig(folder_, {.standing = false, .change = [](actors::aggregator_deps& deps) {
-                               deps.canary = coordinator::canary_options{};
-                             }});
-  rig.three_sites();
-  rig.start_head();
-  const auto good =
-      msg<schema::Snapshot>::build([](schema::Snapshot::Builder b) { b.setNode("a node's name"); });
-  std::vector<std::byte> bytes(good.bytes().begin(), good.bytes().end());
-  const std::string name = "a node's name";
-  const auto at = std::search(bytes.begin(), bytes.end(), std::as_bytes(std::span(name)).begin(),
-                              std::as_bytes(std::span(name)).end());
-  ASSERT_NE(at, bytes.end());
-  at[static_cast<std::ptrdiff_t>(name.size())] = std::byte{'x'};  // its text has no end
-  const auto bad = msg<schema::Snapshot>::from_bytes(bytes);
-  ASSERT_TRUE(bad) << bad.failure().message;
-  caf::anon_send(rig.aggregator, *bad);
-  rig.system.settle();
-  EXPECT_EQ(rig.events("round_failure").size(), 1u);
-  ASSERT_TRUE(*open(rig));
-  EXPECT_TRUE(rig.wait_for(1, RoundState::SERVING)) << "the aggregator lives on";
-}
-
 /// An update has 168 bytes here, a sum 312: the third update does not fit, or the sum does not.
 TEST_F(learning_damage, a_quota_that_holds_no_round_stops_it_in_words_and_a_larger_one_goes_on) {
   struct stop {
