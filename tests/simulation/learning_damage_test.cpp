@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
-
 #include "tests/support/learning_rig.hpp"
 
 namespace collm {
