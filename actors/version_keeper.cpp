@@ -310,6 +310,7 @@ void version_keeper::ask_registry() {
 }
 
 void version_keeper::follow(const msg<schema::VersionList>& list) {
+  s_.heard_registry = true;
   const auto l = list.read();
   std::vector<coordinator::known_version> here;
   for (const auto& [id, v] : s_.versions)
@@ -458,7 +459,6 @@ result<engine::adapter_ptr> version_keeper::kept_factors(
 /// Resumed versions that the registry never heard of, as it was restored or is another cluster's:
 /// nobody could unload them. One that loads still is looked at again with the next list.
 void version_keeper::withdraw_unknown(const schema::VersionList::Reader& list) {
-  s_.heard_registry = true;
   std::erase_if(s_.resumed, [&](const version_id& id) {
     bool registered = false, replaced = false;
     for (const auto v : list.getVersions()) {

@@ -22,14 +22,10 @@ std::string digest_of_checkpoint(const checkpoint& c) {
 
 /// digest, newline, length of the note, newline, note, bytes.
 result<checkpoint> read_checkpoint(const fs::path& file, std::uint64_t step) {
-  auto from = open_to_read(file);
-  if (!from) return from.failure();
-  std::error_code failed;
-  const auto size = fs::file_size(file, failed);
-  std::vector<std::byte> all(failed ? 0 : size);
-  if (auto read = read_at(*from, file, 0, all); !read) return read.failure();
+  const auto all = read_whole(file);
+  if (!all) return all.failure();
   const error damaged{errc::corrupt, file.string() + " is no whole checkpoint"};
-  const std::string_view text(reinterpret_cast<const char*>(all.data()), all.size());
+  const std::string_view text(reinterpret_cast<const char*>(all->data()), all->size());
   const auto end = text.find('\n', digest_bytes + 1);
   if (text.size() <= digest_bytes || text[digest_bytes] != '\n' || end == std::string_view::npos)
     return damaged;
@@ -39,7 +35,7 @@ result<checkpoint> read_checkpoint(const fs::path& file, std::uint64_t step) {
   if (parsed.ec != std::errc() || parsed.ptr != text.data() + end || note > text.size() - end - 1)
     return damaged;
   checkpoint c{.step = step, .note = std::string(text.substr(end + 1, note)), .bytes = {}};
-  c.bytes.assign(all.begin() + static_cast<std::ptrdiff_t>(end + 1 + note), all.end());
+  c.bytes.assign(all->begin() + static_cast<std::ptrdiff_t>(end + 1 + note), all->end());
   if (digest_of_checkpoint(c) != text.substr(0, digest_bytes)) return damaged;
   return c;
 }

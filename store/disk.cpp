@@ -136,4 +136,17 @@ result<open_file> open_to_read(const std::filesystem::path& file) {
   return failure_of_file(file, "open");
 }
 
+result<std::vector<std::byte>> read_whole(const std::filesystem::path& file,
+                                          std::uint64_t bytes_max) {
+  auto from = open_to_read(file);
+  if (!from) return from.failure();
+  std::error_code failed;
+  const auto size = std::filesystem::file_size(file, failed);
+  if (failed) return error{errc::io, "cannot read " + file.string() + ": " + failed.message()};
+  if (size > bytes_max) return error{errc::corrupt, file.string() + " is too long"};
+  std::vector<std::byte> all(size);
+  if (auto read = read_at(*from, file, 0, all); !read) return read.failure();
+  return all;
+}
+
 }  // namespace collm::store

@@ -54,6 +54,9 @@ disk& real_disk();
 result<void> read_at(const open_file& from, const std::filesystem::path& file, std::uint64_t at,
                      std::span<std::byte> out);
 result<open_file> open_to_read(const std::filesystem::path& file);
+/// All of it. not_found: there is no such file; corrupt: it has more than `bytes_max`.
+result<std::vector<std::byte>> read_whole(const std::filesystem::path& file,
+                                          std::uint64_t bytes_max = UINT64_MAX);
 
 struct found_file {
   std::filesystem::path path;

@@ -11,21 +11,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view suffix = ".factors";
-
 constexpr std::uint64_t list_bytes_max = 2u << 20, factors_bytes_max = 1ull << 30;
-
-/// not_found: there is no such file; corrupt: it has more bytes than any whole one.
-result<std::vector<std::byte>> all_of(const fs::path& file, std::uint64_t bytes_max) {
-  auto from = open_to_read(file);
-  if (!from) return from.failure();
-  std::error_code failed;
-  const auto size = fs::file_size(file, failed);
-  if (failed) return error{errc::io, "cannot read " + file.string() + ": " + failed.message()};
-  if (size > bytes_max) return error{errc::corrupt, file.string() + " is too long"};
-  std::vector<std::byte> all(size);
-  if (auto read = read_at(*from, file, 0, all); !read) return read.failure();
-  return all;
-}
 
 /// The file's first line: whose versions they are, and what the rest must be.
 std::string first_line(const std::string& base_digest, std::span<const std::byte> list) {
@@ -73,7 +59,7 @@ result<void> served_versions::keep_only(const std::set<std::string>& digests) {
 }
 
 result<std::vector<std::byte>> served_versions::list() const {
-  auto all = all_of(list_file(), list_bytes_max);
+  auto all = read_whole(list_file(), list_bytes_max);
   if (!all) return all;
   const std::string_view text(reinterpret_cast<const char*>(all->data()), all->size());
   const auto end = text.find('\n');
@@ -89,7 +75,7 @@ result<std::vector<std::byte>> served_versions::list() const {
 result<std::vector<std::byte>> served_versions::factors(const std::string& digest) const {
   const auto file = factors_file(digest);
   if (!file) return file.failure();
-  return all_of(*file, factors_bytes_max);
+  return read_whole(*file, factors_bytes_max);
 }
 
 }  // namespace collm::store
