@@ -12,7 +12,6 @@ namespace collm::actors {
 namespace {
 
 constexpr auto chunk_bytes = static_cast<std::uint32_t>(limits{}.chunk_bytes_max);
-constexpr std::uint64_t factors_bytes_max = 1ull << 30;
 constexpr std::size_t kept_max = 3;  // serving, candidate, and the one before
 constexpr auto answer_within = std::chrono::seconds(10);
 
@@ -54,7 +53,7 @@ void factors_fetch::take(const std::string& digest, const msg<schema::FactorsChu
   const auto c = chunk.read();
   const auto data = c->getData();
   const bool other = !t.bytes.empty() && t.bytes_digest != c->getDigest().cStr();
-  if (other || c->getTotal() > factors_bytes_max || data.size() == 0 ||
+  if (other || c->getTotal() > store::served_versions::factors_bytes_max || data.size() == 0 ||
       t.bytes.size() + data.size() > c->getTotal())
     return end(digest, error{errc::corrupt, "the head sent chunks that make no whole"});
   t.bytes_digest = c->getDigest().cStr();

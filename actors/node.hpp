@@ -95,13 +95,7 @@ struct node_state {
   std::map<version_id, failed_version> failed;  ///< serving by the registry and not here
   /// Kept by the process before, until the registry has spoken of them.
   std::set<version_id> resumed;
-  std::size_t resuming = 0;     ///< of these, that replicas still load
-  bool resumed_whole = true;    ///< all that was kept serves again
-  std::set<std::string> unfit;  ///< digests of kept factors that are not that version's
-  bool heard_registry = false;  ///< a list of it, since this process began
-  bool to_keep = false;         ///< what serves has changed since it was kept
-  std::string not_kept;         ///< why it could not be; empty: it was
-  std::size_t unanswered = 0;   ///< questions to the registry
+  std::size_t unanswered = 0;  ///< questions to the registry
 };
 
 /// node_actor and what its own gateway and shadows ask.

@@ -12,7 +12,7 @@ namespace collm::actors {
 namespace {
 
 using record = msg<schema::VersionRecord>;
-constexpr std::string_view peft_prefix = "peft:", round_prefix = "round:";
+constexpr std::string_view peft_prefix = "peft:";
 
 record with_state(const record& r, schema::VersionState state) {
   return record::build([&](schema::VersionRecord::Builder b) {
@@ -63,13 +63,18 @@ reply<record> no_registry() {
 }  // namespace
 
 version_keeper::version_keeper(self_ptr self, node_deps deps, std::vector<initial_version> initial)
-    : self_(self), s_(self->state), deps_(std::move(deps)), fetch_(self, deps_) {
+    : self_(self),
+      s_(self->state),
+      deps_(std::move(deps)),
+      fetch_(self, deps_),
+      kept_(deps_, [this](const char* kind, const std::string& why) {
+        event(schema::EventLevel::WARNING, kind, why);
+      }) {
   for (const auto& v : initial)
     if (v.make) s_.makers[v.weights->digest] = v.make;
   const auto resumed = resume(initial);
   for (const auto& v : initial)
-    if (!resumed.contains(v.name))
-      install({v.name, 0}, v.weights, {v.source, v.folder}, nobody_waits);
+    if (!resumed.contains(v.name)) install(v, 0, nobody_waits);
   s_.unregistered = std::move(initial);
 }
 
@@ -178,13 +183,15 @@ void version_keeper::registered(record_promise& promise, const reply<record>& r,
     promise.deliver(r);
     return;
   }
-  const version_id id{v.name, (**r).read()->getNumber()};
-  install(
-      id, v.weights, {v.source, v.folder},
-      [promise, answer = **r](const result<void>& done) mutable {
-        promise.deliver(done ? make_reply<record>(with_state(answer, schema::VersionState::SERVING))
-                             : make_reply<record>(done.failure()));
-      });
+  install(v, (**r).read()->getNumber(), [promise, answer = **r](const result<void>& done) mutable {
+    promise.deliver(done ? make_reply<record>(with_state(answer, schema::VersionState::SERVING))
+                         : make_reply<record>(done.failure()));
+  });
+}
+
+void version_keeper::install(const initial_version& v, std::uint32_t number,
+                             node_state::installed then) {
+  install({v.name, number}, v.weights, {v.source, v.folder}, std::move(then));
 }
 
 /// Loads on every replica, then routes new requests to it, then lets the version that served
@@ -237,7 +244,7 @@ void version_keeper::offer(const version_id& id, const engine::adapter_ptr& weig
   }
   s_.versions[id] = {weights, as, from.source, from.folder};
   s_.failed.erase(id);
-  s_.to_keep |= serves;
+  if (serves) kept_.changed();
   tell(local_record(id, *weights, from.source, as));
   for (const auto& old : before) retire(old);
   event(schema::EventLevel::INFO, serves ? "version_serving" : "canary_answers",
@@ -246,7 +253,7 @@ void version_keeper::offer(const version_id& id, const engine::adapter_ptr& weig
 
 void version_keeper::retire(const version_id& id) {
   auto& resident = s_.versions.at(id);
-  s_.to_keep |= resident.state == schema::VersionState::SERVING;
+  if (resident.state == schema::VersionState::SERVING) kept_.changed();
   resident.state = schema::VersionState::DRAINING;
   tell(local_record(id, *resident.weights, "", schema::VersionState::RETIRED));
   auto left = std::make_shared<std::size_t>(deps_.replicas.size());
@@ -293,7 +300,7 @@ void version_keeper::initial_registered(const initial_version& v, const reply<re
   // The manifest names other factors than those that were @0 once: they get their own number, and
   // serve unless a later one took their place.
   if (known->getNumber() != 0 && known->getState() == schema::VersionState::SERVING)
-    install({v.name, known->getNumber()}, v.weights, {v.source, v.folder}, nobody_waits);
+    install(v, known->getNumber(), nobody_waits);
 }
 
 /// The head may know versions that were loaded while this process was not there, or withdrawn.
@@ -310,7 +317,7 @@ void version_keeper::ask_registry() {
 }
 
 void version_keeper::follow(const msg<schema::VersionList>& list) {
-  s_.heard_registry = true;
+  kept_.heard_registry();
   const auto l = list.read();
   std::vector<coordinator::known_version> here;
   for (const auto& [id, v] : s_.versions)
@@ -344,7 +351,7 @@ void version_keeper::bring(const version_id& id, const schema::VersionRecord::Re
   const bool room = !full(id.name);
   const origin from{wanted.getSource().cStr(), wanted.getFolder().cStr()};
   const std::string digest = wanted.getDigest().cStr();
-  if (room && from.source.starts_with(round_prefix)) {
+  if (room && made_by_round(from.source)) {
     s_.installing[id];  // a second list meanwhile must not ask again
     return fetch_.get(id, digest, [this, id, from, as](const result<engine::adapter_ptr>& r) {
       s_.installing.erase(id);
@@ -396,47 +403,32 @@ void version_keeper::event(schema::EventLevel level, const char* kind, const std
 void version_keeper::follow_registry() {
   register_initial();
   ask_registry();
-  keep_serving();
+  kept_.keep(s_.versions);
 }
 
-/// What served in the process before, so that a site goes on without its head. Names of the
-/// adapters that do.
+/// What served in the process before, or what the manifest has in its place where no replica can
+/// load that. Names of the adapters that are resumed.
 std::set<std::string> version_keeper::resume(const std::vector<initial_version>& initial) {
   std::set<std::string> names;
-  if (!deps_.served) return names;
-  const auto not_resumed = [this](const std::string& why) {
-    s_.resumed_whole = false;
-    event(schema::EventLevel::WARNING, "not_resumed", why);
-  };
-  const auto bytes = deps_.served->list();
-  if (!bytes && bytes.failure().code == errc::not_found) return names;
-  const auto list = bytes ? msg<schema::VersionList>::from_bytes(*bytes)
-                          : result<msg<schema::VersionList>>(bytes.failure());
-  if (!list) {
-    not_resumed(list.failure().message);
-    return names;
-  }
-  const auto served = list->read();
+  const auto list = kept_.list();
+  const auto served = list.read();
   for (const auto v : served->getVersions()) {
     const version_id id{v.getAdapter().cStr(), v.getNumber()};
     const auto weights = kept_factors(v);
     if (!weights) {
-      not_resumed(to_string(id) + ": " + weights.failure().message);
+      kept_.not_resumed(to_string(id) + ": " + weights.failure().message);
       continue;
     }
     names.insert(id.name);
     s_.resumed.insert(id);
-    ++s_.resuming;
+    kept_.resuming();
     const auto of_manifest = std::find_if(initial.begin(), initial.end(),
                                           [&](const auto& i) { return i.name == id.name; });
     const auto instead = of_manifest == initial.end() ? std::nullopt : std::optional(*of_manifest);
     const auto done = [this, instead](const result<void>& r) {
-      --s_.resuming;
-      if (r) return;
-      s_.resumed_whole = false;
-      if (instead && !is_served(instead->name))
-        install({instead->name, 0}, instead->weights, {instead->source, instead->folder},
-                nobody_waits);
+      if (r) return kept_.resumed();
+      kept_.not_loaded();
+      if (instead && !is_served(instead->name)) install(*instead, 0, nobody_waits);
     };
     install(id, *weights, {v.getSource().cStr(), v.getFolder().cStr()}, done);
   }
@@ -444,15 +436,14 @@ std::set<std::string> version_keeper::resume(const std::vector<initial_version>&
 }
 
 result<engine::adapter_ptr> version_keeper::kept_factors(
-    const schema::VersionRecord::Reader& served) const {
-  const bool of_a_round = std::string_view(served.getSource().cStr()).starts_with(round_prefix);
-  if (!of_a_round) return factors_of(served);
+    const schema::VersionRecord::Reader& served) {
+  if (!made_by_round(served.getSource().cStr())) return factors_of(served);
   const std::string digest = served.getDigest().cStr();
-  const auto bytes = deps_.served->factors(digest);
+  const auto bytes = kept_.factors(digest);
   if (!bytes) return bytes.failure();
   auto made = fetch_.version_of(served.getAdapter().cStr(), digest, *bytes);
-  if (made || made.failure().code == errc::not_found) return made;
-  s_.unfit.insert(digest);  // damaged, or of another rank in the manifest
+  const bool adapter_known = made || made.failure().code != errc::not_found;
+  if (!made && adapter_known) kept_.unfit(digest);  // damaged, or of another rank in the manifest
   return made;
 }
 
@@ -470,51 +461,6 @@ void version_keeper::withdraw_unknown(const schema::VersionList::Reader& list) {
     if (here && !registered && !replaced) withdraw(id);
     return registered || (!here && !s_.installing.contains(id));
   });
-}
-
-/// Each slot, so that what serves is kept once after all changes of one. What could not be resumed
-/// stays kept until the registry has spoken: its hindrance may pass. A disk that takes nothing is
-/// told of once; the node serves on.
-void version_keeper::keep_serving() {
-  const bool may = s_.resuming == 0 && (s_.resumed_whole || s_.heard_registry);
-  if (!deps_.served || !s_.to_keep || !may) return;
-  std::set<std::string> digests;
-  auto kept = keep_versions(digests);
-  s_.to_keep = !kept;
-  if (kept) kept = deps_.served->keep_only(digests);
-  const auto why = kept ? "" : kept.failure().message;
-  if (!kept && why != s_.not_kept) event(schema::EventLevel::WARNING, "not_kept", why);
-  s_.not_kept = why;
-}
-
-/// `digests`: of what serves.
-result<void> version_keeper::keep_versions(std::set<std::string>& digests) const {
-  std::vector<std::pair<version_id, const node_state::resident*>> serving;
-  for (const auto& [id, v] : s_.versions)
-    if (v.state == schema::VersionState::SERVING) serving.emplace_back(id, &v);
-  for (const auto& [id, v] : serving) {
-    const auto& digest = v->weights->digest;
-    digests.insert(digest);
-    const bool there = deps_.served->has_factors(digest) && !s_.unfit.contains(digest);
-    if (there || !v->source.starts_with(round_prefix)) continue;
-    const auto values = deps_.factors(*v->weights);
-    const auto bytes = std::as_bytes(std::span(values));
-    if (auto kept = deps_.served->keep_factors(digest, bytes); !kept) return kept;
-    s_.unfit.erase(digest);
-  }
-  const auto list = msg<schema::VersionList>::build([&](schema::VersionList::Builder b) {
-    auto rows = b.initVersions(static_cast<std::uint32_t>(serving.size()));
-    std::uint32_t i = 0;
-    for (const auto& [id, v] : serving) {
-      auto row = rows[i++];
-      row.setAdapter(id.name);
-      row.setNumber(id.number);
-      row.setDigest(v->weights->digest);
-      row.setSource(v->source);
-      row.setFolder(v->folder);
-    }
-  });
-  return deps_.served->keep_list(list.bytes());
 }
 
 std::string peft_source(const std::string& folder) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "actors/factors_fetch.hpp"
+#include "actors/kept_versions.hpp"
 #include "actors/node.hpp"
 
 namespace collm::actors {
@@ -46,6 +47,7 @@ class version_keeper {
   void registered(record_promise& promise, const reply<record>& r, const initial_version& v);
   void install(const version_id& id, const engine::adapter_ptr& weights, const origin& from,
                node_state::installed then, schema::VersionState as = schema::VersionState::SERVING);
+  void install(const initial_version& v, std::uint32_t number, node_state::installed then);
   void offer(const version_id& id, const engine::adapter_ptr& weights, const origin& from,
              schema::VersionState as);
   void tell(const record& r);
@@ -60,16 +62,15 @@ class version_keeper {
             std::chrono::milliseconds wait);
   result<engine::adapter_ptr> factors_of(const schema::VersionRecord::Reader& wanted) const;
   std::set<std::string> resume(const std::vector<initial_version>& initial);
-  result<engine::adapter_ptr> kept_factors(const schema::VersionRecord::Reader& served) const;
+  result<engine::adapter_ptr> kept_factors(const schema::VersionRecord::Reader& served);
   void withdraw_unknown(const schema::VersionList::Reader& list);
-  void keep_serving();
-  result<void> keep_versions(std::set<std::string>& digests) const;
   void event(schema::EventLevel level, const char* kind, const std::string& text);
 
   self_ptr self_;
   node_state& s_;
   const node_deps deps_;
   factors_fetch fetch_;
+  kept_versions kept_;
 };
 
 }  // namespace collm::actors

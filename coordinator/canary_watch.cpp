@@ -11,8 +11,7 @@ namespace {
 constexpr std::uint32_t reference_max = 32;
 constexpr double silent_ms = 10000, gather_ms = 2000;
 
-/// Nats a token, as a site says: one that is beyond all sense must not hide the others'.
-double bounded(double entropy) { return std::clamp(entropy, 0.0, 100.0); }
+double bounded(double entropy) { return std::clamp(entropy, 0.0, measured_nats_max); }
 
 }  // namespace
 

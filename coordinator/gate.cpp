@@ -32,9 +32,9 @@ site_effect effect_of(const std::string& site, std::span<const double> d, double
   return e;
 }
 
-/// As a site says: one that is beyond all sense must not hide the others'.
 void append(std::vector<double>& to, const std::vector<double>& differences) {
-  for (const double d : differences) to.push_back(std::clamp(d, -100.0, 100.0));
+  for (const double d : differences)
+    to.push_back(std::clamp(d, -measured_nats_max, measured_nats_max));
 }
 
 bool all_finite(const std::vector<double>& values) {

@@ -14,6 +14,10 @@
 
 namespace collm::coordinator {
 
+/// Nats a token, of what a site measured. As that site says: one number that is beyond all sense
+/// must not hide the others'.
+inline constexpr double measured_nats_max = 100;
+
 struct gate_options {
   std::vector<std::uint32_t> looks = {16, 32, 64};  ///< sequences after which it is judged, rising
   double margin = 0.005;                            ///< improvement asked for

@@ -1,6 +1,5 @@
 #include "store/served_versions.hpp"
 
-#include <cstdint>
 #include <string_view>
 
 #include "store/digest.hpp"
@@ -11,7 +10,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view suffix = ".factors";
-constexpr std::uint64_t list_bytes_max = 2u << 20, factors_bytes_max = 1ull << 30;
+constexpr std::uint64_t list_bytes_max = 2u << 20;
 
 /// The file's first line: whose versions they are, and what the rest must be.
 std::string first_line(const std::string& base_digest, std::span<const std::byte> list) {

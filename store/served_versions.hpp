@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <set>
 #include <span>
@@ -17,6 +18,8 @@ namespace collm::store {
 
 class served_versions {
  public:
+  static constexpr std::uint64_t factors_bytes_max = 1ull << 30;  ///< of one version
+
   /// `base_digest`: of the base whose versions they are.
   served_versions(std::filesystem::path folder, std::string base_digest, disk& on = real_disk())
       : folder_(std::move(folder)), base_digest_(std::move(base_digest)), disk_(&on) {}
