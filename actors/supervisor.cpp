@@ -1,5 +1,6 @@
 #include "actors/supervisor.hpp"
 
+#include <signal.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -18,8 +19,11 @@ using member = supervisor_state::member;
 // soon; else they had better be refused and ask elsewhere.
 constexpr double patience_ms = 2000;
 
-std::string how_it_ended(std::int32_t status) {
-  if (WIFSIGNALED(status)) return "was killed by signal " + std::to_string(WTERMSIG(status));
+std::string how_it_ended(const member& m, std::int32_t status) {
+  if (m.killed) return "was killed by this head, as it stayed silent";
+  if (WIFSIGNALED(status))
+    return "was killed by signal " + std::to_string(WTERMSIG(status)) +
+           (WTERMSIG(status) == SIGKILL ? ", as the kernel does where memory ends" : "");
   return "exited with code " + std::to_string(WEXITSTATUS(status));
 }
 
@@ -111,14 +115,14 @@ class warden {
     if (m.again && !stopping_) return start_anew(m);
     if (m.state == schema::NodeState::DRAINING || stopping_) {
       m.state = schema::NodeState::STOPPED;
-      m.reason = how_it_ended(e.status);
+      m.reason = how_it_ended(m, e.status);
       m.pid = 0;
       deps_.away(m.plan.name);
       event(schema::EventLevel::INFO, m, "node_stopped", m.reason);
       return;
     }
-    if (m.state != schema::NodeState::LOST) lose(m, how_it_ended(e.status));
-    m.reason = how_it_ended(e.status);
+    if (m.state != schema::NodeState::LOST) lose(m, how_it_ended(m, e.status));
+    m.reason = how_it_ended(m, e.status);
     m.pid = 0;
     m.state = schema::NodeState::RESTARTING;
     m.restart_at_ms = now_ms(self_) + m.wait_ms;
@@ -157,6 +161,7 @@ class warden {
       if (hears && m.state == schema::NodeState::LOST && m.pid > 0 &&
           now - m.restart_at_ms > deps_.lost_after_ms) {
         deps_.kill(m.pid);
+        m.killed = true;
         m.restart_at_ms = now;
       }
     }
@@ -336,7 +341,7 @@ class warden {
     const auto outcome = status == 0
                              ? result<void>()
                              : result<void>(error{errc::unavailable, "node '" + m.plan.name + "' " +
-                                                                         how_it_ended(status)});
+                                                                         how_it_ended(m, status)});
     for (auto& promise : m.drains) promise.deliver(make_reply<void>(outcome));
     m.drains.clear();
   }
@@ -345,6 +350,7 @@ class warden {
     m.incarnation = ++s_.incarnation_base;
     m.started_ms = now_ms(self_);
     m.restart_at_ms = -1;
+    m.killed = false;
     m.joined_ms = m.last_beat_ms = -1;
     m.snapshot = {};
     auto pid = deps_.launch(m.plan.name, m.incarnation);

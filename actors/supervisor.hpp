@@ -66,6 +66,7 @@ struct supervisor_state {
     double compared_ms = -1;
     bool comparing = false;
     bool again = false;                ///< drained only to be started anew
+    bool killed = false;               ///< by this head, as it stayed silent
     std::vector<std::string> missing;  ///< versions that the registry says serve and it does not
     std::vector<caf::typed_response_promise<reply<void>>> drains;  ///< answered by its end
     std::string reason;

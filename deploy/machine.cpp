@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
 
+#include "deploy/machine_groups.hpp"
 #include "deploy/plan.hpp"
 
 namespace collm::deploy {
@@ -19,20 +19,6 @@ std::uint32_t affinity_cores() {
   return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&allowed)));
 }
 
-/// "200000 100000" of a control group: two cores. "max 100000": unlimited.
-std::uint32_t group_cores(std::uint32_t otherwise) {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0, period = 0;
-  if (!(file >> quota >> period) || quota <= 0 || period <= 0) return otherwise;
-  return static_cast<std::uint32_t>(std::max(1.0, quota / period));
-}
-
-std::uint64_t group_memory(std::uint64_t otherwise) {
-  std::ifstream file("/sys/fs/cgroup/memory.max");
-  std::uint64_t bytes = 0;
-  return file >> bytes ? bytes : otherwise;
-}
-
 std::filesystem::path default_cache() {
   if (const char* set = std::getenv("COLLM_CACHE"); set && *set)
     return std::filesystem::absolute(set);
@@ -43,9 +29,10 @@ std::filesystem::path default_cache() {
 }  // namespace
 
 machine machine::here() {
-  const std::uint32_t cores = affinity_cores();
+  const auto groups = limits_of_groups();
+  const double cores = std::min<double>(affinity_cores(), std::max(1.0, groups.cores));
   const auto memory = std::uint64_t(sysconf(_SC_PHYS_PAGES)) * std::uint64_t(sysconf(_SC_PAGESIZE));
-  return {std::min(cores, group_cores(cores)), std::min(memory, group_memory(memory)),
+  return {static_cast<std::uint32_t>(cores), std::min(memory, groups.memory_bytes),
           default_cache()};
 }
 

@@ -58,7 +58,7 @@ class fitting {
       threads += m_.nodes[i].threads * m_.nodes[i].replicas;
       if (before > on_.cores || threads <= on_.cores) continue;
       blame(node_field(i, "threads"), "the engines up to this node ask for " +
-                                          std::to_string(threads) + " threads, this machine has " +
+                                          std::to_string(threads) + " threads, this process may use " +
                                           std::to_string(on_.cores) +
                                           " cores; lower threads or replicas");
     }
@@ -108,7 +108,7 @@ class fitting {
   void check_memory(const std::vector<ledger_row>& ledger) {
     const std::string field = "spec.memory.budget";
     if (m_.budget_bytes > on_.memory_bytes) {
-      blame(field, bytes_text(m_.budget_bytes) + " is over this machine's memory of " +
+      blame(field, bytes_text(m_.budget_bytes) + " is over what this process may have here, " +
                        bytes_text(on_.memory_bytes));
     }
     if (sum(ledger) <= m_.budget_bytes) return;

@@ -80,6 +80,54 @@ class HalfBodies:
             c.close()
 
 
+class MemoryGroup:
+    """A control group whose limit of memory this test sets, below its own (version 1) or beside it
+    (version 2); where none can be made `folder` is None."""
+
+    def __enter__(self):
+        self.folder = None
+        with open("/proc/self/cgroup") as groups:
+            for line in groups:
+                _, controllers, group = line.rstrip("\n").split(":", 2)
+                if "memory" in controllers.split(","):
+                    self._make(f"/sys/fs/cgroup/memory{group}", ".", "memory.limit_in_bytes")
+                elif not controllers:
+                    self._make(f"/sys/fs/cgroup{group}", "..", "memory.max")
+        return self
+
+    def _make(self, own, place, limit):
+        if self.folder:
+            return
+        self._own = own
+        with contextlib.suppress(OSError):  # no right to, or no such folder
+            self.folder = tempfile.mkdtemp(prefix="collm-test-", dir=os.path.join(own, place))
+            self._limit = os.path.join(self.folder, limit)
+        if self.folder and not os.path.exists(self._limit):  # a group without that controller
+            os.rmdir(self.folder)
+            self.folder = None
+
+    def holds(self, pid, more_bytes):
+        """That process, which gets so much more than it has; the kernel ends it if it takes more."""
+        with open(self._limit, "w") as f:
+            f.write(str(more_bytes))
+        self._move(pid, self.folder)
+
+    @staticmethod
+    def _move(pid, group):
+        with open(os.path.join(group, "cgroup.procs"), "w") as f:
+            f.write(str(pid))
+
+    def __exit__(self, *_):
+        if not self.folder:
+            return
+        with open(os.path.join(self.folder, "cgroup.procs")) as f:
+            left = f.read().split()
+        for pid in left:
+            with contextlib.suppress(OSError):  # it ends right now
+                self._move(pid, self._own)
+        os.rmdir(self.folder)
+
+
 class SmallDisk:
     """A disk of 4 MiB at `path`; None without the right to mount one."""
 

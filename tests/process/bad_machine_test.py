@@ -7,8 +7,8 @@ import signal
 import sys
 import unittest
 
-from bad_machine import HalfBodies, OtherClock, SmallDisk, no_more_memory
-from cluster import Cluster, Tiny, until
+from bad_machine import HalfBodies, MemoryGroup, OtherClock, SmallDisk, no_more_memory
+from cluster import Cluster, Tiny, lives, until
 
 COLLM = sys.argv.pop()
 
@@ -47,6 +47,24 @@ class Memory(unittest.TestCase):
             return "broken"
         assert status == 200 or body["error"]["message"], (status, body)
         return status
+
+
+class MemoryGroups(unittest.TestCase):
+    def test_a_node_that_the_kernel_ends_for_its_memory_is_replaced_and_says_so(self):
+        with MemoryGroup() as group, TinyCluster(COLLM) as c:
+            if group.folder is None:
+                self.skipTest("no right to make a control group for memory")
+            pid = pid_of(c, "edge-a")
+            group.holds(pid, 4 << 20)
+            with HalfBodies(c.a, 14, 1_000_000) as held:
+                until("the kernel ends it", lambda: not lives(pid))
+                self.assertEqual(c.complete(c.b)[0], 200, "its neighbour sees nothing")
+                until("another one serves", lambda: c.node("edge-a").get("snapshot", {})
+                      .get("pid") not in (None, pid) and c.serving())
+            # 400: one that waited for the process that came, and is too long a prompt.
+            self.assertLessEqual({status for status, _ in held.ends}, {400, 503, None}, held.ends)
+            self.assertIn("killed by signal 9, as the kernel does where memory ends", c.logged())
+            self.assertEqual(c.complete(c.a)[0], 200)
 
 
 class Clock(unittest.TestCase):

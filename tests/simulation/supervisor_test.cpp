@@ -163,7 +163,7 @@ TEST_F(supervision, a_killed_process_is_started_again_with_growing_waits) {
     const auto incarnation = incarnation_;
     exit_of(pid_, 9);
     EXPECT_EQ(state(), schema::NodeState::RESTARTING);
-    EXPECT_EQ(reason(), "was killed by signal 9");
+    EXPECT_EQ(reason(), "was killed by signal 9, as the kernel does where memory ends");
     w = 0;
     const auto before = pid_;
     while (pid_ == before && w < 20000) {
@@ -205,6 +205,7 @@ TEST_F(supervision, a_frozen_process_is_lost_then_killed_then_replaced) {
   system_.pass(3500ms);
   ASSERT_EQ(killed_, std::vector<std::int32_t>{1001});
   exit_of(1001, 9);
+  EXPECT_EQ(reason(), "was killed by this head, as it stayed silent");
   system_.pass(1s);
   EXPECT_EQ(pid_, 1002);
 }

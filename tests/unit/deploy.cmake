@@ -1,6 +1,6 @@
 collm_test(deploy_test
   unit/deploy_manifest_test.cpp unit/deploy_plan_test.cpp unit/deploy_ledger_test.cpp unit/deploy_schema_test.cpp
-  unit/deploy_doctor_test.cpp
+  unit/deploy_doctor_test.cpp unit/deploy_machine_groups_test.cpp
   LINK plan nlohmann_json::nlohmann_json)
 if(TARGET deploy)
   collm_test(deploy_actor_port_test unit/deploy_actor_port_test.cpp unit/deploy_training_port_test.cpp

@@ -116,11 +116,11 @@ TEST(plan, sets_the_last_replicas_of_a_site_apart_and_says_so) {
 TEST(plan, refuses_more_engine_threads_than_cores) {
   EXPECT_EQ(fit("    - {name: edge-b, threads: 2, gateway: {http: 127.0.0.1:8082}}\n"),
             "c.yaml:8:31: spec.nodes[1].threads: the engines up to this node ask for 3 threads, "
-            "this machine has 2 cores; "
+            "this process may use 2 cores; "
             "lower threads or replicas\n");
   EXPECT_EQ(fit("    - {name: edge-b, replicas: 2, gateway: {http: 127.0.0.1:8082}}\n"),
             "c.yaml:8:7: spec.nodes[1].threads: the engines up to this node ask for 3 threads, "
-            "this machine has 2 cores; "
+            "this process may use 2 cores; "
             "lower threads or replicas\n");
   EXPECT_EQ(fit("    - {name: edge-b, gateway: {http: 127.0.0.1:8082}}\n"), "");
 }
@@ -168,7 +168,7 @@ TEST(plan, refuses_a_ledger_over_the_budget_and_names_its_rows) {
 
 TEST(plan, refuses_a_budget_over_the_machines_memory) {
   EXPECT_EQ(fit("  memory: {budget: 16Gi}\n"),
-            "c.yaml:8:20: spec.memory.budget: 16Gi is over this machine's memory of 8Gi\n");
+            "c.yaml:8:20: spec.memory.budget: 16Gi is over what this process may have here, 8Gi\n");
 }
 
 TEST(plan, refuses_a_cache_that_holds_no_request) {
