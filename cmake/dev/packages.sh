@@ -2,7 +2,7 @@
 packages_build="g++ cmake ninja-build ccache mold pkg-config python3 python3-pip ca-certificates openssl
   libcaf-dev capnproto libcapnp-dev libboost-dev libboost-system-dev libssl-dev libspdlog-dev libfmt-dev libyaml-cpp-dev
   libcli11-dev nlohmann-json3-dev prometheus-cpp-dev libsqlite3-dev libpcre2-dev libgtest-dev libgmock-dev"
-packages_test="chromium libfaketime"
+packages_test="chromium libfaketime nftables iproute2"
 packages_interop="python3-venv"
 packages_golden="python3-venv"
 packages_fmt="clang-format"

@@ -36,12 +36,13 @@ if(TARGET collm)
   add_test(NAME cluster_Killed
     COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/killed_test.py Killed $<TARGET_FILE:collm>
       $<TARGET_FILE:kill_at_write>)
-  cluster_suites(bad_machine_test.py Memory Clock Disk)
+  cluster_suites(bad_machine_test.py Memory MemoryGroups Clock Disk)
+  cluster_suites(packet_loss_test.py PacketLoss)
   cluster_suites(join_test.py Join)
   cluster_suites(thief_test.py Thief)
   cluster_suites(rejoin_test.py Rejoin Straggler)
   set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain cluster_Crash cluster_Wedge cluster_Killed
-    cluster_Memory cluster_Clock cluster_Disk
+    cluster_PacketLoss cluster_Memory cluster_MemoryGroups cluster_Clock cluster_Disk
     PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_LearningVerbs cluster_Ports cluster_Backup cluster_Canary cluster_StaticSplit
     cluster_RollingRestart cluster_Stop cluster_SlowStop
