@@ -344,34 +344,51 @@ class desk {
     state_.output_tokens += (state_.output_tokens > 0 ? 0.1 : 1.0) * (said - state_.output_tokens);
   }
 
-  /// Whether it is let in beside what is kept: for those of its own tenant who were told to come
-  /// back, unless it is one of them; and for tenants that had less, of whose prompts a long one
-  /// must still find room.
+  /// Whether it is let in and those that it must not keep out still are, behind it: of its own
+  /// tenant who were told to come back, unless it is one of them; and tenants that had less, of
+  /// whose prompts a long one must still find room.
   coordinator::admission_decision decide(
       const replica_state::held& asks, bool in_turn, coordinator::return_line& line,
       const std::vector<coordinator::tenant_times::claim>& claims) const {
     const double share = coordinator::share_of(claims);
     const double jitter = coordinator::hash01(asks.request.read()->getId());
-    const auto returns = in_turn ? coordinator::return_line::room()
-                                 : line.kept(asks.since_ms, deps_.promises.ttft_ms);
-    auto load = load_with(asks, returns, nullptr);
-    load.goes_first = claims.empty() && state_.times.goes_first(asks.tenant, asks.since_ms);
-    load.claimed = share;
-    if (!claims.empty() && state_.times.asks_for_all(asks.tenant, asks.since_ms))
-      load.fills = modest_share;
-    auto decision =
-        coordinator::admit(load, asks.prompt_tokens, deps_.promises, deps_.queued_max, jitter);
+    const auto judge = [&](const coordinator::replica_load& load, std::uint32_t prompt_tokens) {
+      return coordinator::admit(load, prompt_tokens, deps_.promises, deps_.queued_max, jitter);
+    };
+    const auto of_its_tenant = [&](coordinator::replica_load load) {
+      load.goes_first = claims.empty() && state_.times.goes_first(asks.tenant, asks.since_ms);
+      load.claimed = share;
+      if (!claims.empty() && state_.times.asks_for_all(asks.tenant, asks.since_ms))
+        load.fills = modest_share;
+      return load;
+    };
+    const auto load = load_with(asks, {}, nullptr);
+    auto decision = judge(of_its_tenant(load), asks.prompt_tokens);
+    const auto kept = in_turn ? coordinator::return_line::room()
+                              : line.kept(asks.since_ms, deps_.promises.ttft_ms);
+    if (decision.admit && kept.choices > 0) {
+      const double each = kept.prompt_tokens / std::max(1.0, kept.choices);
+      const auto last = like(asks, asks.tenant, each);
+      const coordinator::return_line::room others{kept.prompt_tokens - each, kept.choices - 1};
+      decision = judge(of_its_tenant(load_with(last, others, &asks)), last.prompt_tokens);
+    }
     for (const auto& c : claims) {
       if (!decision.admit) break;
-      auto other = asks;
-      other.tenant = c.tenant;
-      other.choices = 1;
-      other.prompt_tokens = static_cast<std::uint32_t>(c.prompt_tokens);
+      const auto other = like(asks, c.tenant, c.prompt_tokens);
       const double more = coordinator::choices_kept(share, load.sequences);
-      decision = coordinator::admit(load_with(other, {0, more}, &asks), other.prompt_tokens,
-                                    deps_.promises, deps_.queued_max, jitter);
+      decision = judge(load_with(other, {0, more}, &asks), other.prompt_tokens);
     }
     return decision;
+  }
+
+  /// One answer to another prompt, asked at the same time.
+  static replica_state::held like(const replica_state::held& asks, const std::string& tenant,
+                                  double prompt_tokens) {
+    auto other = asks;
+    other.tenant = tenant;
+    other.choices = 1;
+    other.prompt_tokens = static_cast<std::uint32_t>(prompt_tokens);
+    return other;
   }
 
   /// The load with the request that asks and with `kept` as if it were here before it; `other`, if

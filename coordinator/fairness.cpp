@@ -137,8 +137,9 @@ bool return_line::in_turn(std::uint64_t question, double now_ms) const {
 }
 
 void return_line::enter(std::uint64_t question, double now_ms) {
+  forget_late(now_ms);
   const auto at = std::find_if(places_.begin(), places_.end(),
-                               [&](const place& p) { return p.in_turn(question, now_ms); });
+                               [&](const place& p) { return p.question == question; });
   if (at == places_.end()) return;
   places_.erase(at);
   learn(true);
@@ -148,9 +149,9 @@ std::uint32_t return_line::join(std::uint64_t question, room wanted, double now_
                                 std::uint32_t least_ms, std::uint32_t most_ms) {
   forget_late(now_ms);
   for (place& p : places_) {
-    if (!p.in_turn(question, now_ms)) continue;
-    p.turn_ms = now_ms + least_ms;
-    return least_ms;
+    if (p.question != question) continue;
+    if (p.in_turn(question, now_ms)) p.turn_ms = now_ms + least_ms;
+    return static_cast<std::uint32_t>(std::ceil(p.turn_ms - now_ms));
   }
   const double turn = std::max(now_ms + least_ms, ends_ms_);
   if (turn > now_ms + most_ms || places_.size() >= places_max) return most_ms;

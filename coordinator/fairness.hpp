@@ -99,11 +99,11 @@ class return_line {
   bool in_turn(std::uint64_t question, double now_ms) const;
   /// How long a new one would wait at least, ms.
   double wait_ms(double now_ms) const { return std::max(0.0, ends_ms_ - now_ms); }
-  /// It was let in.
+  /// It was let in, in its turn or before it.
   void enter(std::uint64_t question, double now_ms);
   /// It was turned away: milliseconds until its turn. Who was in turn keeps its place and is told
-  /// `least_ms`; others stand behind the last one, which takes `gap_ms`. Who would wait longer than
-  /// `most_ms` is told that and has no place.
+  /// `least_ms`, who is too early what is left; others stand behind the last one, which takes
+  /// `gap_ms`. Who would wait longer than `most_ms` is told that and has no place.
   std::uint32_t join(std::uint64_t question, room wanted, double now_ms, double gap_ms,
                      std::uint32_t least_ms, std::uint32_t most_ms);
   /// Room for those whose turn comes within `within_ms`, as many of them as came of late.

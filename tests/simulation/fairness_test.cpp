@@ -101,6 +101,33 @@ class shared_replica {
   struct returns {
     std::uint32_t asked = 0, refused = 0, came_back = 0, let_in = 0;
   };
+  /// A long prompt behind another one, asked for every 50 ms until it is let in: how often.
+  std::uint32_t ask_until_let_in(std::uint32_t prompt_tokens) {
+    send({std::vector<std::uint32_t>(prompt_tokens, 6), 1}, {"crowd", 0, true});
+    const question asks{std::vector<std::uint32_t>(prompt_tokens, 7), 1};
+    std::uint32_t asked = 0;
+    for (bool let_in = false; !let_in && asked < 1200;) {
+      const auto& a = rig_.answers[send(asks, {"crowd", 0, true})];
+      rig_.system.pass(50ms);
+      let_in = a.accepted == 1;
+      ++asked;
+    }
+    drain();
+    return asked;
+  }
+
+  /// Short questions, one a second where nothing else runs: how many of them are let in.
+  std::uint32_t one_by_one(std::uint32_t count) {
+    std::uint32_t let_in = 0;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const auto& a =
+          rig_.answers[send({std::vector<std::uint32_t>(20, i), 4}, {"crowd", 0, true})];
+      rig_.system.pass(1s);
+      let_in += a.accepted;
+    }
+    return let_in;
+  }
+
   /// A burst of `per_s`; who is refused asks the same again, once, when it was told to.
   returns burst(double per_s, std::chrono::seconds time) {
     struct asking {
@@ -312,6 +339,14 @@ TEST(fairness, p8_who_comes_back_when_it_was_told_is_let_in) {
   EXPECT_GT(seen.refused, seen.asked / 3);
   EXPECT_EQ(seen.came_back, seen.refused);
   EXPECT_GE(seen.let_in, 0.8 * seen.came_back);
+}
+
+TEST(fairness, p8_who_asks_again_too_soon_keeps_nobody_out_once_it_was_let_in) {
+  shared_replica replica;
+  std::uint32_t asked = 0;
+  for (int i = 0; i < 10; ++i) asked += replica.ask_until_let_in(3000);
+  EXPECT_GT(asked, 50u);
+  EXPECT_EQ(replica.one_by_one(60), 60u);
 }
 
 }  // namespace

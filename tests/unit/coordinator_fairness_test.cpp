@@ -267,6 +267,24 @@ TEST(return_line, who_is_turned_away_in_its_turn_keeps_its_place) {
   EXPECT_TRUE(line.in_turn(7, 2000));
 }
 
+TEST(return_line, who_asks_the_same_again_too_early_has_one_place_and_is_told_what_is_left) {
+  return_line line;
+  line.join(7, small, 0, 500, 1000, 60'000);
+  EXPECT_EQ(line.join(8, small, 0, 500, 1000, 60'000), 1500u);
+  EXPECT_EQ(line.join(8, small, 250, 500, 1000, 60'000), 1250u);
+  EXPECT_EQ(line.join(9, small, 250, 500, 1000, 60'000), 1750u) << "behind two, not three";
+  EXPECT_TRUE(line.in_turn(8, 1500));
+}
+
+TEST(return_line, who_is_let_in_before_its_turn_leaves_its_place) {
+  return_line line;
+  line.join(7, small, 0, 500, 1000, 60'000);
+  line.enter(7, 300);
+  EXPECT_TRUE(line.empty(300));
+  line.join(8, small, 400, 500, 1000, 60'000);
+  EXPECT_DOUBLE_EQ(line.awaited(400), 0.1) << "it came";
+}
+
 TEST(return_line, keeps_room_for_those_who_are_due_by_how_many_come) {
   return_line line;
   line.join(1, small, 0, 1000, 1000, 60'000);
