@@ -25,7 +25,7 @@ class kept_versions {
   /// What served in the process before; empty: nothing, or it cannot be read, which is told. Its
   /// factors are factors(), if a round made them.
   msg<schema::VersionList> list();
-  /// not_found, io: as the disk says.
+  /// Of one of list(). not_found, io: as the disk says.
   result<std::vector<std::byte>> factors(const std::string& digest) const {
     return on_->factors(digest);
   }
@@ -41,7 +41,7 @@ class kept_versions {
     --resuming_;
     whole_ = false;
   }
-  /// One of list() has no factors any more.
+  /// list(), or one of it, cannot be had any more.
   void not_resumed(const std::string& why);
   /// What serves has changed.
   void changed() { changed_ = true; }

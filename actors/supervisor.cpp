@@ -19,14 +19,6 @@ using member = supervisor_state::member;
 // soon; else they had better be refused and ask elsewhere.
 constexpr double patience_ms = 2000;
 
-std::string how_it_ended(const member& m, std::int32_t status) {
-  if (m.killed) return "was killed by this head, as it stayed silent";
-  if (WIFSIGNALED(status))
-    return "was killed by signal " + std::to_string(WTERMSIG(status)) +
-           (WTERMSIG(status) == SIGKILL ? ", as the kernel does where memory ends" : "");
-  return "exited with code " + std::to_string(WEXITSTATUS(status));
-}
-
 std::int64_t machine_time() {
   using namespace std::chrono;
   return duration_cast<seconds>(system_clock::now().time_since_epoch()).count();
@@ -335,6 +327,15 @@ class warden {
     m.restart_at_ms = now_ms(self_);
     m.reason = "drained to be started anew";
     event(schema::EventLevel::INFO, m, "node_restarting", "asked by an admin");
+  }
+
+  /// Whoever ended it, as far as this head can know.
+  std::string how_it_ended(const member& m, std::int32_t status) const {
+    if (!WIFSIGNALED(status)) return "exited with code " + std::to_string(WEXITSTATUS(status));
+    const bool killed = WTERMSIG(status) == SIGKILL;
+    if (killed && m.killed) return "was killed by this head, as it stayed silent";
+    return "was killed by signal " + std::to_string(WTERMSIG(status)) +
+           (killed && !stopping_ ? ", as by hand or by the kernel where memory ends" : "");
   }
 
   void settle_drains(member& m, std::int32_t status) {

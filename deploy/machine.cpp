@@ -1,4 +1,4 @@
-// What this machine offers: cores and memory after the system's and the control group's limits.
+// What this machine offers: cores and memory after the system's and the control groups' limits.
 #include <sched.h>
 #include <unistd.h>
 

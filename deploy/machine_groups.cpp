@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <fstream>
 #include <optional>
+#include <sstream>
 #include <string>
+#include <vector>
 
 namespace collm::deploy {
 namespace {
@@ -45,19 +47,37 @@ std::optional<membership> membership_in(const std::string& line) {
   return membership{line.substr(first + 1, second - first - 1), line.substr(second + 1)};
 }
 
+/// Below the root: version 2 has one, or `unified` beside those of version 1; there each controller
+/// has its own, or several share one and each has a link.
+std::vector<std::string> mounts_of(const std::string& controllers) {
+  if (controllers.empty()) return {"", "unified"};
+  std::vector<std::string> mounts;
+  std::istringstream names(controllers);
+  for (std::string name; std::getline(names, name, ',');) mounts.push_back(name);
+  return mounts;
+}
+
+/// From that group up. Where it cannot be seen, its name is the host's and tells nothing: then what
+/// is mounted is the group of the container.
+void add_limits_from(group_limits& limits, const fs::path& mounted, fs::path group) {
+  std::error_code unseen;
+  const bool outside = std::find(group.begin(), group.end(), "..") != group.end();
+  if (outside || !fs::is_directory(mounted / group, unseen)) group.clear();
+  for (; !group.empty(); group = group.parent_path()) add_limits(limits, mounted / group);
+  add_limits(limits, mounted);
+}
+
 }  // namespace
 
 group_limits limits_of_groups(const fs::path& list, const fs::path& root) {
   group_limits limits;
+  add_limits(limits, root);
   std::ifstream in(list);
   for (std::string line; std::getline(in, line);) {
     const auto m = membership_in(line);
     if (!m) continue;
-    const fs::path mounted = root / m->controllers;  // version 2 names none: `root` itself
-    fs::path group = m->group;
-    for (; group.has_relative_path(); group = group.parent_path())
-      add_limits(limits, mounted / group.relative_path());
-    add_limits(limits, mounted);
+    for (const auto& mounted : mounts_of(m->controllers))
+      add_limits_from(limits, root / mounted, fs::path(m->group).relative_path());
   }
   return limits;
 }

@@ -57,10 +57,10 @@ class fitting {
       const std::uint32_t before = threads;
       threads += m_.nodes[i].threads * m_.nodes[i].replicas;
       if (before > on_.cores || threads <= on_.cores) continue;
-      blame(node_field(i, "threads"), "the engines up to this node ask for " +
-                                          std::to_string(threads) + " threads, this process may use " +
-                                          std::to_string(on_.cores) +
-                                          " cores; lower threads or replicas");
+      blame(node_field(i, "threads"),
+            "the engines up to this node ask for " + std::to_string(threads) +
+                " threads, this process may use " + std::to_string(on_.cores) +
+                " cores; lower threads or replicas");
     }
   }
 

@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 import threading
 
+from cluster import until
+
 FAKETIME = pathlib.Path(f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfaketimeMT.so.1")
 LOOKS_EVERY_S = 0.02
 RESERVE = 1 << 20  # what a process keeps for this, and may take again (cli/memory_reserve.hpp)
@@ -96,36 +98,58 @@ class MemoryGroup:
         return self
 
     def _make(self, own, place, limit):
+        """Tried with a process: one may have the right to make a group and none to fill it."""
         if self.folder:
             return
-        self._own = own
-        with contextlib.suppress(OSError):  # no right to, or no such folder
+        try:
             self.folder = tempfile.mkdtemp(prefix="collm-test-", dir=os.path.join(own, place))
-            self._limit = os.path.join(self.folder, limit)
-        if self.folder and not os.path.exists(self._limit):  # a group without that controller
-            os.rmdir(self.folder)
-            self.folder = None
+        except OSError:
+            return
+        self._own, self._limit = own, limit
+        with subprocess.Popen(["sleep", "60"]) as somebody:
+            try:
+                self._set(limit, 1 << 30)
+                self._move(somebody.pid, self.folder)
+            except OSError:
+                os.rmdir(self.folder)
+                self.folder = None
+            somebody.kill()
 
-    def holds(self, pid, more_bytes):
-        """That process, which gets so much more than it has; the kernel ends it if it takes more."""
-        with open(self._limit, "w") as f:
-            f.write(str(more_bytes))
-        self._move(pid, self.folder)
+    def _set(self, file, value):
+        with open(os.path.join(self.folder, file), "r+") as f:
+            f.write(str(value))
 
     @staticmethod
     def _move(pid, group):
         with open(os.path.join(group, "cgroup.procs"), "w") as f:
             f.write(str(pid))
 
-    def __exit__(self, *_):
-        if not self.folder:
-            return
+    def holds(self, pid, more_bytes):
+        """That process, which gets so much more than it has; the kernel ends it if it takes
+        more."""
+        for nothing_swapped in ("memory.swap.max", "memory.swappiness"):
+            with contextlib.suppress(OSError):  # the other version's, or a kernel without swap
+                self._set(nothing_swapped, 0)
+        self._set(self._limit, more_bytes)
+        self._move(pid, self.folder)
+
+    def _members(self):
         with open(os.path.join(self.folder, "cgroup.procs")) as f:
-            left = f.read().split()
-        for pid in left:
+            return f.read().split()
+
+    def _emptied(self):
+        for pid in self._members():
             with contextlib.suppress(OSError):  # it ends right now
                 self._move(pid, self._own)
-        os.rmdir(self.folder)
+        try:
+            os.rmdir(self.folder)
+        except OSError:
+            return False
+        return True
+
+    def __exit__(self, *_):
+        if self.folder:
+            until("the group is empty", self._emptied)
 
 
 class SmallDisk:

@@ -43,7 +43,7 @@ if(TARGET collm)
   cluster_suites(rejoin_test.py Rejoin Straggler)
   set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain cluster_Crash cluster_Wedge cluster_Killed
     cluster_PacketLoss cluster_Memory cluster_MemoryGroups cluster_Clock cluster_Disk
-    PROPERTIES TIMEOUT 120 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+    PROPERTIES TIMEOUT 240 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_LearningVerbs cluster_Ports cluster_Backup cluster_Canary cluster_StaticSplit
     cluster_RollingRestart cluster_Stop cluster_SlowStop
     PROPERTIES TIMEOUT 400 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)

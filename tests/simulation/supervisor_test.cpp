@@ -163,7 +163,7 @@ TEST_F(supervision, a_killed_process_is_started_again_with_growing_waits) {
     const auto incarnation = incarnation_;
     exit_of(pid_, 9);
     EXPECT_EQ(state(), schema::NodeState::RESTARTING);
-    EXPECT_EQ(reason(), "was killed by signal 9, as the kernel does where memory ends");
+    EXPECT_EQ(reason(), "was killed by signal 9, as by hand or by the kernel where memory ends");
     w = 0;
     const auto before = pid_;
     while (pid_ == before && w < 20000) {
@@ -208,6 +208,11 @@ TEST_F(supervision, a_frozen_process_is_lost_then_killed_then_replaced) {
   EXPECT_EQ(reason(), "was killed by this head, as it stayed silent");
   system_.pass(1s);
   EXPECT_EQ(pid_, 1002);
+  join();
+  system_.pass(6700ms);
+  ASSERT_EQ(killed_.back(), 1002);
+  exit_of(1002, 11);
+  EXPECT_EQ(reason(), "was killed by signal 11") << "it crashed before it could be killed";
 }
 
 class supervision_of_a_trainer : public supervision {

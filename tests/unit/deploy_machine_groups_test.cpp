@@ -53,14 +53,14 @@ TEST_F(control_groups, of_a_container_limit_it_from_the_root_that_it_sees) {
 }
 
 TEST_F(control_groups, of_version_1_have_a_folder_for_each_controller) {
-  are("5:cpu,cpuacct:/box\n4:memory:/box/inner\n1:name=systemd:/init.scope\n0::/\n");
+  are("5:cpuacct,cpu:/box\n4:memory:/box/inner\n1:name=systemd:/init.scope\n0::/\n");
   holds("memory/box/inner/memory.limit_in_bytes", "9223372036854771712\n");
   holds("memory/box/memory.limit_in_bytes", "134217728\n");
-  holds("cpu,cpuacct/box/cpu.cfs_quota_us", "-1\n");
-  holds("cpu,cpuacct/box/cpu.cfs_period_us", "100000\n");
+  holds("cpu/box/cpu.cfs_quota_us", "-1\n");
+  holds("cpu/box/cpu.cfs_period_us", "100000\n");
   EXPECT_EQ(limits().memory_bytes, 128 * Mi);
   EXPECT_THAT(limits().cores, std::numeric_limits<double>::infinity());
-  holds("cpu,cpuacct/box/cpu.cfs_quota_us", "300000\n");
+  holds("cpu/box/cpu.cfs_quota_us", "300000\n");
   EXPECT_DOUBLE_EQ(limits().cores, 3);
 }
 
@@ -68,11 +68,31 @@ TEST_F(control_groups, whose_names_the_host_gave_are_found_at_the_containers_roo
   are("4:memory:/docker/1f2e\n");
   holds("memory/memory.limit_in_bytes", "67108864\n");
   EXPECT_EQ(limits().memory_bytes, 64 * Mi);
+  holds("memory/docker/memory.limit_in_bytes", "4096\n");
+  EXPECT_EQ(limits().memory_bytes, 64 * Mi) << "a group within its own of the same name";
+}
+
+TEST_F(control_groups, of_version_2_may_stand_beside_version_1) {
+  are("0::/box\n");
+  holds("unified/box/memory.max", "67108864\n");
+  EXPECT_EQ(limits().memory_bytes, 64 * Mi);
+}
+
+TEST_F(control_groups, above_what_is_mounted_are_not_looked_for) {
+  are("0::/../box\n");
+  holds("../box/memory.max", "4096\n");
+  expect_none();
+}
+
+TEST_F(control_groups, at_the_root_count_where_the_list_cannot_be_read) {
+  holds("memory.max", "67108864\n");
+  EXPECT_EQ(limits().memory_bytes, 64 * Mi);
 }
 
 TEST_F(control_groups, that_read_as_nonsense_limit_nothing) {
   are("memory\n::\n0::\n");
-  holds("memory.max", "\n");
+  holds("memory.max", "99999999999999999999\n");
+  holds("memory.limit_in_bytes", "\n");
   holds("cpu.max", "0 0\n");
   expect_none();
 }
