@@ -16,7 +16,8 @@ HEAD = [("head", 1, "opened at="), ("head", 1, "fdatasync rounds.db-wal"),
         ("head", 1, "passed at="), ("head", 1, "serving at=")]
 HEAD_STATES = ["not opened", "opened", "uploading", "closed", "summed", "at the gate", "passed"]
 # In the last round: before its first checkpoint is whole, after it, after the last one.
-NODE = [("edge-b", 1, "write sites"), ("edge-b", 1, "rename sites"), ("edge-b", 1, "rename sites")]
+CHECKPOINTS = "sites/workshop/edge-b/checkpoints"
+NODE = [("edge-b", 1, f"{call} {CHECKPOINTS}") for call in ("write", "rename", "rename")]
 
 
 def two_rounds(deaths):
