@@ -22,18 +22,24 @@ void round_driver::open_gate() {
   if (opened) gate_ = std::move(*opened);
 }
 
-/// Whether somebody put another version, or the candidate itself, in the serving one's place.
+/// Whether somebody put another version, or the candidate itself, in the serving one's place, or
+/// withdrew that: whoever freed it cannot measure it any more.
 bool round_driver::overtaken() {
-  const auto* serves = serving();
-  if (serves == nullptr) return false;
   const auto& round = *book_.newest();
+  const auto beaten = std::to_string(round.setup().serving);
+  const auto* serves = serving();
+  if (serves == nullptr) {
+    if (version(round.setup().serving) == nullptr) return false;
+    return judged(fed::gate_outcome::reject,
+                  {.reason = "version " + beaten + ", which it was made to beat, was withdrawn"});
+  }
   const auto number = serves->read()->getNumber();
   if (number == round.setup().serving) return false;
   if (number == round.version())
     return judged(fed::gate_outcome::promote, {.reason = "promoted by an operator"});
   return judged(fed::gate_outcome::reject,
-                {.reason = "version " + std::to_string(number) + " was put in place of " +
-                           std::to_string(round.setup().serving) + ", which it was made to beat"});
+                {.reason = "version " + std::to_string(number) + " was put in place of " + beaten +
+                           ", which it was made to beat"});
 }
 
 bool round_driver::judge() {

@@ -177,6 +177,23 @@ TEST_F(learning_faults, a_version_promoted_meanwhile_was_first) {
   EXPECT_NE(std::string(rig.round(1).read()->getReason().cStr()).find("2 "), std::string::npos);
 }
 
+/// Nobody could measure what it was made to beat any more.
+TEST_F(learning_faults, a_version_withdrawn_at_the_gate_ends_the_round) {
+  learning_rig rig(folder_, {.standing = false});
+  rig.three_sites();
+  for (auto& s : rig.shadows) s->evaluates = false;
+  rig.start_head();
+  open(rig);
+  ASSERT_TRUE(rig.wait_for(1, RoundState::GATE));
+  caf::anon_send(rig.registry, actors::unload_atom::value, std::string("assistant"));
+  ASSERT_TRUE(rig.wait_for(1, RoundState::REJECTED, 5s));
+  EXPECT_EQ(std::string(rig.round(1).read()->getReason().cStr()),
+            "version 0, which it was made to beat, was withdrawn");
+  rig.system.pass(2s);
+  EXPECT_EQ(rig.versions()[0], VersionState::RETIRED);
+  EXPECT_EQ(rig.versions()[1], VersionState::REJECTED);
+}
+
 /// Between the registry's list that the aggregator knows and its word to the registry.
 TEST_F(learning_faults, a_version_promoted_as_the_round_asks_was_first) {
   learning_rig rig(folder_, {.standing = false});
