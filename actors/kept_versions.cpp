@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "actors/round_messages.hpp"
 #include "engine/adapter/adapter.hpp"
 
 namespace collm::actors {
@@ -69,7 +70,5 @@ result<void> kept_versions::keep_list(const serving& versions) {
   });
   return on_->keep_list(list.bytes());
 }
-
-bool made_by_round(std::string_view source) { return source.starts_with("round:"); }
 
 }  // namespace collm::actors

@@ -8,7 +8,6 @@
 #include <memory>
 #include <set>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "actors/node.hpp"
@@ -67,8 +66,5 @@ class kept_versions {
   std::set<std::string> unfit_;  ///< digests
   std::string hindrance_;        ///< to keeping; empty: none
 };
-
-/// Its factors come from the aggregator and can be read nowhere else.
-bool made_by_round(std::string_view source);
 
 }  // namespace collm::actors

@@ -355,11 +355,12 @@ class desk {
     const auto judge = [&](const coordinator::replica_load& load, std::uint32_t prompt_tokens) {
       return coordinator::admit(load, prompt_tokens, deps_.promises, deps_.queued_max, jitter);
     };
+    const bool goes_first = claims.empty() && state_.times.goes_first(asks.tenant, asks.since_ms);
+    const bool modest = !claims.empty() && state_.times.asks_for_all(asks.tenant, asks.since_ms);
     const auto of_its_tenant = [&](coordinator::replica_load load) {
-      load.goes_first = claims.empty() && state_.times.goes_first(asks.tenant, asks.since_ms);
+      load.goes_first = goes_first;
       load.claimed = share;
-      if (!claims.empty() && state_.times.asks_for_all(asks.tenant, asks.since_ms))
-        load.fills = modest_share;
+      if (modest) load.fills = modest_share;
       return load;
     };
     const auto load = load_with(asks, {}, nullptr);

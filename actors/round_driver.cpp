@@ -216,7 +216,7 @@ bool round_driver::register_sum(const std::string& digest) {
     b.setParent(static_cast<std::int32_t>(round.setup().parent));
     b.setRank(rank);
     b.setBytes(factors->size() * sizeof(float));
-    b.setSource("round:" + std::to_string(round.setup().round));
+    b.setSource(round_source(round.setup().round));
     b.setNode(deps_.node);
     b.setBaseDigest(deps_.base_digest);
     b.setCandidate(true);
@@ -229,7 +229,7 @@ bool round_driver::register_sum(const std::string& digest) {
 bool round_driver::registered(const reply<record>& r) {
   if (!*r) return sum_refused(r->failure());
   const auto v = (**r).read();
-  const auto ours = "round:" + std::to_string(book_.newest()->setup().round);
+  const auto ours = round_source(book_.newest()->setup().round);
   if (v->getState() == schema::VersionState::CANDIDATE && v->getSource() == ours.c_str())
     return moved(fed::version_registered{v->getNumber()});
   return moved(fed::sum_failed{"the sum is version " + std::to_string(v->getNumber()) +

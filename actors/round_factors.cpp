@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "actors/round_messages.hpp"
+
 namespace collm::actors {
 
 namespace {
@@ -51,7 +53,7 @@ result<std::string> round_factors::blob_of(const msg<schema::VersionRecord>& ver
   const auto v = version.read();
   const auto number = book.round_of_version(v->getNumber());
   const std::string source = v->getSource().cStr();
-  if (number == 0 && source.starts_with("round:"))
+  if (number == 0 && made_by_round(source))
     return error{errc::corrupt, "version " + std::to_string(v->getNumber()) + " was made by " +
                                     source + ", whose journal cannot be read; roll it back"};
   if (number == 0) return std::string();

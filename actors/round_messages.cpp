@@ -12,6 +12,7 @@ namespace collm::actors {
 namespace {
 
 namespace fed = federation;
+constexpr std::string_view round_prefix = "round:";
 
 std::uint32_t milliseconds_of(double ms) {
   return static_cast<std::uint32_t>(std::clamp(ms, 0.0, 4.0e9));
@@ -84,6 +85,12 @@ std::string number_text(double v) {
 }
 
 }  // namespace
+
+std::string round_source(std::uint32_t round) {
+  return std::string(round_prefix) + std::to_string(round);
+}
+
+bool made_by_round(std::string_view source) { return source.starts_with(round_prefix); }
 
 msg<schema::Work> no_work() {
   return msg<schema::Work>::build([](schema::Work::Builder b) { b.setNone(); });

@@ -5,6 +5,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/canary_watch.hpp"
@@ -18,6 +19,12 @@
 #include "messages/registry.capnp.h"
 
 namespace collm::actors {
+
+/// The source of the version that a round made.
+std::string round_source(std::uint32_t round);
+/// Whether that is what a VersionRecord's source says: then its factors come from the aggregator
+/// and can be read nowhere else.
+bool made_by_round(std::string_view source);
 
 msg<schema::Work> no_work();
 

@@ -102,19 +102,20 @@ class warden {
     const auto at = s_.nodes.find(e.node);
     if (at == s_.nodes.end() || at->second.pid != e.pid) return;
     auto& m = at->second;
+    const auto how = how_it_ended(m, e.status);
     disconnect(m);
     settle_drains(m, e.status);
     if (m.again && !stopping_) return start_anew(m);
     if (m.state == schema::NodeState::DRAINING || stopping_) {
       m.state = schema::NodeState::STOPPED;
-      m.reason = how_it_ended(m, e.status);
+      m.reason = how;
       m.pid = 0;
       deps_.away(m.plan.name);
       event(schema::EventLevel::INFO, m, "node_stopped", m.reason);
       return;
     }
-    if (m.state != schema::NodeState::LOST) lose(m, how_it_ended(m, e.status));
-    m.reason = how_it_ended(m, e.status);
+    if (m.state != schema::NodeState::LOST) lose(m, how);
+    m.reason = how;
     m.pid = 0;
     m.state = schema::NodeState::RESTARTING;
     m.restart_at_ms = now_ms(self_) + m.wait_ms;

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "actors/replies.hpp"
+#include "actors/round_messages.hpp"
 #include "coordinator/following.hpp"
 #include "engine/adapter/adapter.hpp"
 
@@ -442,8 +443,8 @@ result<engine::adapter_ptr> version_keeper::kept_factors(
   const auto bytes = kept_.factors(digest);
   if (!bytes) return bytes.failure();
   auto made = fetch_.version_of(served.getAdapter().cStr(), digest, *bytes);
-  const bool adapter_known = made || made.failure().code != errc::not_found;
-  if (!made && adapter_known) kept_.unfit(digest);  // damaged, or of another rank in the manifest
+  if (made || made.failure().code == errc::not_found) return made;
+  kept_.unfit(digest);  // damaged, or of another rank in the manifest
   return made;
 }
 

@@ -98,9 +98,6 @@ class shared_replica {
     return out;
   }
 
-  struct returns {
-    std::uint32_t asked = 0, refused = 0, came_back = 0, let_in = 0;
-  };
   /// A long prompt behind another one, asked for every 50 ms until it is let in: how often.
   std::uint32_t ask_until_let_in(std::uint32_t prompt_tokens) {
     send({std::vector<std::uint32_t>(prompt_tokens, 6), 1}, {"crowd", 0, true});
@@ -128,6 +125,9 @@ class shared_replica {
     return let_in;
   }
 
+  struct returns {
+    std::uint32_t asked = 0, refused = 0, came_back = 0, let_in = 0;
+  };
   /// A burst of `per_s`; who is refused asks the same again, once, when it was told to.
   returns burst(double per_s, std::chrono::seconds time) {
     struct asking {

@@ -47,6 +47,13 @@ class learning_faults : public store::store_folder {
     EXPECT_EQ(rig.shadows[2]->accepted, 0u);
     EXPECT_EQ(rig.events("update_refused").size(), 1u);
   }
+  /// Whether round 1 comes to the gate; no site evaluates there yet.
+  static bool waits_at_the_gate(learning_rig& rig) {
+    for (auto& s : rig.shadows) s->evaluates = false;
+    rig.start_head();
+    open(rig);
+    return rig.wait_for(1, RoundState::GATE);
+  }
   static void open(learning_rig& rig, std::uint32_t steps = 6) {
     actors::round_plan plan;
     for (const auto& s : rig.shadows) plan.members.push_back({s->replica, steps});
@@ -160,10 +167,7 @@ TEST_F(learning_faults, a_poisoned_node_does_not_leave_the_honest_range_under_tr
 TEST_F(learning_faults, a_version_promoted_meanwhile_was_first) {
   learning_rig rig(folder_, {.standing = false});
   rig.three_sites();
-  for (auto& s : rig.shadows) s->evaluates = false;
-  rig.start_head();
-  open(rig);
-  ASSERT_TRUE(rig.wait_for(1, RoundState::GATE));
+  ASSERT_TRUE(waits_at_the_gate(rig));
   caf::anon_send(rig.registry, msg<schema::Register>::build([](schema::Register::Builder b) {
                    b.setAdapter("assistant");
                    b.setDigest("an operator's");
@@ -181,10 +185,7 @@ TEST_F(learning_faults, a_version_promoted_meanwhile_was_first) {
 TEST_F(learning_faults, a_version_withdrawn_at_the_gate_ends_the_round) {
   learning_rig rig(folder_, {.standing = false});
   rig.three_sites();
-  for (auto& s : rig.shadows) s->evaluates = false;
-  rig.start_head();
-  open(rig);
-  ASSERT_TRUE(rig.wait_for(1, RoundState::GATE));
+  ASSERT_TRUE(waits_at_the_gate(rig));
   caf::anon_send(rig.registry, actors::unload_atom::value, std::string("assistant"));
   ASSERT_TRUE(rig.wait_for(1, RoundState::REJECTED, 5s));
   EXPECT_EQ(std::string(rig.round(1).read()->getReason().cStr()),
@@ -198,11 +199,8 @@ TEST_F(learning_faults, a_version_withdrawn_at_the_gate_ends_the_round) {
 TEST_F(learning_faults, a_version_promoted_as_the_round_asks_was_first) {
   learning_rig rig(folder_, {.standing = false});
   rig.three_sites();
-  for (auto& s : rig.shadows) s->evaluates = false;
   rig.system.pass(400ms);  // the aggregator's slots lie between those of the shadows
-  rig.start_head();
-  open(rig);
-  ASSERT_TRUE(rig.wait_for(1, RoundState::GATE));
+  ASSERT_TRUE(waits_at_the_gate(rig));
   rig.system.pass(5s);
   rig.pass_until_shadows_are_next();
   for (auto& s : rig.shadows) s->evaluates = true;
