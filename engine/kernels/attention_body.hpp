@@ -15,13 +15,20 @@ namespace collm::engine {
 namespace {
 
 // Loops over sums must be unrolled, or GCC 12 stores every sum in every round (measured: twice the
-/// One tile of up to attention_queries (row, head) pairs.
+// time).
+#if defined(__AVX512F__)
+constexpr std::uint32_t pairs_together = attention_queries, sums_together = 16;
+#else  // lanes take two registers each
+constexpr std::uint32_t pairs_together = 6, sums_together = 6;
+#endif
+
+/// One tile of up to pairs_together (row, head) pairs.
 struct attention_tile {
   const attention_task* task;
   std::uint32_t first = 0, count = 0;  ///< pairs of the task, pair = row * group + head
   std::uint32_t blocks = 0;            ///< covering the tile's last row
   float *queries, *weights;            ///< [count][head_dim], [count][blocks * block_positions]
-  float totals[attention_queries];     ///< softmax denominators
+  float totals[pairs_together];        ///< softmax denominators
 
   std::uint32_t visible(std::uint32_t i) const {
     return task->position + (first + i) / task->group + 1;
@@ -198,16 +205,22 @@ void blend(const attention_tile& tile, std::uint32_t d, std::uint32_t n) {
   }
 }
 
+/// Vectors for each of `count` pairs whose sums fit into registers.
+constexpr std::uint32_t vectors_together(std::uint32_t count) {
+  const std::uint32_t fit = sums_together / count;
+  return fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
+}
+
 template <class Number, std::uint32_t Count>
 void attend_tile(attention_tile& tile) {
   scale_queries(tile);
-  constexpr std::uint32_t many = Count <= 4 ? 4 : 2;  // sums that fit into registers
+  constexpr std::uint32_t many = vectors_together(Count);
   std::uint32_t b = tile.first_block();
   for (; b + many <= tile.blocks; b += many) score_blocks<Number, Count, many>(tile, b);
   for (; b < tile.blocks; ++b) score_blocks<Number, Count, 1>(tile, b);
   for (std::uint32_t i = 0; i < Count; ++i) weigh(tile, i);
   const std::uint32_t dim = tile.task->head_dim;
-  constexpr std::uint32_t wide = Count <= 4 ? 4 : 2;
+  constexpr std::uint32_t wide = vectors_together(Count);
   std::uint32_t d = 0;
   for (; d + wide * lane_count <= dim; d += wide * lane_count)
     blend<Number, Count, wide>(tile, d, lane_count);
@@ -222,18 +235,18 @@ void dispatch_tile(attention_tile& tile, std::index_sequence<Counts...>) {
 
 void attend(const attention_task& task) {
   const std::uint32_t pairs = task.rows * task.group;
-  for (std::uint32_t first = 0; first < pairs; first += attention_queries) {
+  for (std::uint32_t first = 0; first < pairs; first += pairs_together) {
     attention_tile tile;
     tile.task = &task;
     tile.first = first;
-    tile.count = pairs - first < attention_queries ? pairs - first : attention_queries;
+    tile.count = pairs - first < pairs_together ? pairs - first : pairs_together;
     tile.blocks = (tile.visible(tile.count - 1) + block_positions - 1) / block_positions;
     tile.queries = task.scratch;
     tile.weights = task.scratch + std::size_t{attention_queries} * task.head_dim;
     if (task.halves)
-      dispatch_tile<half>(tile, std::make_index_sequence<attention_queries>{});
+      dispatch_tile<half>(tile, std::make_index_sequence<pairs_together>{});
     else
-      dispatch_tile<float>(tile, std::make_index_sequence<attention_queries>{});
+      dispatch_tile<float>(tile, std::make_index_sequence<pairs_together>{});
   }
 }
 

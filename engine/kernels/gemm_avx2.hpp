@@ -1,67 +1,114 @@
-// int8 product with AVX2: bytes widened to 16 bits, since vpmaddubsw would saturate. Included by
-// kernels_avx2.cpp.
+// int8 product with AVX2. Included by kernels_avx2.cpp.
 #pragma once
 
-#include <immintrin.h>
-
+#include "engine/kernels/sixteen_bit_avx2.hpp"
 #include "engine/kernels/wide_tile.hpp"
 
 namespace collm::engine {
 namespace {
 
-constexpr std::uint32_t quarters = 4;  ///< of a tile: four outputs of four inputs, widened
+/// Rows from which on it pays to widen a tile before they pass.
+constexpr std::uint32_t widened_rows = 4;
 
-/// sums[r][q]: two partial sums for each output of quarter q.
-template <std::uint32_t Rows>
-void accumulate(const std::uint8_t* x, const std::int8_t* w, std::uint32_t groups,
-                __m256i (&sums)[Rows][quarters]) {
-  for (std::uint32_t g = 0; g < groups; ++g) {
-    const auto* sixteen = reinterpret_cast<const __m128i*>(w + std::size_t{g} * group_bytes);
-    __m256i right[quarters];
-    for (std::uint32_t q = 0; q < quarters; ++q)
-      right[q] = _mm256_cvtepi8_epi16(_mm_loadu_si128(sixteen + q));
-    for (std::uint32_t r = 0; r < Rows; ++r) {
-      std::int32_t four;
-      __builtin_memcpy(&four, x + std::size_t{g} * panel_bytes + r * group_inputs, 4);
-      const __m256i left = _mm256_cvtepu8_epi16(_mm_set1_epi32(four));
-      for (std::uint32_t q = 0; q < quarters; ++q)
-        sums[r][q] = _mm256_add_epi32(sums[r][q], _mm256_madd_epi16(left, right[q]));
-    }
-  }
+void widen_weights(const std::int8_t* w, std::size_t bytes, std::int16_t* to) {
+  for (std::size_t i = 0; i < bytes; i += 16)
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to + i), sixteen_weights(w + i));
 }
 
-template <std::uint32_t Rows>
-void product_tile(const quantised_rows& x, std::uint32_t row, const linear_s8& w,
-                  const std::int8_t* tile, std::uint32_t o, std::uint32_t last, float* y,
-                  std::size_t y_stride) {
-  __m256i sums[Rows][quarters];
-  for (auto& of_row : sums)
-    for (auto& s : of_row) s = _mm256_setzero_si256();
-  const std::uint32_t panel = row / panel_rows, within = row % panel_rows * group_inputs;
-  accumulate(x.hi + panel * x.hi_stride + within, tile, w.hi_groups(), sums);
-  for (auto& of_row : sums)
-    for (auto& s : of_row) s = _mm256_slli_epi32(s, static_cast<int>(w.hi_shift));
-  accumulate(x.lo + panel * x.lo_stride + within, tile + w.hi_bytes(), w.groups(), sums);
-  for (std::uint32_t r = 0; r < Rows; ++r) {
-    alignas(32) std::uint32_t halves[2 * tile_outputs];  // unsigned: may wrap
-    for (std::uint32_t q = 0; q < quarters; ++q)
-      _mm256_store_si256(reinterpret_cast<__m256i*>(halves + 8 * q), sums[r][q]);
-    float* to = y + (row + r) * y_stride;
-    for (std::uint32_t i = 0; i < tile_outputs && o + i < last; ++i)
-      to[o + i] = static_cast<float>(
-                      static_cast<std::int32_t>(halves[2 * i] + halves[2 * i + 1] -
-                                                static_cast<std::uint32_t>(w.correction[o + i]))) *
-                  w.scale[o + i] * x.scale[row + r];
+/// This thread's memory for one product: a tile in bytes where it lies in four bits, the same in 16
+/// bits, and the rows that pass together in 16 bits.
+struct product_scratch {
+  product_scratch(const linear_s8& w, std::uint32_t panels)
+      : tile_bytes((w.wide_tile_bytes() + row_alignment - 1) / row_alignment * row_alignment),
+        bytes(
+            wide_tiles_scratch(3 * tile_bytes + panels * panel_numbers(w) * sizeof(std::int16_t))),
+        tile(reinterpret_cast<std::int16_t*>(bytes + tile_bytes)),
+        rows(reinterpret_cast<std::int16_t*>(bytes + 3 * tile_bytes)) {}
+  /// Of one panel: its groups of high bits, then all.
+  static std::size_t panel_numbers(const linear_s8& w) {
+    return std::size_t{w.hi_groups() + w.groups()} * panel_bytes;
   }
+  std::size_t tile_bytes;
+  std::int8_t* bytes;
+  std::int16_t *tile, *rows;
+};
+
+/// Where a product's outputs go.
+struct gemm_target {
+  std::uint32_t last;  ///< outputs end here
+  float* y;            ///< of the first row
+  std::size_t y_stride;
+};
+
+void store_outputs(const __m256i (&sums)[quarters], float row_scale, const linear_s8& w,
+                   std::uint32_t o, std::uint32_t last, float* y) {
+  const __m256 factor = _mm256_set1_ps(row_scale);
+  alignas(32) float whole[tile_outputs];
+  const bool all = last - o >= tile_outputs;
+  float* to = all ? y + o : whole;
+  COLLM_UNROLL for (std::uint32_t half = 0; half < 2; ++half) {
+    const __m256 sum = _mm256_cvtepi32_ps(eight_sums(sums[2 * half], sums[2 * half + 1]));
+    const __m256 scaled = _mm256_mul_ps(sum, _mm256_loadu_ps(w.scale + o + 8 * half));
+    _mm256_storeu_ps(to + 8 * half, _mm256_mul_ps(scaled, factor));
+  }
+  if (!all) std::memcpy(y + o, whole, (last - o) * sizeof(float));
+}
+
+/// `Rows` rows from `x` on through one tile, whose outlier columns lie at `hi`.
+template <std::uint32_t Rows, class Weight>
+void product_tile(const std::int16_t* x, const float* scales, const linear_s8& w, const Weight* hi,
+                  const Weight* lo, std::uint32_t o, const gemm_target& to, std::size_t row) {
+  __m256i sums[Rows][quarters];
+  COLLM_UNROLL for (auto& of_row : sums) COLLM_UNROLL for (auto& s : of_row) s =
+      _mm256_setzero_si256();
+  accumulate(x, hi, w.hi_groups(), sums);
+  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(w.hi_shift));
+  COLLM_UNROLL for (auto& of_row : sums) COLLM_UNROLL for (auto& s : of_row) s =
+      _mm256_sll_epi32(s, shift);
+  accumulate(x + std::size_t{w.hi_groups()} * panel_bytes, lo, w.groups(), sums);
+  COLLM_UNROLL for (std::uint32_t r = 0; r < Rows; ++r)
+      store_outputs(sums[r], scales[row + r], w, o, to.last, to.y + (row + r) * to.y_stride);
+}
+
+/// Rows [row, row + rows), widened, through one tile; `row` begins a panel.
+template <class Weight>
+void product_rows(const product_scratch& scratch, const float* scales, std::uint32_t row,
+                  std::uint32_t rows, const linear_s8& w, const Weight* tile, std::uint32_t o,
+                  const gemm_target& to) {
+  const Weight* lo = tile + w.hi_bytes();
+  const std::size_t panel = product_scratch::panel_numbers(w);
+  std::uint32_t r = 0;
+  const auto at = [&] {
+    return scratch.rows + r / panel_rows * panel + r % panel_rows * group_inputs;
+  };
+  for (; r + rows_together <= rows; r += rows_together)
+    product_tile<rows_together>(at(), scales, w, tile, lo, o, to, row + r);
+  if (r < rows) product_tile<1>(at(), scales, w, tile, lo, o, to, row + r);
 }
 
 void gemm(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::uint32_t first,
           std::uint32_t last, float* y, std::size_t y_stride) {
-  for (std::uint32_t o = first; o < last; o += tile_outputs) {
-    const std::int8_t* tile = wide_tile(w, o / tile_outputs);
-    std::uint32_t r = 0;
-    for (; r + 2 <= rows; r += 2) product_tile<2>(x, r, w, tile, o, last, y, y_stride);
-    if (r < rows) product_tile<1>(x, r, w, tile, o, last, y, y_stride);
+  const gemm_target to{last, y, y_stride};
+  const std::uint32_t high = w.hi_groups(), most = panels_together(high + w.groups()) * panel_rows;
+  for (std::uint32_t row = 0; row < rows; row += most) {
+    const std::uint32_t now = std::min(most, rows - row),
+                        panels = (now + panel_rows - 1) / panel_rows;
+    const product_scratch scratch(w, panels);
+    for (std::uint32_t p = 0; p < panels; ++p) {
+      std::int16_t* panel = scratch.rows + p * product_scratch::panel_numbers(w);
+      widen_rows(x.hi_row(row + p * panel_rows), high, panel);
+      widen_rows(x.lo_row(row + p * panel_rows), w.groups(),
+                 panel + std::size_t{high} * panel_bytes);
+    }
+    for (std::uint32_t o = first; o < last; o += tile_outputs) {
+      const std::int8_t* tile = wide_tile(w, o / tile_outputs, scratch.bytes);
+      if (now < widened_rows) {
+        product_rows(scratch, x.scale, row, now, w, tile, o, to);
+        continue;
+      }
+      widen_weights(tile, w.wide_tile_bytes(), scratch.tile);
+      product_rows(scratch, x.scale, row, now, w, scratch.tile, o, to);
+    }
   }
 }
 

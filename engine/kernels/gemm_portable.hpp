@@ -19,8 +19,9 @@ void accumulate(const std::uint8_t* x, const std::int8_t* w, std::uint32_t group
 
 void gemm(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::uint32_t first,
           std::uint32_t last, float* y, std::size_t y_stride) {
+  std::int8_t* const scratch = w.four_bit ? wide_tiles_scratch(w.wide_tile_bytes()) : nullptr;
   for (std::uint32_t o = first; o < last; o += tile_outputs) {
-    const std::int8_t* tile = wide_tile(w, o / tile_outputs);
+    const std::int8_t* tile = wide_tile(w, o / tile_outputs, scratch);
     for (std::uint32_t r = 0; r < rows; ++r) {
       const std::uint32_t panel = r / panel_rows, within = r % panel_rows * group_inputs;
       std::uint32_t sums[tile_outputs] = {};

@@ -136,13 +136,15 @@ inline void store_halves(lanes x, half* p) {
   _mm_storeu_si128(eight + 1, _mm256_cvtps_ph(x.b, mode));
 }
 inline void store_biased(lanes x, std::uint8_t* p) {
-  const __m256i bias = _mm256_set1_epi32(128);
-  const __m256i low = _mm256_add_epi32(_mm256_cvtps_epi32(x.a), bias);
-  const __m256i high = _mm256_add_epi32(_mm256_cvtps_epi32(x.b), bias);
-  alignas(32) std::int32_t whole[lane_count];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(whole), low);
-  _mm256_store_si256(reinterpret_cast<__m256i*>(whole + 8), high);
-  for (std::uint32_t i = 0; i < lane_count; ++i) p[i] = static_cast<std::uint8_t>(whole[i]);
+  const __m256i bias = _mm256_set1_epi32(128), byte = _mm256_set1_epi32(255);
+  const auto low_byte = [&](__m256 of) {
+    return _mm256_and_si256(_mm256_add_epi32(_mm256_cvtps_epi32(of), bias), byte);
+  };
+  const __m256i words =
+      _mm256_permute4x64_epi64(_mm256_packus_epi32(low_byte(x.a), low_byte(x.b)), 0b11'01'10'00);
+  _mm_storeu_si128(
+      reinterpret_cast<__m128i*>(p),
+      _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
 }
 inline float sum(lanes x) {
   const __m256 eight = _mm256_add_ps(x.a, x.b);

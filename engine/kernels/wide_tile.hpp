@@ -23,11 +23,10 @@ void widen_block(const std::uint8_t* block, std::int8_t* to) {
     }
 }
 
-/// A tile's bytes: where they lie, or widened into this thread's scratch.
-const std::int8_t* wide_tile(const linear_s8& w, std::uint32_t index) {
+/// A tile's bytes: where they lie, or widened to `to`, which has wide_tile_bytes().
+const std::int8_t* wide_tile(const linear_s8& w, std::uint32_t index, std::int8_t* const to) {
   const std::int8_t* tile = w.tile(index);
   if (!w.four_bit) return tile;
-  std::int8_t* to = wide_tiles_scratch(w.wide_tile_bytes());
   std::memcpy(to, tile, w.hi_bytes());
   const auto* block = reinterpret_cast<const std::uint8_t*>(tile) + w.hi_bytes();
   for (std::uint32_t k = 0; k < w.in; k += four_bit_inputs, block += four_bit_block_bytes)
