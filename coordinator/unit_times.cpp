@@ -45,8 +45,8 @@ std::string rounded(double ms) {
 
 }  // namespace
 
-std::uint32_t half_rows(std::uint32_t rows) {
-  return std::max(rows / 2 / rows_step * rows_step, rows_step);
+std::uint32_t half_rows(std::uint32_t rows, std::uint32_t step) {
+  return std::max(rows / 2 / step * step, step);
 }
 
 std::string_view to_string(unit_kind k) {
@@ -61,7 +61,7 @@ bool unit_times::begin_row(const measured_unit& unit) {
   const auto at = place_of(unit.tokens);
   if (reached > at.right) return false;
   const double ms = unit.ms / to_table(unit.tokens);
-  const double tokens = std::clamp(unit.tokens, columns.front(), columns.back());
+  const double tokens = std::clamp(unit.tokens, window_step, columns.back());
   for (std::size_t i = reached; i < columns.size(); ++i) {
     // Above the left neighbour: what was measured there stands already.
     const double least = i > 0 && reached > 0 ? t[i - 1] : 0;
@@ -118,11 +118,11 @@ result<unit_sizes> unit_times::sizes_for(double unit_max_ms, unit_sizes most) co
     return bound_ms(kind, tokens_of(kind, sizes)) <= unit_max_ms;
   };
   auto sizes = most;
-  while (sizes.window_tokens > columns.front() &&
+  while (sizes.window_tokens > window_step &&
          !(fits(unit_kind::layer_forward, sizes) && fits(unit_kind::layer_backward, sizes)))
-    sizes.window_tokens = half_rows(sizes.window_tokens);
-  while (sizes.head_tokens > columns.front() && !fits(unit_kind::loss_head, sizes))
-    sizes.head_tokens = half_rows(sizes.head_tokens);
+    sizes.window_tokens = half_rows(sizes.window_tokens, window_step);
+  while (sizes.head_tokens > head_step && !fits(unit_kind::loss_head, sizes))
+    sizes.head_tokens = half_rows(sizes.head_tokens, head_step);
   for (auto kind : kinds)
     if (!fits(kind, sizes)) return too_long(kind, tokens_of(kind, sizes), unit_max_ms);
   return sizes;

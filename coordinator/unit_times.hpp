@@ -37,16 +37,16 @@ struct unit_sizes {
   friend bool operator==(const unit_sizes&, const unit_sizes&) = default;
 };
 
-/// The engine's rows come by 16.
-inline constexpr std::uint32_t rows_step = 16;
-/// Half as many, and not fewer than one step.
-std::uint32_t half_rows(std::uint32_t rows);
+/// The engine's rows of a layer come by 16, those of a loss head by 4.
+inline constexpr std::uint32_t window_step = 16, head_step = 4;
+/// Half as many in whole steps, and not fewer than one.
+std::uint32_t half_rows(std::uint32_t rows, std::uint32_t step);
 
 class unit_times {
  public:
   /// Tokens of the table's columns; linear between them, level below the first, proportional to the
   /// tokens above the last.
-  static constexpr std::array<std::uint32_t, 6> columns = {16, 32, 64, 128, 256, 512};
+  static constexpr std::array<std::uint32_t, 8> columns = {4, 8, 16, 32, 64, 128, 256, 512};
 
   struct options {
     double gain = 0.05;    ///< of one measurement on the table
@@ -57,8 +57,9 @@ class unit_times {
   explicit unit_times(const options& o) : options_(o) { margins_.fill(o.margin); }
 
   /// One measurement. The first of a kind sets its row (level to its left, proportional to its
-  /// right: never too little); the first at or above a column that none has reached sets that
-  /// column. Non-finite or non-positive times are refused (false) and change nothing.
+  /// right; up to 16 tokens what they share counts more, so level there, too); the first at or
+  /// above a column that none has reached sets that column. Non-finite or non-positive times are
+  /// refused (false) and change nothing.
   bool observe(const measured_unit& unit);
 
   bool known(unit_kind kind) const { return reached_[index(kind)] > 0; }
@@ -68,7 +69,7 @@ class unit_times {
   double margin(unit_kind kind) const { return margins_[index(kind)]; }
 
   /// The largest units that `unit_max_ms` bounds: `most`, either part halved until it fits, never
-  /// under the first column. What does not fit even there is refused by name (conflict), as is a
+  /// under one step. What does not fit even there is refused by name (conflict), as is a
   /// kind that was never measured.
   result<unit_sizes> sizes_for(double unit_max_ms, unit_sizes most) const;
   /// u_max, ms: the longest bound of any unit of these sizes.

@@ -54,9 +54,9 @@ result<coordinator::unit_sizes> fitting_sizes(
     auto next = sizes;
     if (std::max(times->bound_ms(layer_forward, sizes.window_tokens),
                  times->bound_ms(layer_backward, sizes.window_tokens)) > unit_max_ms)
-      next.window_tokens = coordinator::half_rows(sizes.window_tokens);
+      next.window_tokens = coordinator::half_rows(sizes.window_tokens, coordinator::window_step);
     if (times->bound_ms(loss_head, sizes.head_tokens) > unit_max_ms)
-      next.head_tokens = coordinator::half_rows(sizes.head_tokens);
+      next.head_tokens = coordinator::half_rows(sizes.head_tokens, coordinator::head_step);
     if (next == sizes) return times->sizes_for(unit_max_ms, sizes);  // refuses by name
     sizes = next;
   }
@@ -81,11 +81,12 @@ result<coordinator::unit_sizes> kept_unit_sizes(
   std::ifstream in(file);
   std::string about;
   coordinator::unit_sizes sizes;
-  const auto whole = [](std::uint32_t rows) {
-    return rows > 0 && rows % coordinator::rows_step == 0;
+  const auto whole = [](std::uint32_t rows, std::uint32_t step) {
+    return rows > 0 && rows % step == 0;
   };
   if (std::getline(in, about) && about == what && in >> sizes.window_tokens >> sizes.head_tokens &&
-      whole(sizes.window_tokens) && whole(sizes.head_tokens))
+      whole(sizes.window_tokens, coordinator::window_step) &&
+      whole(sizes.head_tokens, coordinator::head_step))
     return sizes;
   auto found = measure();
   if (!found) return found;

@@ -19,7 +19,7 @@ result<coordinator::unit_times> measure_units(engine::trainer& on, std::uint32_t
                                               const std::function<double()>& now_ms);
 
 /// The largest units within `unit_max_ms`: `most`, either part halved and measured again while it
-/// is longer. What does not end in time with 16 rows is refused by name (conflict).
+/// is longer. What does not end in time at the smallest is refused by name (conflict).
 result<coordinator::unit_sizes> fitting_sizes(
     double unit_max_ms, coordinator::unit_sizes most,
     const std::function<result<coordinator::unit_times>(coordinator::unit_sizes)>& measure);

@@ -44,7 +44,7 @@ struct training_options {
   /// Most rows of a layer's unit, a multiple of 16: 256 are 3 % faster a row, and twice as long for
   /// who waits (docs/adr/0006).
   std::uint32_t window_tokens = 128;
-  std::uint32_t head_tokens = 64;  ///< most rows of a loss_head unit; a multiple of 16
+  std::uint32_t head_tokens = 64;  ///< most rows of a loss_head unit; a multiple of 4
   std::uint32_t threads = 1;       ///< OpenMP threads of a unit
 };
 

@@ -16,10 +16,10 @@ namespace {
 
 // Loops over sums must be unrolled, or GCC 12 stores every sum in every round (measured: twice the
 // time).
-#if defined(__AVX512F__)
-constexpr std::uint32_t pairs_together = attention_queries, sums_together = 16;
-#else  // lanes take two registers each
+#if defined(__AVX2__) && !defined(__AVX512F__)  // sixteen registers, two for each of the lanes
 constexpr std::uint32_t pairs_together = 6, sums_together = 6;
+#else
+constexpr std::uint32_t pairs_together = attention_queries, sums_together = 16;
 #endif
 
 /// One tile of up to pairs_together (row, head) pairs.

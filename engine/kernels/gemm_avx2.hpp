@@ -15,22 +15,23 @@ void widen_weights(const std::int8_t* w, std::size_t bytes, std::int16_t* to) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(to + i), sixteen_weights(w + i));
 }
 
-/// This thread's memory for one product: a tile in bytes where it lies in four bits, the same in 16
-/// bits, and the rows that pass together in 16 bits.
+/// This thread's memory for one product: the rows that pass together and a tile in 16 bits, and the
+/// tile's bytes where it lies in four bits.
 struct product_scratch {
   product_scratch(const linear_s8& w, std::uint32_t panels)
-      : tile_bytes((w.wide_tile_bytes() + row_alignment - 1) / row_alignment * row_alignment),
-        bytes(
-            wide_tiles_scratch(3 * tile_bytes + panels * panel_numbers(w) * sizeof(std::int16_t))),
-        tile(reinterpret_cast<std::int16_t*>(bytes + tile_bytes)),
-        rows(reinterpret_cast<std::int16_t*>(bytes + 3 * tile_bytes)) {}
+      : rows_bytes(panels * panel_numbers(w) * sizeof(std::int16_t)),
+        tile_bytes((w.wide_tile_bytes() + row_alignment - 1) / row_alignment * row_alignment),
+        rows(reinterpret_cast<std::int16_t*>(
+            wide_tiles_scratch(rows_bytes + (w.four_bit ? 3 : 2) * tile_bytes))),
+        tile(rows + rows_bytes / sizeof(std::int16_t)),
+        bytes(reinterpret_cast<std::int8_t*>(tile) + 2 * tile_bytes) {}
   /// Of one panel: its groups of high bits, then all.
   static std::size_t panel_numbers(const linear_s8& w) {
     return std::size_t{w.hi_groups() + w.groups()} * panel_bytes;
   }
-  std::size_t tile_bytes;
+  std::size_t rows_bytes, tile_bytes;
+  std::int16_t *rows, *tile;
   std::int8_t* bytes;
-  std::int16_t *tile, *rows;
 };
 
 /// Where a product's outputs go.

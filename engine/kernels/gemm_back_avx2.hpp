@@ -54,8 +54,8 @@ struct back_target {
 };
 
 /// sum * scale, on top of what is there.
-void add_inputs(const __m256i (&sums)[quarters], float row_scale, const back_target& to,
-                std::size_t row) {
+COLLM_TILE void add_inputs(const __m256i (&sums)[quarters], float row_scale, const back_target& to,
+                           std::size_t row) {
   float* at = to.dx + row * to.stride + to.k;
   const std::uint32_t left = to.last - to.k;
   alignas(32) float whole[vector_inputs] = {};

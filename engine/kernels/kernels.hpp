@@ -156,7 +156,7 @@ struct attention_task {
   }
   std::uint32_t blocks_seen() const { return (position + rows - 1) / block_positions + 1; }
 };
-inline constexpr std::uint32_t attention_queries = 8;  ///< (row, head) pairs computed together
+inline constexpr std::uint32_t attention_queries = 8;  ///< most (row, head) pairs together
 std::size_t attention_scratch_floats(std::uint32_t positions, std::uint32_t head_dim);
 
 /// One instruction path. All paths give the same bytes.
@@ -196,7 +196,7 @@ struct kernel_table {
   float (*peak)(const float* x, std::uint32_t n, bool* finite);
 };
 
-/// Memory of this thread for tiles that are made wide: grows to the most that was asked for.
+/// Memory of this thread, until its next call, for tiles and rows that are made wide.
 std::int8_t* wide_tiles_scratch(std::size_t bytes);
 
 /// The fastest path of this machine; chosen once. COLLM_KERNELS=avx2 or portable forces a slower

@@ -25,8 +25,9 @@ std::string broken_rule(const training_options& o) {
     return "total_steps of a cosine schedule must be more than warmup_steps";
   if (o.window_tokens < 16 || o.window_tokens > window_max || o.window_tokens % 16 != 0)
     return "window_tokens must be a multiple of 16 from 16 to " + std::to_string(window_max);
-  if (o.head_tokens < 16 || o.head_tokens > window_max || o.head_tokens % 16 != 0)
-    return "head_tokens must be a multiple of 16 from 16 to " + std::to_string(window_max);
+  if (o.head_tokens < panel_rows || o.head_tokens > window_max || o.head_tokens % panel_rows != 0)
+    return "head_tokens must be a multiple of " + std::to_string(panel_rows) + ", at most " +
+           std::to_string(window_max);
   if (o.sample_tokens < 2 || o.sample_tokens > o.batch_tokens)
     return "sample_tokens must be from 2 to batch_tokens";
   if (o.batch_tokens > tokens_max)

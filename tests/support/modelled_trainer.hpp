@@ -15,7 +15,7 @@ namespace collm::testing_support {
 /// A batch is `layers` forwards, a loss head, `layers` backwards and the optimizer's step.
 class modelled_trainer final : public engine::trainer {
  public:
-  std::uint32_t layers = 4, window_tokens = 64;
+  std::uint32_t layers = 4, window_tokens = 64, head_tokens = 16;
   /// Called with each unit: lets virtual time pass.
   std::function<void(const engine::training_unit&)> computes;
   std::uint32_t units = 0, batches = 0, abandoned = 0;
@@ -26,7 +26,7 @@ class modelled_trainer final : public engine::trainer {
     if (samples.empty()) return error{errc::bad_request, "a batch needs a sample"};
     using enum engine::unit_kind;
     for (std::uint32_t l = 0; l < layers; ++l) left_.push_back({layer_forward, window_tokens});
-    left_.push_back({loss_head, 16});
+    left_.push_back({loss_head, head_tokens});
     for (std::uint32_t l = 0; l < layers; ++l) left_.push_back({layer_backward, window_tokens});
     left_.push_back({optimizer_step, 0});
     at_ = 0;

@@ -48,6 +48,14 @@ TEST(unit_times, between_columns_it_is_linear_and_beyond_them_wary) {
   EXPECT_NEAR(t.mean_ms(forward, 1024), 144, 1e-9);
 }
 
+// What a unit of few rows takes is mostly what every unit takes.
+TEST(unit_times, a_first_unit_of_few_tokens_does_not_make_long_ones_look_dear) {
+  auto t = table();
+  t.observe({forward, 4, 3});
+  EXPECT_NEAR(t.mean_ms(forward, 16), 3, 1e-9);
+  EXPECT_NEAR(t.mean_ms(forward, 128), 24, 1e-9);
+}
+
 TEST(unit_times, never_falls_with_tokens_whatever_is_measured) {
   std::mt19937_64 rng(11);
   std::uniform_real_distribution<double> ms(0.1, 50);
@@ -90,6 +98,22 @@ TEST(unit_times, window_and_head_are_halved_until_every_unit_fits) {
   EXPECT_EQ(*t.sizes_for(4, {256, 512}), (unit_sizes{32, 32}));
   EXPECT_DOUBLE_EQ(t.longest_ms({128, 32}), 12.8);
   EXPECT_DOUBLE_EQ(t.longest_ms({64, 128}), 12.8);
+}
+
+// A row of the head costs the vocabulary, so slow machines need pieces of few.
+TEST(unit_times, a_head_may_have_fewer_rows_than_a_layer) {
+  unit_times slow_head({.margin = 0});
+  for (auto kind : {forward, unit_kind::layer_backward}) slow_head.observe({kind, 16, 2});
+  slow_head.observe({unit_kind::optimizer_step, 0, 3});
+  for (std::uint32_t rows : {4, 8, 16, 32})
+    slow_head.observe({unit_kind::loss_head, rows, 6 + 2.0 * rows});
+  EXPECT_EQ(*slow_head.sizes_for(23, {16, 32}), (unit_sizes{16, 8}));
+  EXPECT_EQ(*slow_head.sizes_for(15, {16, 32}), (unit_sizes{16, 4}));
+  const auto refused = slow_head.sizes_for(10, {16, 32});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.failure().message.find("loss_head of 4 tokens takes 14.0 ms"),
+            std::string::npos)
+      << refused.failure().message;
 }
 
 TEST(unit_times, what_cannot_fit_is_refused_by_name) {

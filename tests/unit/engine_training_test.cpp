@@ -141,6 +141,16 @@ TEST(trainer, one_thread_or_two_and_work_between_units_give_the_same_bytes) {
   expect_same_bytes(numbers(*alone), numbers(*together));
 }
 
+TEST(trainer, a_loss_head_in_pieces_of_few_rows_gives_the_same_bytes) {
+  auto few = small_options();
+  few.head_tokens = 4;
+  const auto at_once = make(), in_pieces = make(few);
+  for (std::uint64_t step = 0; step < 3; ++step)
+    EXPECT_EQ(run_batch(*at_once, some_batch(step)).loss,
+              run_batch(*in_pieces, some_batch(step)).loss);
+  expect_same_bytes(numbers(*at_once), numbers(*in_pieces));
+}
+
 /// Of a shadow after three steps.
 std::string digest_here() {
   const auto t = make();
@@ -428,6 +438,8 @@ TEST(trainer, options_and_adapters_that_cannot_be_are_refused) {
   using testing::HasSubstr;
   EXPECT_THAT(refusal([](auto& o) { o.learning_rate = 0; }, parent), HasSubstr("learning_rate"));
   EXPECT_THAT(refusal([](auto& o) { o.window_tokens = 40; }, parent), HasSubstr("multiple of 16"));
+  for (const std::uint32_t rows : {0u, 6u, 4100u})
+    EXPECT_THAT(refusal([&](auto& o) { o.head_tokens = rows; }, parent), HasSubstr("head_tokens"));
   EXPECT_THAT(refusal([](auto& o) { o.sample_tokens = 129; }, parent), HasSubstr("sample_tokens"));
   EXPECT_THAT(refusal([](auto& o) { o.schedule = rate_schedule::cosine; }, parent),
               HasSubstr("total_steps"));
