@@ -14,8 +14,8 @@ struct route {
   std::string_view path;  ///< a trailing '*' matches any rest
   access_level level;
   handler run;
-  bool metered = false;    ///< counts against the tenant's rate
-  bool hands_out = false;  ///< weights leave the cluster with the answer
+  bool metered = false;  ///< counts against the tenant's rate
+  bool noted = false;    ///< in the trail though it is a GET, or a user's that the admin key asked
 };
 
 using enum access_level;
@@ -31,11 +31,11 @@ constexpr std::array routes{
     route{"POST", "/v1/files", user, handlers::upload_file, true},
     route{"GET", "/v1/files", user, handlers::files},
     route{"GET", "/v1/files/*", user, handlers::file},
-    route{"DELETE", "/v1/files/*", user, handlers::delete_file},
-    route{"POST", "/v1/fine_tuning/jobs", user, handlers::create_job, true},
+    route{"DELETE", "/v1/files/*", user, handlers::delete_file, false, true},
+    route{"POST", "/v1/fine_tuning/jobs", user, handlers::create_job, true, true},
     route{"GET", "/v1/fine_tuning/jobs", user, handlers::jobs},
     route{"GET", "/v1/fine_tuning/jobs/*", user, handlers::job},
-    route{"POST", "/v1/fine_tuning/jobs/*", user, handlers::cancel_job},
+    route{"POST", "/v1/fine_tuning/jobs/*", user, handlers::cancel_job, false, true},
     route{"GET", "/health", open, handlers::health},
     route{"GET", "/ready", open, handlers::ready},
     route{"GET", "/metrics", admin, handlers::metrics},
@@ -155,7 +155,8 @@ admission admit(http_context& context, const http_request& request) {
   }
   if (out.refusal) return out;
   out.run = to->run;
-  out.admin_act = to->level == access_level::admin && (to->method != "GET" || to->hands_out);
+  out.admin_act = to->level == access_level::admin ? to->method != "GET" || to->noted
+                                                   : to->noted && out.who.admin;
   return out;
 }
 

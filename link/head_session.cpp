@@ -141,10 +141,11 @@ class session_server final : public schema::Session::Server {
   kj::Promise<void> upload(UploadContext context) override {
     const auto chunk = context.getParams().getChunk();
     auto to = alive(to_);
-    auto allowed = check(to->speaks_for(), chunk, to->shared().options.bounds);
+    const auto& bounds = to->shared().options.bounds;
+    auto allowed = check(to->speaks_for(), chunk, bounds);
     return pass_on<msg<schema::UploadPlace>>(
         *to, context, allowed, aggregator_of(to->shared(), chunk.getHeader().getAdapter()),
-        [&] { return msg<schema::UpdateChunk>::copy_of(chunk); });
+        [&] { return msg<schema::UpdateChunk>::copy_of(chunk, chunk_message_max(bounds)); });
   }
 
   kj::Promise<void> scores(ScoresContext context) override {

@@ -7,7 +7,7 @@
 namespace collm::link {
 namespace {
 
-constexpr std::size_t envelope_bytes = 128u << 10;  // header, lists and RPC around a chunk
+constexpr std::size_t envelope_bytes = 128u << 10;
 
 // A name is compared with all its bytes: what stands behind a NUL would be kept and shown, and is
 // not bounded.
@@ -216,9 +216,13 @@ result<void> check_retire(const speaker& by) {
                                     "whole cluster; unload it at the head"};
 }
 
+std::size_t chunk_message_max(const limits& bounds) {
+  return bounds.chunk_bytes_max + envelope_bytes;
+}
+
 limits with_chunks(const limits& bounds) {
   limits wider = bounds;
-  wider.frame_bytes_max = std::max(bounds.frame_bytes_max, bounds.chunk_bytes_max + envelope_bytes);
+  wider.frame_bytes_max = std::max(bounds.frame_bytes_max, chunk_message_max(bounds));
   return wider;
 }
 

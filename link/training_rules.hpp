@@ -50,6 +50,8 @@ result<void> check(const speaker& by, schema::Snapshot::Reader snapshot);
 /// Whether it may take a version out of the whole cluster.
 result<void> check_retire(const speaker& by);
 
+/// Bytes of a chunk with its header, lists and the RPC around it, also once copied.
+std::size_t chunk_message_max(const limits& bounds);
 /// What one RPC message may be so that a whole chunk travels in it.
 limits with_chunks(const limits& bounds);
 

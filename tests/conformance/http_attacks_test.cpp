@@ -50,7 +50,7 @@ TEST_F(http_attacks, bytes_do_not_extend_the_body_deadline) {
   EXPECT_EQ(client.read_reply().status, 408u);
 }
 
-TEST_F(http_attacks, a_thousand_slow_headers_hold_up_nobody) {
+TEST_F(http_attacks, five_hundred_slow_headers_hold_up_nobody) {
   options.bounds.connections_max = 2000;
   std::vector<http_peer> slow;
   for (int i = 0; i < 500; ++i) {

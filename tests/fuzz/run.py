@@ -79,9 +79,9 @@ def row(name, a, built):
 
 def table(rows):
     lines = ["# What fuzzing found", "",
-             "`./dev fuzz` (the second half of `./dev nightly`), on " + cpu_name() + ": each "
+             "`./dev fuzz` (the last part of `./dev nightly`), on " + cpu_name() + ": each "
              "target in a process of the lowest priority, ASan and UBSan in it and its parsers, "
-             "from its corpus on, one seed after the other.", "",
+             "from its corpus, or what its driver makes, on, one seed after the other.", "",
              "| target | seconds | of them on a processor | inputs | findings | commit |",
              "|---|---|---|---|---|---|"]
     for r in rows:

@@ -40,8 +40,8 @@ if(TARGET collm)
   cluster_suites(packet_loss_test.py PacketLoss)
   cluster_suites(join_test.py Join)
   cluster_suites(thief_test.py Thief)
-  cluster_suites(rejoin_test.py Rejoin Straggler)
-  set_tests_properties(cluster_Join cluster_Rejoin cluster_Straggler cluster_Thief cluster_Drain cluster_Crash cluster_Wedge cluster_Killed
+  cluster_suites(rejoin_test.py Rejoin SlowUplink Straggler)
+  set_tests_properties(cluster_Join cluster_Rejoin cluster_SlowUplink cluster_Straggler cluster_Thief cluster_Drain cluster_Crash cluster_Wedge cluster_Killed
     cluster_PacketLoss cluster_Memory cluster_MemoryGroups cluster_Clock cluster_Disk
     PROPERTIES TIMEOUT 240 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
   set_tests_properties(cluster_LearningVerbs cluster_Ports cluster_Backup cluster_Canary cluster_StaticSplit

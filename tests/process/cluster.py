@@ -184,6 +184,10 @@ class Cluster:
         return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
 
     def call(self, port, method, path, body=None, headers=None, timeout=60):
+        return self.reply(port, method, path, body, headers, timeout)[:2]
+
+    def reply(self, port, method, path, body=None, headers=None, timeout=60):
+        """Status, body, headers."""
         connection = self.connect(port, timeout)
         try:
             payload = None if body is None else json.dumps(body)
@@ -192,7 +196,8 @@ class Cluster:
             reply = connection.getresponse()
             data = reply.read()
             kind = reply.getheader("Content-Type", "")
-            return reply.status, json.loads(data) if "json" in kind else data.decode()
+            return (reply.status, json.loads(data) if "json" in kind else data.decode(),
+                    reply.headers)
         finally:
             connection.close()
 

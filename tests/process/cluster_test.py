@@ -275,7 +275,7 @@ class Serving(unittest.TestCase):
     def test_p8_beyond_capacity_requests_are_refused_with_a_time_to_come_back(self):
         c = self.cluster
         text = "word " * 1500
-        asked = [in_background(c.call, c.b, "POST", "/v1/completions",
+        asked = [in_background(c.reply, c.b, "POST", "/v1/completions",
                                {"model": "assistant", "prompt": f"{i} {text}", "max_tokens": 2,
                                 "temperature": 0}, None, 120)
                  for i in range(40)]
@@ -283,13 +283,14 @@ class Serving(unittest.TestCase):
         for thread, box in asked:
             thread.join(120)
             statuses.append(box[0])
-        kinds = {s for s, _ in statuses}
+        kinds = {s for s, _, _ in statuses}
         self.assertLessEqual(kinds, {200, 503}, statuses)
         self.assertIn(200, kinds)
         self.assertIn(503, kinds)
-        for status, body in statuses:
+        for status, body, headers in statuses:
             if status == 503:
                 self.assertEqual(body["error"]["code"], "server_is_overloaded", body)
+                self.assertGreaterEqual(int(headers["Retry-After"]), 1)
 
     def test_verbs_of_the_command_line_speak_to_it(self):
         c = self.cluster

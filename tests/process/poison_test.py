@@ -29,7 +29,7 @@ def restarts(c):
 
 
 class Crash(unittest.TestCase):
-    def test_a_request_that_ends_each_process_that_takes_it_is_refused_after_two_retries(self):
+    def test_a_request_that_ends_each_process_is_refused_after_at_most_two_retries(self):
         with TwoOfOneSite(COLLM, environment=poisoned("crash")) as c:
             self.assertEqual(c.complete(c.head, site="kitchen")[0], 200)
             status, body = c.complete(c.head, PROMPT, site="kitchen")

@@ -1,5 +1,6 @@
 """A node whose line to the head breaks while it trains: it joins again over TLS, the round goes on,
-what it sent counts once. One that stands still at the deadline: the round ends without it."""
+what it sent counts once. One behind a slow line is not lost. One that stands still at the deadline:
+the round ends without it."""
 import os
 import signal
 import sys
@@ -104,6 +105,19 @@ class Rejoin(unittest.TestCase):
         c.start_again("edge-b")
         c.serves("edge-b")
         c.ended(3)
+
+
+class SlowUplink(unittest.TestCase):
+    def test_a_node_behind_fifty_kilobytes_a_second_answers_learns_and_is_not_lost(self):
+        with RemoteLearningCluster(COLLM, steps=20, standing=False) as c, \
+                Relay(c.link, delay=0.3, rate=50_000) as line:
+            c.join_behind("edge-b", line)
+            c.call(c.head, "POST", "/admin/v1/jobs",
+                   {"model": "assistant", "federation": {"rounds": 1}})
+            self.assertEqual(c.complete(c.head, "hello", site="workshop")[0], 200)
+            self.assertEqual(set(accepted(c.ended(1))), CLIENTS)
+            self.assertEqual(c.complete(c.head, "hello", site="workshop")[0], 200)
+            self.assertEqual(line.connections, 1, "its line held")
 
 
 class Straggler(unittest.TestCase):

@@ -32,7 +32,7 @@ class Clients:
             if status == 200:
                 self.answered += 1
             elif status == 503 and self.may_be_told:
-                self.over.wait(1)  # as its Retry-After says
+                self.over.wait(1)  # the least that a Retry-After can say
             else:
                 self.wrong.append((status, body))
 

@@ -107,7 +107,7 @@ TEST_F(learning_faults, an_update_without_a_byte_stored_is_refused_by_its_header
   EXPECT_TRUE(std::filesystem::is_empty(folder_ / "blobs" / "incoming"));
 }
 
-TEST_F(learning_faults, an_update_that_comes_again_counts_once) {
+TEST_F(learning_faults, p16_an_update_that_comes_again_counts_once) {
   learning_rig rig(folder_, {.quorum = 3, .standing = false});
   rig.three_sites();
   rig.shadows[2]->trains = 10s;
