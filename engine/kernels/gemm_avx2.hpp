@@ -15,24 +15,26 @@ void widen_weights(const std::int8_t* w, std::size_t bytes, std::int16_t* to) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(to + i), sixteen_weights(w + i));
 }
 
+/// Numbers of one panel of widened rows: its groups of high bits, then all.
+std::size_t panel_numbers(const linear_s8& w) {
+  return std::size_t{w.hi_groups() + w.groups()} * panel_bytes;
+}
+
 /// This thread's memory for one product: the rows that pass together and a tile in 16 bits, and the
 /// tile's bytes where it lies in four bits.
 struct product_scratch {
-  product_scratch(const linear_s8& w, std::uint32_t panels)
-      : rows_bytes(panels * panel_numbers(w) * sizeof(std::int16_t)),
-        tile_bytes((w.wide_tile_bytes() + row_alignment - 1) / row_alignment * row_alignment),
-        rows(reinterpret_cast<std::int16_t*>(
-            wide_tiles_scratch(rows_bytes + (w.four_bit ? 3 : 2) * tile_bytes))),
-        tile(rows + rows_bytes / sizeof(std::int16_t)),
-        bytes(reinterpret_cast<std::int8_t*>(tile) + 2 * tile_bytes) {}
-  /// Of one panel: its groups of high bits, then all.
-  static std::size_t panel_numbers(const linear_s8& w) {
-    return std::size_t{w.hi_groups() + w.groups()} * panel_bytes;
-  }
-  std::size_t rows_bytes, tile_bytes;
   std::int16_t *rows, *tile;
   std::int8_t* bytes;
 };
+
+product_scratch scratch_for(const linear_s8& w, std::uint32_t panels) {
+  const std::size_t rows = panels * panel_numbers(w);
+  const std::size_t tile =
+      (w.wide_tile_bytes() + row_alignment - 1) / row_alignment * row_alignment;
+  auto* const numbers = reinterpret_cast<std::int16_t*>(
+      wide_tiles_scratch((rows + tile) * sizeof(std::int16_t) + (w.four_bit ? tile : 0)));
+  return {numbers, numbers + rows, reinterpret_cast<std::int8_t*>(numbers + rows + tile)};
+}
 
 /// Where a product's outputs go.
 struct gemm_target {
@@ -60,8 +62,7 @@ template <std::uint32_t Rows, class Weight>
 void product_tile(const std::int16_t* x, const float* scales, const linear_s8& w, const Weight* hi,
                   const Weight* lo, std::uint32_t o, const gemm_target& to, std::size_t row) {
   __m256i sums[Rows][quarters];
-  COLLM_UNROLL for (auto& of_row : sums) COLLM_UNROLL for (auto& s : of_row) s =
-      _mm256_setzero_si256();
+  clear(sums);
   accumulate(x, hi, w.hi_groups(), sums);
   const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(w.hi_shift));
   COLLM_UNROLL for (auto& of_row : sums) COLLM_UNROLL for (auto& s : of_row) s =
@@ -73,18 +74,12 @@ void product_tile(const std::int16_t* x, const float* scales, const linear_s8& w
 
 /// Rows [row, row + rows), widened, through one tile; `row` begins a panel.
 template <class Weight>
-void product_rows(const product_scratch& scratch, const float* scales, std::uint32_t row,
+void product_rows(const std::int16_t* wide, const float* scales, std::uint32_t row,
                   std::uint32_t rows, const linear_s8& w, const Weight* tile, std::uint32_t o,
                   const gemm_target& to) {
-  const Weight* lo = tile + w.hi_bytes();
-  const std::size_t panel = product_scratch::panel_numbers(w);
-  std::uint32_t r = 0;
-  const auto at = [&] {
-    return scratch.rows + r / panel_rows * panel + r % panel_rows * group_inputs;
-  };
-  for (; r + rows_together <= rows; r += rows_together)
-    product_tile<rows_together>(at(), scales, w, tile, lo, o, to, row + r);
-  if (r < rows) product_tile<1>(at(), scales, w, tile, lo, o, to, row + r);
+  over_rows(wide, panel_numbers(w), rows, [&](auto some, const std::int16_t* x, std::uint32_t r) {
+    product_tile<some>(x, scales, w, tile, tile + w.hi_bytes(), o, to, row + r);
+  });
 }
 
 void gemm(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::uint32_t first,
@@ -94,9 +89,9 @@ void gemm(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::
   for (std::uint32_t row = 0; row < rows; row += most) {
     const std::uint32_t now = std::min(most, rows - row),
                         panels = (now + panel_rows - 1) / panel_rows;
-    const product_scratch scratch(w, panels);
+    const auto scratch = scratch_for(w, panels);
     for (std::uint32_t p = 0; p < panels; ++p) {
-      std::int16_t* panel = scratch.rows + p * product_scratch::panel_numbers(w);
+      std::int16_t* panel = scratch.rows + p * panel_numbers(w);
       widen_rows(x.hi_row(row + p * panel_rows), high, panel);
       widen_rows(x.lo_row(row + p * panel_rows), w.groups(),
                  panel + std::size_t{high} * panel_bytes);
@@ -104,11 +99,11 @@ void gemm(const quantised_rows& x, std::uint32_t rows, const linear_s8& w, std::
     for (std::uint32_t o = first; o < last; o += tile_outputs) {
       const std::int8_t* tile = wide_tile(w, o / tile_outputs, scratch.bytes);
       if (now < widened_rows) {
-        product_rows(scratch, x.scale, row, now, w, tile, o, to);
-        continue;
+        product_rows(scratch.rows, x.scale, row, now, w, tile, o, to);
+      } else {
+        widen_weights(tile, w.wide_tile_bytes(), scratch.tile);
+        product_rows(scratch.rows, x.scale, row, now, w, scratch.tile, o, to);
       }
-      widen_weights(tile, w.wide_tile_bytes(), scratch.tile);
-      product_rows(scratch, x.scale, row, now, w, scratch.tile, o, to);
     }
   }
 }

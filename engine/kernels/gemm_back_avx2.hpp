@@ -10,7 +10,6 @@ namespace collm::engine {
 namespace {
 
 constexpr std::uint32_t vector_inputs = 16;
-constexpr std::uint32_t stretch_groups = stretch_outputs / group_inputs;
 
 /// Groups [first, first + 4) of a tile's inputs: where they lie, or put together in `to`.
 const std::int8_t* four_groups(const linear_s8& w, std::uint32_t tile, std::uint32_t first,
@@ -74,8 +73,7 @@ void rows_back(const std::int16_t* x, const float* scale, std::size_t scale_stri
                const std::int16_t* block, std::uint32_t groups, const back_target& to,
                std::size_t row) {
   __m256i sums[Rows][quarters];
-  COLLM_UNROLL for (auto& of_row : sums) COLLM_UNROLL for (auto& s : of_row) s =
-      _mm256_setzero_si256();
+  clear(sums);
   accumulate(x, block, groups, sums);
   COLLM_UNROLL for (std::uint32_t r = 0; r < Rows; ++r)
       add_inputs(sums[r], scale[(row + r) * scale_stride], to, row + r);
@@ -99,13 +97,9 @@ void stretch_back(const gradient_rows& dy, std::uint32_t row, std::uint32_t rows
   to.add = s > 0;
   for (to.k = first; to.k < to.last; to.k += vector_inputs) {
     turn_block(w, tile, tiles, to.k / group_inputs, block);
-    std::uint32_t r = 0;
-    const auto at = [&] {
-      return wide + r / panel_rows * panel_numbers + r % panel_rows * group_inputs;
-    };
-    for (; r + rows_together <= rows; r += rows_together)
-      rows_back<rows_together>(at(), dy.scale + s, dy.scale_stride, block, groups, to, row + r);
-    if (r < rows) rows_back<1>(at(), dy.scale + s, dy.scale_stride, block, groups, to, row + r);
+    over_rows(wide, panel_numbers, rows, [&](auto some, const std::int16_t* x, std::uint32_t r) {
+      rows_back<some>(x, dy.scale + s, dy.scale_stride, block, groups, to, row + r);
+    });
   }
 }
 

@@ -15,7 +15,6 @@ namespace {
 /// Sixteen inputs a vector; three vectors and four rows are twelve sums, as in the forward product.
 constexpr std::uint32_t block_vectors = 3, vector_inputs = 16;
 constexpr std::uint32_t cached_stretches = 32;
-constexpr std::uint32_t stretch_groups = stretch_outputs / group_inputs;
 
 /// Weights of one block, turned: [group of 4 outputs][vector][16 inputs][4 outputs], and what the
 /// bias of the gradients adds to each sum.

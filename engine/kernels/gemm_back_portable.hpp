@@ -10,7 +10,6 @@ namespace collm::engine {
 namespace {
 
 constexpr std::uint32_t vector_inputs = 16;
-constexpr std::uint32_t stretch_groups = stretch_outputs / group_inputs;
 
 /// [group of 4 outputs][16 inputs][4 outputs], and what the bias of the gradients adds to each sum.
 struct turned_block {

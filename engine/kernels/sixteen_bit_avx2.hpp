@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "engine/kernels/kernels.hpp"
 #include "engine/kernels/unroll.hpp"
@@ -49,6 +50,25 @@ constexpr std::uint32_t panels_together(std::uint32_t groups) {
   const std::size_t panel = std::size_t{groups} * panel_bytes * sizeof(std::int16_t);
   return std::max(1u,
                   static_cast<std::uint32_t>(rows_bytes_most / std::max<std::size_t>(1, panel)));
+}
+
+/// Calls f(how many together, as a constant; the first one's inputs; its number) for `rows` widened
+/// rows, whose panels lie `panel` numbers apart.
+template <class F>
+COLLM_TILE void over_rows(const std::int16_t* wide, std::size_t panel, std::uint32_t rows, F&& f) {
+  const auto inputs = [&](std::uint32_t r) {
+    return wide + r / panel_rows * panel + r % panel_rows * group_inputs;
+  };
+  std::uint32_t r = 0;
+  for (; r + rows_together <= rows; r += rows_together)
+    f(std::integral_constant<std::uint32_t, rows_together>{}, inputs(r), r);
+  if (r < rows) f(std::integral_constant<std::uint32_t, 1>{}, inputs(r), r);
+}
+
+template <std::uint32_t Rows>
+COLLM_TILE void clear(__m256i (&sums)[Rows][quarters]) {
+  COLLM_UNROLL for (auto& of_row : sums) COLLM_UNROLL for (auto& s : of_row) s =
+      _mm256_setzero_si256();
 }
 
 /// sums[r][q]: two partial sums for each output of quarter q, of row r from `x` on. Weights are

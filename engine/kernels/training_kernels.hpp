@@ -10,7 +10,8 @@ namespace collm::engine {
 
 /// Outputs that share one scale of a gradient row: each stretch of so many is quantised to its own
 /// largest value, so the small gradients beside a large one keep their bits.
-inline constexpr std::uint32_t stretch_outputs = 512;
+inline constexpr std::uint32_t stretch_outputs = 512,
+                               stretch_groups = stretch_outputs / group_inputs;
 
 constexpr std::uint32_t stretches(std::uint32_t out) {
   return (out + stretch_outputs - 1) / stretch_outputs;
